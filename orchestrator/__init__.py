@@ -1,0 +1,1 @@
+"""What should be built, where and when: the policy of stagefarm, and its command line."""

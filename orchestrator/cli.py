@@ -1,0 +1,95 @@
+"""The command line: finds the command, catches errors once, turns them into exit codes.
+
+Commands live in `orchestrator.commands` and are imported when called, so that `--help` and shell
+completion stay quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from tasks import __version__
+from tasks.errors import StagefarmError
+
+INTERRUPTED = 130
+
+# Section -> command -> (module:attribute, the help line shown before the module is imported).
+SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "Look before you build": {},
+    "Build on this machine": {},
+    "Build on the farm": {},
+    "Run the farm": {},
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for commands in SECTIONS.values() for name in commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for commands in SECTIONS.values():
+            if cmd_name in commands:
+                module, _, attribute = commands[cmd_name][0].partition(":")
+                command: click.Command = getattr(import_module(module), attribute)
+                return command
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in SECTIONS.items():
+            if not commands:
+                continue
+            with formatter.section(title):
+                formatter.write_dl([(name, line) for name, (_, line) in commands.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 1 a build failed, 2 bad input, 3 this machine lacks something, "
+    "4 the farm's Redis does not answer, 5 cancelled, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="stagefarm")
+def cli() -> None:
+    """Build Linux distribution stage tarballs: one on this machine, or dozens on a farm.
+
+    Specfiles are mark-devkit's, unmodified. Try `stagefarm diagnose job` to see a job rendered,
+    `stagefarm run` to build it here, `stagefarm submit --follow` to build it on the farm.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; gives its exit code. The only place where errors are caught."""
+    try:
+        result = cli.main(arguments, prog_name="stagefarm", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except StagefarmError as error:
+        _complain(str(error), error.hint)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted", "")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _complain(message: str, hint: str) -> None:
+    """One error on stderr: `error: ...`, and what to do below it."""
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    if hint:
+        click.echo(f"{click.style(' hint:', fg='cyan', bold=True)} {hint}", err=True)

@@ -1,0 +1,5 @@
+"""The Celery app and its configuration."""
+
+from celery import Celery
+
+app = Celery("stagefarm")

@@ -1,0 +1,145 @@
+"""The errors of stagefarm, and the exit code each one means.
+
+    StagefarmError            1   anything that ended the command
+    ├── BadInput              2   what the user gave cannot be used
+    │   ├── SpecProblems      2   all problems of the given specfiles at once
+    │   └── TemplateError     2   a template that does not parse or render
+    ├── HostUnfit             3   this machine lacks something: root, a program, disk, a handler
+    ├── FarmUnreachable       4   Redis does not answer
+    ├── BuildFailed           1   a build ended without its artifact
+    │   ├── SourceFailed      1   the seed could not be brought or unpacked
+    │   ├── HookFailed        1   a hook's command exited non-zero
+    │   ├── PackFailed        1   the tarball could not be written
+    │   └── TimedOut          1   a time limit passed
+    ├── BuildCancelled        5   somebody asked for the build to stop
+    └── Stale                 6   this attempt has been taken over by a later one
+
+Everything an error needs is in `args`, and constructors do nothing, because Celery rebuilds an
+exception as `cls(*args)`. The first argument is the message, the second (optional) what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class StagefarmError(Exception):
+    """`StagefarmError(message, hint="")`: one clear sentence, and one saying what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else type(self).__name__
+
+    @property
+    def hint(self) -> str:
+        return str(self.args[1]) if len(self.args) > 1 else ""
+
+
+class BadInput(StagefarmError):
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong in one file: `line` and `column` count from 1, 0 where unknown; `path` is
+    the place in the document, such as `jobs[2].source.uri`."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        return ": ".join(part for part in (place, self.path, self.message) if part)
+
+
+class SpecProblems(BadInput):
+    """`SpecProblems(problems)`: a non-empty tuple of `Problem`, in the order of the files."""
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return tuple(self.args[0])
+
+    @property
+    def hint(self) -> str:
+        return ""
+
+
+class TemplateError(BadInput):
+    """`TemplateError(message, hint="", file="", line=0, column=0, expression="")`."""
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        at = f" at <{self.expression}>" if self.expression else ""
+        return f"{place}: {self.args[0]}{at}" if place else f"{self.args[0]}{at}"
+
+    def _arg(self, index: int, default: object) -> object:
+        return self.args[index] if len(self.args) > index else default
+
+    @property
+    def file(self) -> str:
+        return str(self._arg(2, ""))
+
+    @property
+    def line(self) -> int:
+        return int(str(self._arg(3, 0)))
+
+    @property
+    def column(self) -> int:
+        return int(str(self._arg(4, 0)))
+
+    @property
+    def expression(self) -> str:
+        return str(self._arg(5, ""))
+
+
+class HostUnfit(StagefarmError):
+    exit_code = 3
+
+
+class FarmUnreachable(StagefarmError):
+    exit_code = 4
+
+
+class BuildFailed(StagefarmError):
+    pass
+
+
+class SourceFailed(BuildFailed):
+    pass
+
+
+class HookFailed(BuildFailed):
+    pass
+
+
+class PackFailed(BuildFailed):
+    pass
+
+
+class TimedOut(BuildFailed):
+    pass
+
+
+class BuildCancelled(StagefarmError):
+    exit_code = 5
+
+
+class Stale(StagefarmError):
+    exit_code = 6
+
+
+def by_name(name: str) -> type[StagefarmError]:
+    """The class of that name, for errors that crossed a process; `BuildFailed` if unknown."""
+    found = globals().get(name)
+    if isinstance(found, type) and issubclass(found, StagefarmError):
+        return found
+    return BuildFailed

@@ -1,0 +1,227 @@
+"""The types that cross a process or a machine: what is to be built, and what came of it.
+
+All are frozen and go over the wire as JSON (`encode`, `decode`). A `Build` is complete: a host
+needs no specfile, no template and no option of the submitter's machine to carry it out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+
+from tasks.errors import StagefarmError
+
+T = TypeVar("T")
+
+
+class SourceType(StrEnum):
+    HTTP = "http"
+    ANISE = "anise"
+    FILE = "file"
+
+
+class OutputType(StrEnum):
+    FILE = "file"
+
+
+class HookType(StrEnum):
+    """When a hook runs, and where: `outer-*` on the host, `inner-chroot` in the root filesystem."""
+
+    OUTER_PRE_SOURCER = "outer-pre-sourcer"
+    OUTER_PRE_CHROOT = "outer-pre-chroot"
+    INNER_CHROOT = "inner-chroot"
+    OUTER_CHROOT = "outer-chroot"
+    OUTER_POST_CHROOT = "outer-post-chroot"
+    OUTER_POST_OUTPUT = "outer-post-output"
+
+
+class StepKind(StrEnum):
+    SOURCE = "source"
+    HOOKS = "hooks"
+    PACK = "pack"
+    PUBLISH = "publish"
+
+
+class ChrootKind(StrEnum):
+    """How the root filesystem is entered."""
+
+    NATIVE = "native"
+    FCHROOT = "fchroot"
+
+
+class RootfsKind(StrEnum):
+    """What the root filesystem is: a layer above a shared seed, or a folder of its own."""
+
+    OVERLAY = "overlay"
+    PLAIN = "plain"
+
+
+class BuildState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (BuildState.SUCCEEDED, BuildState.FAILED, BuildState.CANCELLED)
+
+
+class Stream(StrEnum):
+    """Where a log line came from: a command's two outputs, or stagefarm itself."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """A folder of the host (`source`) shown inside the root filesystem (`target`)."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """Commands run one after the other, each as `entrypoint + [command]`."""
+
+    name: str
+    type: HookType = HookType.INNER_CHROOT
+    description: str = ""
+    commands: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    chroot_binds: tuple[Bind, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What the root filesystem starts from. Paths are absolute, save `anise_config`, which is
+    relative to the folder the build was started in."""
+
+    type: SourceType
+    uri: str = ""
+    path: str = ""
+    target: str = ""
+    sha256: str = ""
+    anise_config: str = ""
+    anise_repos: tuple[str, ...] = ()
+    anise_packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """The tarball to make: file `name` in folder `dir`, compressed as the name's ending says."""
+
+    name: str
+    dir: str
+    type: OutputType = OutputType.FILE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One Celery task of a build. `number` counts from 0; `file` and `hooks` are set for hooks."""
+
+    number: int
+    kind: StepKind
+    phase: HookType | None = None
+    file: str = ""
+    hooks: tuple[Hook, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return f"{self.phase} {self.file}" if self.phase else str(self.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """One run of one rendered job, as the host carries it out.
+
+    `environment` is what hooks see beside the variables of the build's place; `folder` is where
+    the command was started; `context` is the digest of the bundle of that folder, empty on the
+    machine itself; `created_at` is the moment of submission in seconds since 1970.
+    """
+
+    id: str
+    job: str
+    specfile: str
+    folder: str
+    source: Source
+    output: Output
+    steps: tuple[Step, ...]
+    workspacedir: str
+    arch: str = ""
+    subarch: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    chroot_binds: tuple[Bind, ...] = ()
+    chroot: ChrootKind = ChrootKind.NATIVE
+    cpu: str = ""
+    fchroot_debug: bool = False
+    context: str = ""
+    batch: str = ""
+    priority: int = 0
+    optional: bool = False
+    created_at: float = 0.0
+
+    @property
+    def queue(self) -> str:
+        return queue_name(self.arch, self.subarch)
+
+
+def queue_name(arch: str, subarch: str) -> str:
+    """`<arch>.<subarch>`; a job that names neither goes to `noarch.generic`."""
+    return f"{arch or 'noarch'}.{subarch or 'generic'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A finished file: `path` on the host, or a URL once it is in the store."""
+
+    name: str
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What a step leaves for the steps after it and for the record."""
+
+    artifacts: tuple[Artifact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of a log; `hook` is empty for what stagefarm itself says."""
+
+    text: str
+    hook: str = ""
+    stream: Stream = Stream.NOTE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a long piece of work is; `total` is 0 while unknown, `unit` is `B` or `files`."""
+
+    what: str
+    done: int
+    total: int = 0
+    unit: str = "B"
+
+
+def encode(value: Any) -> bytes:
+    """`value`, one of the types above, as compact JSON."""
+    return msgspec.json.encode(value)
+
+
+def decode(data: bytes | str, kind: type[T]) -> T:
+    """The value of type `kind` that `encode` wrote; `StagefarmError` if `data` is not one."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise StagefarmError(f"not a {kind.__name__}: {error}") from error
