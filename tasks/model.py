@@ -89,7 +89,11 @@ class Bind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """Commands run one after the other, each as `entrypoint + [command]`."""
+    """Commands run one after the other, each as `entrypoint + [command]`.
+
+    `timeout_s` is the time limit of each command, 0 for none; `retries` is how often a command
+    that failed is tried again.
+    """
 
     name: str
     type: HookType = HookType.INNER_CHROOT
@@ -97,6 +101,8 @@ class Hook:
     commands: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
     chroot_binds: tuple[Bind, ...] = ()
+    timeout_s: float = 0.0
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +150,8 @@ class Build:
 
     `environment` is what hooks see beside the variables of the build's place; `folder` is where
     the command was started; `context` is the digest of the bundle of that folder, empty on the
-    machine itself; `created_at` is the moment of submission in seconds since 1970.
+    machine itself; `created_at` is the moment of submission in seconds since 1970; `timeout_s`
+    is the time limit of the whole build, 0 for none.
     """
 
     id: str
@@ -167,6 +174,7 @@ class Build:
     priority: int = 0
     optional: bool = False
     created_at: float = 0.0
+    timeout_s: float = 0.0
 
     @property
     def queue(self) -> str:
