@@ -1,0 +1,139 @@
+"""Entering the root filesystem: what it needs mounted, and the command that goes in.
+
+Two ways: `native`, with util-linux and coreutils, and `fchroot`, the program that mark-devkit's
+users know. Both only inside the private mount and PID namespaces of a step.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tasks.errors import HostUnfit
+from tasks.foreign import MACHINES, machine_of, require_handler_of
+from tasks.model import Bind, Build, ChrootKind
+from tasks.mounts import bind, mount, unmount
+from tasks.process import output
+from tasks.rooted import inside, make_folder
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+DEVICE_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
+
+
+Enter = Callable[[Sequence[str]], list[str]]
+"""Makes of a command of the root filesystem the command of the host that runs it."""
+
+
+class Chroot:
+    """A root filesystem and the way in: `prepare` it once a step, then enter as `bound` says."""
+
+    def __init__(self, build: Build, rootfs: Path) -> None:
+        self._rootfs = rootfs
+        self._binds = build.chroot_binds
+        self._fchroot = _fchroot(build) if build.chroot is ChrootKind.FCHROOT else ()
+
+    def prepare(self) -> None:
+        """Mount what programs expect, and give the name servers of the host, as fchroot does."""
+        require_handler_of(self._rootfs)
+        copy_resolv_conf(self._rootfs)
+        if not self._fchroot:
+            mount_system(self._rootfs)
+
+    @contextmanager
+    def bound(self, extra: Iterable[Bind] = ()) -> Iterator[Enter]:
+        """Show the binds of the job and `extra` inside, and give the way in. Of two binds to the
+        same target the later one wins."""
+        binds = {item.target: item for item in (*self._binds, *extra)}.values()
+        targets = {_bind_target(self._rootfs, item): item.source for item in binds}
+        if self._fchroot:
+            options = [f"--bind={item.source}:{item.target}" for item in binds]
+            yield lambda argv: [*self._fchroot, *options, str(self._rootfs), *argv]
+            return
+        with ExitStack() as mounted:
+            for target, source in targets.items():
+                bind(source, target)
+                mounted.callback(unmount, target)
+            yield lambda argv: [*personality(self._rootfs), "chroot", str(self._rootfs), *argv]
+
+
+def mount_system(rootfs: Path) -> None:
+    """Mount /proc, /sys and a /dev of its own, with nothing of the host's but a few devices."""
+    for folder in ("/proc", "/sys", "/dev"):
+        make_folder(rootfs, folder)
+    mount("-t", "proc", "-o", "nosuid,noexec,nodev", "proc", str(inside(rootfs, "/proc")))
+    bind("/sys", inside(rootfs, "/sys"))
+    dev = inside(rootfs, "/dev")
+    mount("-t", "tmpfs", "-o", "mode=0755,nosuid,size=4m", "dev", str(dev))
+    for name in DEVICES:
+        (dev / name).touch()
+        bind(f"/dev/{name}", dev / name)
+    for name, target in DEVICE_LINKS.items():
+        (dev / name).symlink_to(target)
+    _mount_terminals(dev / "pts")
+    (dev / "shm").mkdir()
+    mount("-t", "tmpfs", "-o", "mode=1777,nosuid,nodev", "shm", str(dev / "shm"))
+
+
+def _mount_terminals(pts: Path) -> None:
+    """A devpts of its own. Group 5 is `tty` everywhere; in a user namespace it may not exist."""
+    pts.mkdir()
+    basic = "newinstance,ptmxmode=0666,mode=0620,nosuid,noexec"
+    code, _ = output(["mount", "-t", "devpts", "-o", f"{basic},gid=5", "devpts", str(pts)])
+    if code:
+        mount("-t", "devpts", "-o", basic, "devpts", str(pts))
+
+
+def copy_resolv_conf(rootfs: Path) -> None:
+    """Put the host's /etc/resolv.conf there as a file; never through a link, which may lead out.
+
+    The file stays, as it does with fchroot: hooks in the field remove it themselves, and fail
+    where it is missing.
+    """
+    host = Path("/etc/resolv.conf")
+    if host.is_file():
+        target = make_folder(rootfs, "/etc") / "resolv.conf"
+        if target.is_symlink():
+            target.unlink()
+        shutil.copyfile(host, target)
+
+
+def personality(rootfs: Path) -> list[str]:
+    """What makes `uname -m` tell the truth in a 32-bit root filesystem on a 64-bit kernel."""
+    machine = machine_of(rootfs)
+    narrow = {"x86_64": MACHINES["x86"], "aarch64": MACHINES["arm"]}.get(platform.machine())
+    return ["setarch", "linux32"] if machine is not None and machine == narrow else []
+
+
+def _bind_target(rootfs: Path, item: Bind) -> Path:
+    if not Path(item.source).exists():
+        raise HostUnfit(
+            f"the source of a bind is missing: {item.source} (to be shown at {item.target})",
+            "make it on this host, or take it out of chroot_binds",
+        )
+    return make_folder(rootfs, item.target)
+
+
+def _fchroot(build: Build) -> tuple[str, ...]:
+    """fchroot and the options that mark-devkit gives it; `HostUnfit` where it cannot work."""
+    program = shutil.which("fchroot")
+    if not program:
+        raise HostUnfit(
+            "fchroot is not installed", "pip install fchroot, or leave out --chroot=fchroot"
+        )
+    if not Path("/bin/chroot").exists():
+        raise HostUnfit(
+            "fchroot needs /bin/chroot, which this host has elsewhere",
+            "ln -s /usr/sbin/chroot /bin/chroot, or use the native chroot",
+        )
+    debug = ["--debug"] if build.fchroot_debug else []
+    cpu = [f"--cpu={build.cpu}"] if build.cpu else []
+    return (program, "-v", *debug, "--preserve-env", *cpu)

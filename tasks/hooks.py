@@ -1,0 +1,106 @@
+"""Running hooks: their commands one by one, in the right place, seeing the right variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tasks.chroot import Chroot
+from tasks.errors import HookFailed, TimedOut
+from tasks.model import Build, Hook, HookType, Line, Step, StepKind, Stream
+from tasks.process import STANDARD_PATH, Limits, run, standard_environment
+from tasks.report import Report
+from tasks.workspace import Workspace
+
+DEFAULT_ENTRYPOINT = ("/bin/bash", "-c")
+MARKDEVKIT_VERSION = "0.32.0"
+"""The version of mark-devkit whose hooks run here unchanged."""
+
+LINE_MAX_CHARS = 16 * 1024
+FATAL_SIGNAL = 128
+"""A shell ends with this plus the number of the signal that ended its command."""
+
+Wrap = Callable[[Sequence[str]], Sequence[str]]
+
+
+class Hooks:
+    """Runs the hooks of one step. Create it inside the step's namespaces."""
+
+    def __init__(
+        self, build: Build, step: Step, workspace: Workspace, report: Report, idle_limit_s: float
+    ) -> None:
+        self._build = build
+        self._step = step
+        self._workspace = workspace
+        self._report = report
+        self._idle_limit_s = idle_limit_s
+        self._environment = environment(build, step, workspace)
+
+    def run(self) -> None:
+        """Run every hook in order; `HookFailed` or `TimedOut` at the first that fails."""
+        if self._step.phase is not HookType.INNER_CHROOT:
+            for hook in self._step.hooks:
+                self._run_hook(hook, list)
+            return
+        chroot = Chroot(self._build, self._workspace.rootfs)
+        chroot.prepare()
+        for hook in self._step.hooks:
+            with chroot.bound(hook.chroot_binds) as enter:
+                self._run_hook(hook, enter)
+
+    def _run_hook(self, hook: Hook, wrap: Wrap) -> None:
+        self._say(hook, f"hook {hook.name}", Stream.NOTE)
+        for number, command in enumerate(hook.commands, start=1):
+            argv = wrap([*(hook.entrypoint or DEFAULT_ENTRYPOINT), command])
+            try:
+                code = self._run_command(hook, argv)
+            except TimedOut as error:
+                raise TimedOut(f"{self._where(hook, number)} {error}") from error
+            if code:
+                raise HookFailed(f"{self._where(hook, number)} {_ended(code)}")
+
+    def _run_command(self, hook: Hook, argv: Sequence[str]) -> int:
+        return run(
+            argv,
+            on_line=lambda text, stream: self._say(hook, text, stream),
+            env=self._environment,
+            cwd=self._workspace.working_dir,
+            limits=Limits(timeout_s=hook.timeout_s, idle_s=self._idle_limit_s),
+        )
+
+    def _say(self, hook: Hook, text: str, stream: Stream) -> None:
+        self._report.line(Line(text=text[:LINE_MAX_CHARS], hook=hook.name, stream=stream))
+
+    def _where(self, hook: Hook, number: int) -> str:
+        of = f" {number} of {len(hook.commands)}" if len(hook.commands) > 1 else ""
+        return f"hook {hook.name} ({self._step.file}): command{of}"
+
+
+def environment(build: Build, step: Step, workspace: Workspace) -> Mapping[str, str]:
+    """All that a hook of `step` sees. Later ones win: this machine's few, the job's, the places."""
+    base = standard_environment()
+    if step.phase is HookType.INNER_CHROOT:
+        base["PATH"] = STANDARD_PATH
+    if build.cpu:
+        base["QEMU_CPU"] = build.cpu
+    places = {
+        "MARKDEVKIT_VERSION": MARKDEVKIT_VERSION,
+        "MARKDEVKIT_WORKSPACE": workspace.workspacedir,
+        "MARKDEVKIT_ROOTFS": str(workspace.rootfs),
+    }
+    if _packed_before(build, step):
+        places["MARKDEVKIT_OUTPUTDIR"] = str(Path(workspace.output_dir))
+        places["MARKDEVKIT_OUTPUTNAME"] = build.output.name
+    return base | build.environment | places
+
+
+def _packed_before(build: Build, step: Step) -> bool:
+    return any(earlier.kind is StepKind.PACK for earlier in build.steps[: step.number])
+
+
+def _ended(code: int) -> str:
+    if code < 0:
+        return f"was ended by signal {-code}"
+    if code > FATAL_SIGNAL:
+        return f"exited with {code} (signal {code - FATAL_SIGNAL})"
+    return f"exited with {code}"

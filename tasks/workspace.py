@@ -1,0 +1,246 @@
+"""A build's folders on one host: where they lie, how the build sees them, who may use them.
+
+    home/                      one build's own folder; all that is written about it lies below
+        lock                   held by whoever works on the build
+        tree.pid               the process tree of the step that runs, and when it was started
+        workspace/             what the build sees at the job's `workspacedir`  (on a farm)
+            rootfs/            the root filesystem
+        layer/upper, work      what the build changed of its seed  (overlay)
+        seed                   a link to the seed below the layer  (overlay)
+        output/                where the tarball is packed to  (on a farm)
+        context/               the submitter's folder, where outer hooks run  (on a farm)
+
+On one machine without a farm, `home` is `<workspacedir>/.stagefarm`, and the build sees the job's
+own folders. Mounts are made only by `enter`, inside the private namespace of a step, and go with
+it: on the host no mount of a build ever shows, so nothing can be deleted through one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.errors import BadInput, HostUnfit
+from tasks.model import Build, RootfsKind
+from tasks.mounts import bind, overlay
+from tasks.removal import remove_tree
+from tasks.settings import Settings
+
+KEEPS_S = 20.0
+"""How long `kill` waits for a tree that was killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """The places of one attempt of one build. Strings, because it goes to the step's process as
+    JSON; every one is an absolute path.
+
+    `folder` is what the build sees at `workspacedir`; `shared` are the host's folders shown at
+    their own path below it (caches); `output_dir` and `working_dir` are where the tarball goes
+    and where outer hooks run.
+    """
+
+    home: str
+    folder: str
+    workspacedir: str
+    output_dir: str
+    working_dir: str
+    seeds_dir: str
+    shared: tuple[str, ...] = ()
+    rootfs_kind: RootfsKind = RootfsKind.PLAIN
+
+    @classmethod
+    def here(cls, build: Build, settings: Settings, rootfs_kind: RootfsKind) -> Workspace:
+        """On one machine: the job's own `workspacedir`."""
+        return cls(
+            home=f"{build.workspacedir}/.stagefarm",
+            folder=build.workspacedir,
+            workspacedir=build.workspacedir,
+            output_dir=build.output.dir,
+            working_dir=build.folder,
+            seeds_dir=str(settings.state / "seeds"),
+            rootfs_kind=rootfs_kind,
+        )
+
+    @classmethod
+    def on_farm(cls, build: Build, attempt: int, settings: Settings) -> Workspace:
+        """On a host of a farm: a folder of this attempt, and the host's shared caches in it."""
+        home = f"{settings.state_dir}/builds/{build.id}.{attempt}"
+        return cls(
+            home=home,
+            folder=f"{home}/workspace",
+            workspacedir=build.workspacedir,
+            output_dir=f"{home}/output",
+            working_dir=f"{home}/context",
+            seeds_dir=str(settings.state / "seeds"),
+            shared=_shared(build),
+            rootfs_kind=RootfsKind.PLAIN if settings.rootfs == "plain" else RootfsKind.OVERLAY,
+        )
+
+    @staticmethod
+    def all_on_farm(settings: Settings) -> list[Path]:
+        """The homes that are there, of this life of the worker or an earlier one."""
+        with suppress(FileNotFoundError):
+            return sorted(path for path in (settings.state / "builds").iterdir() if path.is_dir())
+        return []
+
+    @property
+    def rootfs(self) -> Path:
+        """The root filesystem as the build sees it: `<workspacedir>/rootfs`."""
+        return Path(self.workspacedir, "rootfs")
+
+    def create(self) -> None:
+        """Make the folders. Safe to repeat."""
+        for folder in (self.home, self.folder, self.working_dir):
+            _make(Path(folder))
+        _make(Path(self.folder, "rootfs"), mode=0o755)
+
+    def enter(self) -> None:
+        """Show the build its folders. Only inside the private mount namespace of a step."""
+        for folder in self.shared:
+            _make(Path(folder))
+            bind(folder, _make(Path(self.folder) / Path(folder).relative_to(self.workspacedir)))
+        if self.folder != self.workspacedir:
+            bind(self.folder, _make(Path(self.workspacedir)))
+        self.mount_layer()
+
+    def mount_layer(self) -> None:
+        """Mount the root filesystem above its seed, if it has one."""
+        if (seed := Path(self.home, "seed")).is_symlink():
+            layer = Path(self.home, "layer")
+            overlay(
+                lower=seed.readlink(),
+                upper=_make(layer / "upper"),
+                work=_make(layer / "work"),
+                target=self.rootfs,
+            )
+
+    def remove_rootfs(self) -> None:
+        """Remove the root filesystem, its layer and its link to a seed."""
+        for path in (Path(self.folder, "rootfs"), Path(self.home, "layer")):
+            remove_tree(path)
+        Path(self.home, "seed").unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove all that the build has on this host."""
+        self.remove_rootfs()
+        remove_tree(Path(self.home))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep everybody else out; `HostUnfit` at once where somebody is in already."""
+        _make(Path(self.home))
+        with open_lock(Path(self.home)) as file:
+            if not try_lock(file):
+                raise HostUnfit(
+                    f"{self.workspacedir} is in use by another build",
+                    "wait for it, or give the job a workspacedir of its own",
+                )
+            yield
+
+    def record_tree(self, pid: int) -> None:
+        """Write down which process the running step's tree hangs on."""
+        Path(self.home, "tree.pid").write_text(f"{pid} {_start_time(pid)}\n")
+
+
+def try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def open_lock(home: Path) -> Iterator[int]:
+    """The lock file of `home`, open and not locked; closing it gives up the lock."""
+    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_in_use(home: Path) -> bool:
+    """Whether somebody holds the lock of `home`."""
+    if not (home / "lock").exists():
+        return False
+    with open_lock(home) as descriptor:
+        return not try_lock(descriptor)
+
+
+def kill_tree(home: Path) -> bool:
+    """Kill the process tree that runs in `home` and wait for its end; False if there was none.
+
+    The tree hangs on one process: with it goes the init of the step's PID namespace, and with
+    that the kernel ends all that lives in there.
+    """
+    pid, started = _recorded(home)
+    if not pid or _start_time(pid) != started:
+        return False
+    with suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            if _start_time(pid) == started:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                _wait(descriptor)
+        finally:
+            os.close(descriptor)
+    return True
+
+
+def _wait(descriptor: int) -> None:
+    import select
+
+    select.select([descriptor], [], [], KEEPS_S)
+
+
+def _recorded(home: Path) -> tuple[int, str]:
+    with suppress(OSError, ValueError):
+        pid, started = (home / "tree.pid").read_text().split()
+        return int(pid), started
+    return 0, ""
+
+
+def _start_time(pid: int) -> str:
+    """When the process was started, in clock ticks since boot, which with its number names it for
+    good; empty where there is none. proc(5), /proc/pid/stat, field 22."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
+
+
+def _shared(build: Build) -> tuple[str, ...]:
+    """The host's folders that a build sees below its `workspacedir`: the sources of its binds, and
+    where its download lands. Outermost first, none below another."""
+    wanted = {bind.source for bind in build.chroot_binds}
+    wanted |= {
+        bind.source for step in build.steps for hook in step.hooks for bind in hook.chroot_binds
+    }
+    if build.source.target:
+        wanted.add(str(Path(build.source.target).parent))
+    root = Path(build.workspacedir)
+    below = sorted({Path(path) for path in wanted if Path(path).is_relative_to(root)})
+    if root in below:
+        raise BadInput(
+            f"{root} is the workspacedir and also the source of a bind or the folder of a download",
+            "use a folder below it, such as distfiles/",
+        )
+    outermost: list[Path] = []
+    for path in below:
+        if not any(path.is_relative_to(other) for other in outermost):
+            outermost.append(path)
+    return tuple(map(str, outermost))
+
+
+def _make(folder: Path, mode: int = 0o755) -> Path:
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HostUnfit(f"cannot make the folder {folder}: {error.strerror}") from error
+    return folder

@@ -1,0 +1,129 @@
+"""Subprocesses: their lines, their codes, their limits, their end."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import HostUnfit, TimedOut
+from tasks.model import Stream
+from tasks.process import LINE_MAX_BYTES, Limits, LineReader, output, run, standard_environment
+
+SH = ("/bin/sh", "-c")
+
+
+class Lines(list[tuple[str, Stream]]):
+    def __call__(self, text: str, stream: Stream) -> None:
+        self.append((text, stream))
+
+
+def alive(pid: int) -> bool:
+    """Running, and not merely unburied."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_lines_of_both_streams_and_the_exit_code() -> None:
+    lines = Lines()
+    code = run([*SH, "echo one; echo two >&2; printf three; exit 7"], on_line=lines)
+    assert code == 7
+    assert sorted(lines) == [("one", Stream.STDOUT), ("three", Stream.STDOUT), ("two", "stderr")]
+
+
+def test_a_signal_is_a_negative_code() -> None:
+    assert run([*SH, "kill -SEGV $$"], on_line=Lines()) == -signal.SIGSEGV
+
+
+def test_the_environment_is_only_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    lines = Lines()
+    run(["/usr/bin/env"], on_line=lines, env={"A": "1"})
+    assert lines == [("A=1", Stream.STDOUT)]
+
+
+def test_the_standard_environment_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGEFARM_REDIS_URL", "redis://:s3cret@h")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.delenv("LS_COLORS", raising=False)
+    assert standard_environment().keys() == {"PATH", "HOME", "LANG", "TERM", "COLORTERM"}
+
+
+def test_standard_input_larger_than_a_pipe_arrives_whole() -> None:
+    lines = Lines()
+    run(["/usr/bin/wc", "-c"], on_line=lines, stdin=b"x" * 1_000_000)
+    assert lines == [("1000000", Stream.STDOUT)]
+
+
+def test_a_missing_program_is_named() -> None:
+    with pytest.raises(HostUnfit, match="cannot start /no/such: No such file"):
+        run(["/no/such"], on_line=Lines())
+
+
+def test_what_a_process_leaves_behind_does_not_hold_it_up() -> None:
+    lines = Lines()
+    code = run([*SH, "sleep 1000 & echo $!"], on_line=lines, limits=Limits(timeout_s=60))
+    left_behind = int(lines[0][0])
+    assert code == 0
+    assert alive(left_behind)
+    os.kill(left_behind, signal.SIGKILL)
+
+
+def test_a_time_limit_ends_the_whole_group() -> None:
+    lines = Lines()
+    with pytest.raises(TimedOut, match="longer than its time limit of 0.2 s"):
+        run([*SH, "sleep 1000 & echo $!; wait"], on_line=lines, limits=Limits(timeout_s=0.2))
+    assert not alive(int(lines[0][0]))
+
+
+def test_silence_is_limited_too() -> None:
+    with pytest.raises(TimedOut, match="printed nothing for 0.2 s"):
+        run([*SH, "echo; exec sleep 1000"], on_line=Lines(), limits=Limits(idle_s=0.2))
+
+
+def test_output_without_end_does_not_outlast_the_limit() -> None:
+    with pytest.raises(TimedOut):
+        run(["/usr/bin/yes"], on_line=lambda *_: None, limits=Limits(timeout_s=0.2))
+
+
+def test_an_error_while_reading_ends_the_process() -> None:
+    started: list[int] = []
+
+    def fail(text: str, stream: Stream) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run([*SH, "echo; exec sleep 1000"], on_line=fail, on_start=started.append)
+    assert not alive(started[0])
+
+
+def test_a_process_deaf_to_term_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.process.GRACE_S", 0.1)
+    started: list[int] = []
+    with pytest.raises(TimedOut):
+        run(
+            [*SH, "trap '' TERM; while :; do sleep 1; done"],
+            on_line=Lines(),
+            on_start=started.append,
+            limits=Limits(timeout_s=0.2),
+        )
+    assert not alive(started[0])
+
+
+def test_lines_end_at_newlines_and_carriage_returns_and_never_grow_without_end() -> None:
+    lines = Lines()
+    reader = LineReader(lines, Stream.STDOUT)
+    reader.feed(b"10%\r20%\r\nno")
+    reader.feed(b" end\xff")
+    reader.feed(b"y" * LINE_MAX_BYTES)
+    reader.close()
+    texts = [text for text, _ in lines]
+    assert texts[:2] == ["10%", "20%"]
+    assert texts[2].startswith("no end\N{REPLACEMENT CHARACTER}yyy")
+    assert sum(map(len, texts[2:])) == len("no end?") + LINE_MAX_BYTES
+
+
+def test_output_gives_code_and_text() -> None:
+    assert output([*SH, "echo said; exit 3"]) == (3, "said")
