@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tasks.errors import BuildFailed, HostUnfit, StagefarmError, by_name
 from tasks.model import Build, Line, Progress, StepResult, Stream, decode, encode
-from tasks.process import Limits, run, standard_environment
+from tasks.process import GRACE_S, Limits, run, standard_environment
 from tasks.report import Report
 from tasks.workspace import Workspace
 
@@ -79,6 +79,7 @@ def perform(
         cwd="/",
         stdin=encode(assignment),
         limits=Limits(timeout_s=timeout_s),
+        grace_s=3 * GRACE_S,
         on_start=workspace.record_tree,
     )
     if relay.failure:

@@ -23,7 +23,7 @@ from tasks.model import Stream
 Lines = Callable[[str, Stream], None]
 
 GRACE_S = 5.0
-"""Between TERM and KILL."""
+"""Between TERM and KILL, unless said otherwise."""
 
 LINE_MAX_BYTES = 1024 * 1024
 """A longer line is given in pieces."""
@@ -56,25 +56,26 @@ def run(
     cwd: str | Path | None = None,
     stdin: bytes = b"",
     limits: Limits = NO_LIMITS,
+    grace_s: float = GRACE_S,
     on_start: Callable[[int], None] | None = None,
 ) -> int:
     """Run `argv` to its end, giving each line of its output as it comes, and return its exit code
     (negative: minus the signal that ended it).
 
     Its environment is `env` and nothing else (empty if None). Whatever ends this function early,
-    such as a signal's exception or an error of `on_line`, ends the process's whole group first;
-    what a process that ended by itself left in the background goes on.
+    such as a signal's exception or an error of `on_line`, ends the process's whole group first
+    (TERM, and KILL after `grace_s`); what a process that ended by itself left behind goes on.
     Raises `HostUnfit` where the program cannot be started, `TimedOut` where a limit passed.
     """
-    process = _start(argv, env or {}, cwd)
-    try:
-        if on_start:
-            on_start(process.pid)
-        _feed(process, stdin)
-        return _follow(process, on_line, limits)
-    except BaseException:
-        end_group(process)
-        raise
+    with _start(argv, env or {}, cwd) as process:
+        try:
+            if on_start:
+                on_start(process.pid)
+            _feed(process, stdin)
+            return _follow(process, on_line, limits)
+        except BaseException:
+            end_group(process, grace_s)
+            raise
 
 
 def output(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> tuple[int, str]:
@@ -126,13 +127,12 @@ def _follow(process: subprocess.Popen[bytes], on_line: Lines, limits: Limits) ->
         process.stdout: LineReader(on_line, Stream.STDOUT),
         process.stderr: LineReader(on_line, Stream.STDERR),
     }
-    with process.stdout, process.stderr:
-        _read_while_it_runs(process, readers, _Clock(limits))
-        for pipe, reader in readers.items():
-            for _ in range(LAST_READS):
-                if not _read(pipe, reader):
-                    break
-            reader.close()
+    _read_while_it_runs(process, readers, _Clock(limits))
+    for pipe, reader in readers.items():
+        for _ in range(LAST_READS):
+            if not _read(pipe, reader):
+                break
+        reader.close()
     return process.returncode
 
 
@@ -237,12 +237,12 @@ def reap_orphans(own: int) -> None:
             os.waitpid(found.si_pid, 0)
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
+def end_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
     """TERM, then KILL, to the group of `process`; returns once its leader is gone."""
     if process.poll() is None:
         _signal_group(process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_S)
+            process.wait(grace_s)
     _signal_group(process.pid, signal.SIGKILL)
     process.wait()
 

@@ -1,7 +1,6 @@
 """A build's folders on one host: where they lie, how the build sees them, who may use them.
 
-    home/                      one build's own folder; all that is written about it lies below
-        lock                   held by whoever works on the build
+    home/                      one build's own folder, locked by whoever works on the build
         tree.pid               the process tree of the step that runs, and when it was started
         workspace/             what the build sees at the job's `workspacedir`  (on a farm)
             rootfs/            the root filesystem
@@ -19,6 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -126,17 +126,21 @@ class Workspace:
             remove_tree(path)
         Path(self.home, "seed").unlink(missing_ok=True)
 
+    def remove_home(self) -> None:
+        """Remove what was written about the build, and leave its root filesystem."""
+        remove_tree(Path(self.home))
+
     def remove(self) -> None:
         """Remove all that the build has on this host."""
         self.remove_rootfs()
-        remove_tree(Path(self.home))
+        self.remove_home()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep everybody else out; `HostUnfit` at once where somebody is in already."""
         _make(Path(self.home))
-        with open_lock(Path(self.home)) as file:
-            if not try_lock(file):
+        with locked(Path(self.home)) as mine:
+            if not mine:
                 raise HostUnfit(
                     f"{self.workspacedir} is in use by another build",
                     "wait for it, or give the job a workspacedir of its own",
@@ -145,10 +149,29 @@ class Workspace:
 
     def record_tree(self, pid: int) -> None:
         """Write down which process the running step's tree hangs on."""
-        Path(self.home, "tree.pid").write_text(f"{pid} {_start_time(pid)}\n")
+        (_make(Path(self.home)) / "tree.pid").write_text(f"{pid} {_start_time(pid)}\n")
 
 
-def try_lock(descriptor: int) -> bool:
+@contextmanager
+def locked(home: Path) -> Iterator[bool]:
+    """Try to lock the folder `home`; gives whether that went well. The kernel ends the lock with
+    the process, so nothing is left by one that dies."""
+    descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield _try_lock(descriptor) and _is_still(home, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_in_use(home: Path) -> bool:
+    """Whether somebody holds the lock of `home`."""
+    if not home.is_dir():
+        return False
+    with locked(home) as mine:
+        return not mine
+
+
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -156,22 +179,11 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
-@contextmanager
-def open_lock(home: Path) -> Iterator[int]:
-    """The lock file of `home`, open and not locked; closing it gives up the lock."""
-    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def is_in_use(home: Path) -> bool:
-    """Whether somebody holds the lock of `home`."""
-    if not (home / "lock").exists():
-        return False
-    with open_lock(home) as descriptor:
-        return not try_lock(descriptor)
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether the folder that was opened was not removed, or replaced, before it was locked."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    return False
 
 
 def kill_tree(home: Path) -> bool:
@@ -195,8 +207,6 @@ def kill_tree(home: Path) -> bool:
 
 
 def _wait(descriptor: int) -> None:
-    import select
-
     select.select([descriptor], [], [], KEEPS_S)
 
 

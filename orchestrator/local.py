@@ -1,0 +1,113 @@
+"""One build on this machine, with no server: the steps one after the other, in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks import isolate
+from tasks.errors import BadInput
+from tasks.foreign import require_handler_for
+from tasks.model import Artifact, Build, HookType, RootfsKind, Step, StepKind
+from tasks.mounts import can_overlay
+from tasks.report import Report
+from tasks.settings import Settings
+from tasks.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTime:
+    step: Step
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a finished build took and left."""
+
+    build: Build
+    steps: tuple[StepTime, ...]
+    artifacts: tuple[Artifact, ...]
+
+
+def run_here(
+    build: Build,
+    settings: Settings,
+    report: Report,
+    *,
+    keep: bool,
+    on_step: Callable[[Step], None],
+) -> Summary:
+    """Do all steps of `build` in the job's own `workspacedir`, under its lock.
+
+    With `keep` the root filesystem is a plain folder, is used as it is found, and stays when the
+    build ends, however it ends; otherwise it is new and goes.
+    """
+    isolate.require_root()
+    if HookType.INNER_CHROOT in {step.phase for step in build.steps}:
+        require_handler_for(build.arch)
+    skips_source = StepKind.SOURCE not in {step.kind for step in build.steps}
+    plain = keep or skips_source
+    workspace = Workspace.here(build, settings, _rootfs_kind(build, settings, plain=plain))
+    with workspace.lock(), _rootfs(workspace, begin_anew=not plain, keep=keep):
+        if skips_source:
+            _require_content(workspace.rootfs)
+        return _run_steps(build, workspace, report, settings, on_step)
+
+
+def _run_steps(
+    build: Build,
+    workspace: Workspace,
+    report: Report,
+    settings: Settings,
+    on_step: Callable[[Step], None],
+) -> Summary:
+    times: list[StepTime] = []
+    artifacts: list[Artifact] = []
+    for step in build.steps:
+        on_step(step)
+        start = time.monotonic()
+        result = isolate.perform(
+            build, step.number, workspace, report, idle_limit_s=settings.idle_limit_s
+        )
+        times.append(StepTime(step=step, seconds=time.monotonic() - start))
+        artifacts.extend(result.artifacts)
+    return Summary(build=build, steps=tuple(times), artifacts=tuple(artifacts))
+
+
+@contextmanager
+def _rootfs(workspace: Workspace, *, begin_anew: bool, keep: bool) -> Iterator[None]:
+    """The root filesystem for the length of a build: nothing of it is left unless to be kept."""
+    if begin_anew:
+        workspace.remove_rootfs()
+    workspace.create()
+    try:
+        yield
+    finally:
+        if keep:
+            workspace.remove_home()
+        else:
+            workspace.remove()
+
+
+def _rootfs_kind(build: Build, settings: Settings, *, plain: bool) -> RootfsKind:
+    if plain or settings.rootfs == RootfsKind.PLAIN or not can_overlay(_existing(build)):
+        return RootfsKind.PLAIN
+    return RootfsKind.OVERLAY
+
+
+def _existing(build: Build) -> Path:
+    """The nearest folder of `workspacedir` that is there already."""
+    folder = Path(build.workspacedir)
+    return folder if folder.is_dir() else next(path for path in folder.parents if path.is_dir())
+
+
+def _require_content(rootfs: Path) -> None:
+    if not any(rootfs.iterdir()):
+        raise BadInput(
+            f"the source phase is to be skipped, but {rootfs} is empty",
+            "run once without --skip-source-phase and with --cleanup=false",
+        )
