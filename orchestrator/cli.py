@@ -20,7 +20,12 @@ INTERRUPTED = 130
 
 # Section -> command -> (module:attribute, the help line shown before the module is imported).
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
-    "Look before you build": {},
+    "Look before you build": {
+        "diagnose": (
+            "orchestrator.commands.diagnose:diagnose",
+            "Show a job as its templates render it.",
+        ),
+    },
     "Build on this machine": {},
     "Build on the farm": {},
     "Run the farm": {},

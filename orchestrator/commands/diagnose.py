@@ -1,0 +1,51 @@
+"""`stagefarm diagnose job`: what a job's templates become."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from orchestrator.commands.options import job_options
+
+
+@click.group(short_help="Show a job as its templates render it.")
+def diagnose() -> None:
+    """Look at what the templates of a specfile and its hook files become."""
+
+
+@diagnose.command("job")
+@job_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
+@click.option("--quiet", is_flag=True, help="Print nothing but the job.")
+def job_command(
+    specfile: Path,
+    job: str,
+    overrides: tuple[str, ...],
+    now: str | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Print a job and its hooks with every template rendered, as mark-devkit does.
+
+    \b
+    Example:
+      stagefarm diagnose job --specfile jobs/stages.yaml --job stage3 -o subarch=haswell
+    """
+    from orchestrator import diagnose as shapes
+    from orchestrator.prepare import moment, parse_overrides
+    from orchestrator.render import render_job
+    from orchestrator.spec import load_specfile
+
+    if not quiet:
+        click.echo(f"Loading specfile {specfile}", err=True)
+    rendered = render_job(
+        load_specfile(specfile),
+        job,
+        overrides=parse_overrides(overrides),
+        now=moment(now, os.environ),
+        folder=Path.cwd(),
+    )
+    click.echo(shapes.as_json(rendered) if as_json else shapes.as_yaml(rendered).rstrip())

@@ -1,0 +1,148 @@
+"""A rendered job as mark-devkit's `diagnose job` shows it: keys, order and layout."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import yaml
+
+from orchestrator.render import RenderedJob
+from orchestrator.scalars import resolve
+
+
+def document(rendered: RenderedJob) -> dict[str, Any]:
+    """`{job: ..., hooks: [{hooks: [...]}, ...]}`, without what is empty."""
+    files = [_bare(file.content) for file in rendered.hook_files]
+    shown = {"job": _bare(rendered.job)}
+    return shown | ({"hooks": files} if files else {})
+
+
+def _bare(value: Any) -> Any:
+    """Dataclasses as dicts without empty values; options keep theirs."""
+    if dataclasses.is_dataclass(value):
+        items = {item.name: _bare(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {key: item for key, item in items.items() if item not in (None, "", 0, [], {})}
+    if isinstance(value, tuple):
+        return [_bare(item) for item in value]
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def as_json(rendered: RenderedJob) -> str:
+    return json.dumps(document(rendered), ensure_ascii=False, indent=2, default=_json_value)
+
+
+def _json_value(value: Any) -> str:
+    return rfc3339(value) if isinstance(value, datetime) else str(value)
+
+
+def rfc3339(moment: datetime) -> str:
+    """`moment` as Go's `time.RFC3339Nano` writes it."""
+    text = re.sub(r"(\.\d*?)0+(?=[+-])", r"\1", moment.isoformat())
+    return re.sub(r"\+00:00$", "Z", text)
+
+
+# --- YAML as yaml.v3 lays it out -----------------------------------------------------------------
+
+
+def as_yaml(rendered: RenderedJob) -> str:
+    return "".join(f"{line}\n" for line in _lines(document(rendered)))
+
+
+def _lines(value: Any) -> Iterator[str]:
+    """A mapping or list in block style; mappings that are options come in the order of names."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _entry(_scalar(key), sorted_keys(item) if key == "options" else item)
+        return
+    for item in value:
+        if isinstance(item, dict | list) and item:
+            first, *rest = _lines(item)
+            yield f"- {first}"
+            yield from (f"  {line}" for line in rest)
+        else:
+            first, *rest = _scalar(item).split("\n")
+            yield f"- {first}"
+            yield from (f"  {line}" if line else line for line in rest)
+
+
+def _entry(key: str, item: Any) -> Iterator[str]:
+    if isinstance(item, dict | list) and item:
+        yield f"{key}:"
+        yield from (f"    {line}" if line else line for line in _lines(item))
+        return
+    first, *rest = _scalar(item).split("\n")
+    yield f"{key}: {first}"
+    yield from (f"    {line}" if line else line for line in rest)
+
+
+def sorted_keys(value: Any) -> Any:
+    """`value` with the keys of its mappings in order, as Go writes maps."""
+    if isinstance(value, dict):
+        return {key: sorted_keys(value[key]) for key in sorted(value, key=_key_order)}
+    return [sorted_keys(item) for item in value] if isinstance(value, list) else value
+
+
+def _key_order(key: Any) -> tuple[Any, ...]:
+    parts = re.split(r"(\d+)", str(key))
+    return (isinstance(key, str), [(part.isdigit(), part.zfill(20)) for part in parts])
+
+
+def _scalar(value: Any) -> str:
+    """One value in YAML; a block's lines are not indented yet."""
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return go_float(value)
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    return "null" if value is None else str(value)
+
+
+def _text(text: str) -> str:
+    """Plain where that reads back as the same text in YAML 1.1 and 1.2, else quoted; text of
+    several lines as a block."""
+    if "\n" in text and not re.search(r"^\s|[^\S\n]\n|[^\S\n]$|[^\n\t\x20-\x7e\xa0-\ud7ff]", text):
+        body = text.rstrip("\n")
+        newlines = len(text) - len(body)
+        return f"|{'-' if not newlines else '' if newlines == 1 else '+'}\n" + (
+            body if newlines < 2 else text[:-1]
+        )
+    if resolve(text) != text or _LEGACY.fullmatch(text):
+        return _quoted(text, '"')
+    return _quoted(text, None)
+
+
+# Words and numbers that YAML 1.1 takes for something else.
+_LEGACY = re.compile(r"(?i)y|n|yes|no|on|off|=|<<|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+
+
+def _quoted(text: str, style: str | None) -> str:
+    dumped: str = yaml.dump(
+        text, Dumper=_DUMPER, default_style=style, width=math.inf, allow_unicode=True
+    )
+    return dumped.removesuffix("...\n").rstrip("\n")
+
+
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def go_float(number: float) -> str:
+    """`number` as yaml.v3 writes it: Go's `strconv.FormatFloat(number, 'g', -1, 64)`."""
+    if not math.isfinite(number):
+        return ".nan" if math.isnan(number) else "-.inf" if number < 0 else ".inf"
+    digits = Decimal(repr(number)).normalize()
+    exponent = digits.adjusted() if number else 0
+    if -4 <= exponent < 6:
+        return f"{digits:f}"
+    mantissa = digits.scaleb(-exponent)
+    return f"{mantissa:f}e{exponent:+03d}"

@@ -1,0 +1,93 @@
+"""From what a person gives (a specfile, a job's name, overrides, a moment) to a build.
+
+The one way in for every command that builds: `run`, `submit`, `plan` and batches.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.plan import PlanOptions, build_id, plan
+from orchestrator.render import Overrides, render_job
+from orchestrator.spec import load_specfile
+from orchestrator.yaml12 import load, plain
+from tasks.errors import BadInput, SpecProblems
+from tasks.model import Build
+
+_MOMENT_HINT = "give it as 2026-11-22, 2026-11-22T14:30:00+01:00, or @seconds since 1970"
+
+
+def render_and_plan(
+    specfile: Path,
+    job: str,
+    *,
+    overrides: Overrides,
+    now: datetime,
+    options: PlanOptions,
+    folder: Path | None = None,
+) -> Build:
+    """The build of `job` in `specfile`, with a new id; `folder` is where the command was started
+    (default: this process's). Raises the errors of `load_specfile`, `render_job` and `plan`."""
+    rendered = render_job(
+        load_specfile(specfile),
+        job,
+        overrides=overrides,
+        now=now,
+        folder=folder or Path.cwd(),
+    )
+    return plan(rendered, build_id(job, f"{now:%Y%m%d}", secrets.token_hex(2)), options)
+
+
+def moment(given: str | None, environ: Mapping[str, str]) -> datetime:
+    """What `now` is: `given`, else $SOURCE_DATE_EPOCH (in UTC), else this moment with the
+    machine's zone."""
+    if given:
+        return _parse_moment(given, "--now")
+    if epoch := environ.get("SOURCE_DATE_EPOCH"):
+        return _parse_moment(f"@{epoch}", "SOURCE_DATE_EPOCH")
+    return datetime.now().astimezone()
+
+
+def _parse_moment(text: str, what: str) -> datetime:
+    try:
+        if match := re.fullmatch(r"@?(\d+)", text, re.ASCII):
+            return datetime.fromtimestamp(int(match[1]), UTC)
+        found = datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
+        raise BadInput(f"{what}: {text.lstrip('@')!r} is not a moment", _MOMENT_HINT) from None
+    return found if found.tzinfo else found.astimezone()
+
+
+def parse_overrides(given: Iterable[str]) -> dict[str, Any]:
+    """`key=value` texts as a tree of options. Values are typed by YAML's rules, an empty one is
+    empty text; `a.b=1` goes into mapping `a`, and `\\.` is a dot in a name."""
+    options: dict[str, Any] = {}
+    for item in given:
+        name, equals, text = item.partition("=")
+        if not equals or not name:
+            raise BadInput(f"-o {item}: expected key=value", "such as -o subarch=haswell")
+        *outer, last = (part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", name))
+        place = options
+        for key in outer:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise BadInput(f"-o {item}: {key!r} was given a value of its own before")
+        place[last] = _typed(item, text)
+    return options
+
+
+def _typed(item: str, text: str) -> Any:
+    if not text:
+        return ""
+    try:
+        return plain(load(text, "-o"))
+    except SpecProblems as error:
+        message = f"-o {item}: {error.problems[0].message}"
+        raise BadInput(
+            message, "values follow YAML's rules; quote text: -o 'key=\"...\"'"
+        ) from error
