@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -56,31 +56,36 @@ def as_yaml(rendered: RenderedJob) -> str:
     return "".join(f"{line}\n" for line in _lines(document(rendered)))
 
 
-def _lines(value: Any) -> Iterator[str]:
-    """A mapping or list in block style; mappings that are options come in the order of names."""
+def _lines(value: Any, step: int = 4) -> Iterator[str]:
+    """A mapping or list in block style. What lies in a mapping is indented by `step`: 4, or 2 in
+    one that is an item of a list, whose dash takes the other 2."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _entry(_scalar(key), sorted_keys(item) if key == "options" else item)
+            shown = sorted_keys(item) if key == "options" else item
+            yield from _entry(f"{_scalar(key)}:", shown, step)
         return
     for item in value:
         if isinstance(item, dict | list) and item:
-            first, *rest = _lines(item)
+            first, *rest = _lines(item, step=2)
             yield f"- {first}"
-            yield from (f"  {line}" for line in rest)
+            yield from _indented(rest, 2)
         else:
-            first, *rest = _scalar(item).split("\n")
-            yield f"- {first}"
-            yield from (f"  {line}" if line else line for line in rest)
+            yield from _entry("-", item, 2)
 
 
-def _entry(key: str, item: Any) -> Iterator[str]:
+def _entry(before: str, item: Any, step: int) -> Iterator[str]:
+    """`item` after its key or dash."""
     if isinstance(item, dict | list) and item:
-        yield f"{key}:"
-        yield from (f"    {line}" if line else line for line in _lines(item))
+        yield before
+        yield from _indented(_lines(item), step)
         return
     first, *rest = _scalar(item).split("\n")
-    yield f"{key}: {first}"
-    yield from (f"    {line}" if line else line for line in rest)
+    yield f"{before} {first}"
+    yield from _indented(rest, step)
+
+
+def _indented(lines: Iterable[str], step: int) -> Iterator[str]:
+    return (" " * step + line if line else line for line in lines)
 
 
 def sorted_keys(value: Any) -> Any:
@@ -90,9 +95,10 @@ def sorted_keys(value: Any) -> Any:
     return [sorted_keys(item) for item in value] if isinstance(value, list) else value
 
 
-def _key_order(key: Any) -> tuple[Any, ...]:
-    parts = re.split(r"(\d+)", str(key))
-    return (isinstance(key, str), [(part.isdigit(), part.zfill(20)) for part in parts])
+def _key_order(key: Any) -> list[tuple[int, int]]:
+    """Signs before numbers before letters, numbers by their size."""
+    parts = re.findall(r"\d+|\D", str(key))
+    return [(1, int(p)) if p.isdigit() else (2 * p.isalpha(), ord(p)) for p in parts]
 
 
 def _scalar(value: Any) -> str:
@@ -112,11 +118,9 @@ def _text(text: str) -> str:
     """Plain where that reads back as the same text in YAML 1.1 and 1.2, else quoted; text of
     several lines as a block."""
     if "\n" in text and not re.search(r"^\s|[^\S\n]\n|[^\S\n]$|[^\n\t\x20-\x7e\xa0-\ud7ff]", text):
-        body = text.rstrip("\n")
-        newlines = len(text) - len(body)
-        return f"|{'-' if not newlines else '' if newlines == 1 else '+'}\n" + (
-            body if newlines < 2 else text[:-1]
-        )
+        newlines = len(text) - len(text.rstrip("\n"))
+        chomp = "-" if not newlines else "" if newlines == 1 else "+"
+        return f"|{chomp}\n" + text.removesuffix("\n")
     if resolve(text) != text or _LEGACY.fullmatch(text):
         return _quoted(text, '"')
     return _quoted(text, None)
@@ -128,7 +132,7 @@ _LEGACY = re.compile(r"(?i)y|n|yes|no|on|off|=|<<|[-+]?[0-9][0-9_]*(:[0-5]?[0-9]
 
 def _quoted(text: str, style: str | None) -> str:
     dumped: str = yaml.dump(
-        text, Dumper=_DUMPER, default_style=style, width=math.inf, allow_unicode=True
+        text, Dumper=_DUMPER, default_style=style, width=1 << 30, allow_unicode=True
     )
     return dumped.removesuffix("...\n").rstrip("\n")
 
