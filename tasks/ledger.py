@@ -1,0 +1,278 @@
+"""Builds in Redis: the only truth about their state.
+
+Each change is one Lua script (`tasks/lua/`), so it happens wholly or not at all, on Redis's clock.
+A change answers with a member of a closed set, and asking again after a lost answer gives the same
+answer. `docs/farm.md` lists the keys.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from redis.client import NEVER_DECODE
+
+from tasks.connection import Connection, check_schema, connect
+from tasks.errors import BadInput
+from tasks.model import Artifact, Build, StepResult, decode, encode
+from tasks.record import Attempt, Record, to_attempt, to_record
+from tasks.settings import Settings
+
+CONTEXT_TTL_S = 30 * 24 * 3600
+
+
+class Claim(StrEnum):
+    CLAIMED = "claimed"
+    STALE = "stale"
+    REFUSED = "refused"
+
+
+class Begin(StrEnum):
+    RUN = "run"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    STALE = "stale"
+
+
+class End(StrEnum):
+    """What came of telling the ledger that something ended."""
+
+    OK = "ok"
+    CANCELLED = "cancelled"
+    STALE = "stale"
+
+
+class Fate(StrEnum):
+    """What became of a build whose attempt was given up."""
+
+    QUEUED = "queued"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    STALE = "stale"
+
+
+class Cancel(StrEnum):
+    CANCELLED = "cancelled"
+    ASKED = "asked"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a claim: a host, and one life of the worker on it."""
+
+    host: str
+    life: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One attempt of one build, in the hands of one holder."""
+
+    build: str
+    attempt: int
+    holder: Holder
+
+    @property
+    def args(self) -> tuple[str, int, str, str]:
+        return self.build, self.attempt, self.holder.host, self.holder.life
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A build whose attempt was given up: what became of it, and its attempt now."""
+
+    build: str
+    fate: Fate
+    attempt: int
+
+
+class Ledger:
+    """The builds of one farm."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    @classmethod
+    def open(cls, settings: Settings) -> Ledger:
+        """The farm's ledger; `FarmUnreachable`, or `HostUnfit` if its schema is another."""
+        connection = connect(settings)
+        check_schema(connection)
+        return cls(connection)
+
+    # What a submitter does
+
+    def submit(self, builds: Sequence[Build]) -> list[str]:
+        """Queue `builds` in one round trip; gives the ids that were taken by other builds."""
+        pipeline = self.connection.client.pipeline(transaction=False)
+        for build in builds:
+            titles = json.dumps([step.title for step in build.steps])
+            self.connection.script(
+                "submit",
+                *(build.id, encode(build).decode(), build.queue, build.job, build.batch),
+                *(int(build.optional), titles),
+                through=pipeline,
+            )
+        answers = self.connection.run(pipeline)
+        return [build.id for build, answer in zip(builds, answers, strict=True) if answer != "ok"]
+
+    def cancel(self, build: str, reason: str) -> Cancel:
+        answer = self.connection.script("cancel", build, reason)
+        return Cancel(self._known(build, answer))
+
+    def retry(self, build: str) -> int:
+        """Queue an ended build anew; gives its attempt. `BadInput` if it has not ended."""
+        answer, attempt = self.connection.script("retry", build)
+        if self._known(build, answer) == "running":
+            raise BadInput(f"build {build} has not ended", "cancel it first: stagefarm cancel")
+        return int(attempt)
+
+    def keep_context(self, digest: str, data: bytes) -> None:
+        """Store a bundle under its digest, for as long as its builds may need it."""
+        key = self.connection.key("context", digest)
+        with self.connection.reaching() as client:
+            if not client.expire(key, CONTEXT_TTL_S):
+                client.set(key, data, ex=CONTEXT_TTL_S)
+
+    # What a host does
+
+    def claim(self, turn: Turn, lease_s: float) -> Claim:
+        return Claim(self.connection.script("claim", *turn.args, lease_s))
+
+    def begin_step(self, turn: Turn, step: int, token: str) -> Begin:
+        return Begin(self.connection.script("begin_step", *turn.args, step, token))
+
+    def end_step(self, turn: Turn, step: int, result: StepResult) -> End:
+        answer = self.connection.script("end_step", *turn.args, step, encode(result).decode())
+        return End(answer)
+
+    def finish(self, turn: Turn, artifacts: Sequence[Artifact], url: str) -> End:
+        """The compare-and-set that makes a build succeed and its artifacts visible."""
+        listed = encode(tuple(artifacts)).decode()
+        return End(self.connection.script("finish", *turn.args, listed, url))
+
+    def fail(self, turn: Turn, error: str, reason: str, hint: str, url: str = "") -> End:
+        return End(self.connection.script("fail", *turn.args, error, reason, hint, url))
+
+    def cancelled(self, turn: Turn) -> End:
+        return End(self.connection.script("cancelled", *turn.args))
+
+    def lose(self, turn: Turn, reason: str, attempts_max: int) -> Given:
+        """The attempt died; the build is queued again, at most `attempts_max` times."""
+        answer = self.connection.script("give_up", *turn.args, "lost", reason, attempts_max)
+        return Given(turn.build, Fate(answer[0]), int(answer[1]))
+
+    def hand_back(self, turn: Turn, reason: str, attempts_max: int) -> Given:
+        """The host puts the build back unfinished; this does not count as a loss."""
+        answer = self.connection.script("give_up", *turn.args, "handed back", reason, attempts_max)
+        return Given(turn.build, Fate(answer[0]), int(answer[1]))
+
+    def expire(self, build: str, attempts_max: int) -> Given:
+        """The lease of the build has run out; nothing happens if it was renewed meanwhile."""
+        answer = self.connection.script("expire", build, attempts_max)
+        return Given(build, Fate(answer[0]), int(answer[1] or 0))
+
+    def refuse(self, build: str, attempt: int, host: str, reason: str) -> None:
+        self.connection.script("refuse", build, attempt, host, reason)
+
+    def resent(self, build: str, attempt: int) -> None:
+        """The message of a queued build was sent again just now."""
+        self.connection.script("resent", build, attempt)
+
+    def results(self, build: str, attempt: int, steps: int) -> dict[int, StepResult]:
+        """What the steps of an attempt left, for those that have ended."""
+        names = [f"{attempt}.{step}.result" for step in range(steps)]
+        with self.connection.reaching() as client:
+            found = client.hmget(self.connection.key("build", build, "steps"), names)
+        return {step: decode(data, StepResult) for step, data in enumerate(found) if data}
+
+    def context(self, digest: str) -> bytes | None:
+        """A submitter's bundle, or None if it was kept too long ago."""
+        key = self.connection.key("context", digest)
+        with self.connection.reaching() as client:
+            found: bytes | None = client.execute_command("GET", key, **{NEVER_DECODE: True})
+        return found
+
+    def say_progress(self, build: str, text: str) -> None:
+        with self.connection.reaching() as client:
+            client.hset(self.connection.key("build", build), "progress", text)
+
+    # What anybody may read
+
+    def build(self, build: str) -> Build:
+        with self.connection.reaching() as client:
+            found = client.hget(self.connection.key("build", build), "spec")
+        return decode(str(self._known(build, found or "unknown")), Build)
+
+    def record(self, build: str) -> Record:
+        (found,) = self.records([build])
+        return found
+
+    def records(self, builds: Iterable[str]) -> list[Record]:
+        """What is known of each of `builds`; `BadInput` if there is no such build."""
+        wanted = list(builds)
+        pipeline = self.connection.client.pipeline(transaction=False)
+        for build in wanted:
+            pipeline.hgetall(self.connection.key("build", build))
+        found = self.connection.run(pipeline)
+        return [
+            to_record(build, self._known(build, fields or "unknown"))
+            for build, fields in zip(wanted, found, strict=True)
+        ]
+
+    def attempts(self, build: str) -> list[Attempt]:
+        with self.connection.reaching() as client:
+            found = client.hgetall(self.connection.key("build", build, "attempts"))
+        return sorted(
+            (to_attempt(int(number), json.loads(data)) for number, data in found.items()),
+            key=lambda attempt: attempt.number,
+        )
+
+    def refusals(self, build: str) -> dict[str, tuple[float, str]]:
+        """Host to when and why it refused the build."""
+        with self.connection.reaching() as client:
+            found = client.hgetall(self.connection.key("build", build, "refusals"))
+        parts = {host: text.partition(" ") for host, text in found.items()}
+        return {host: (float(at), reason) for host, (at, _, reason) in parts.items()}
+
+    def builds(self, count: int = 50) -> list[str]:
+        """The ids of the newest builds, newest first."""
+        return self._newest("builds", count)
+
+    def batch(self, batch: str) -> list[str]:
+        """The builds of a batch in the order of submission; empty if there is no such batch."""
+        with self.connection.reaching() as client:
+            return list(client.lrange(self.connection.key("batch", batch, "builds"), 0, -1))
+
+    def batches(self, count: int = 50) -> list[str]:
+        return self._newest("batches", count)
+
+    def _newest(self, name: str, count: int) -> list[str]:
+        with self.connection.reaching() as client:
+            found: list[str] = client.zrevrange(self.connection.key(name), 0, count - 1)
+        return found
+
+    def waiting(self) -> dict[str, dict[str, float]]:
+        """Queue to its queued builds and when the message of each was sent last."""
+        with self.connection.reaching() as client:
+            queues = sorted(client.smembers(self.connection.key("queues")))
+        pipeline = self.connection.client.pipeline(transaction=False)
+        for queue in queues:
+            pipeline.zrange(self.connection.key("waiting", queue), 0, -1, withscores=True)
+        found = self.connection.run(pipeline)
+        return {queue: dict(items) for queue, items in zip(queues, found, strict=True)}
+
+    def now(self) -> float:
+        """Redis's clock."""
+        with self.connection.reaching() as client:
+            seconds, micros = client.time()
+        return float(seconds + micros / 1e6)
+
+    @staticmethod
+    def _known(build: str, answer: Any) -> Any:
+        if answer == "unknown":
+            raise BadInput(f"there is no build {build!r}", "see `stagefarm status`")
+        return answer

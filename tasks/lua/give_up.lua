@@ -1,0 +1,8 @@
+-- The host gives up its attempt. `how` is `lost` (counts towards the limit) or `handed back`.
+-- Gives what became of the build (queued, failed, cancelled or stale) and its attempt.
+-- ARGV: id, attempt, host, life, how, reason, most attempts
+local id, attempt, host, life, how, reason, attempts_max = unpack(ARGV)
+if not held(id, attempt, host, life) then
+  return {'stale', attempt}
+end
+return give_up(id, how, reason, attempts_max)

@@ -1,0 +1,127 @@
+-- Put before every script. KEYS[1] is the farm's prefix; docs/farm.md lists every key.
+-- The clock is Redis's, in seconds since 1970; times are stored with milliseconds.
+
+local EVENTS_KEPT = 10000
+
+local function key(...)
+  return table.concat({KEYS[1], ...}, ':')
+end
+
+local function now()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+
+local function stamp(time)
+  return string.format('%.3f', time)
+end
+
+local function get(id, ...)
+  return unpack(redis.call('HMGET', key('build', id), ...))
+end
+
+local function set(id, ...)
+  redis.call('HSET', key('build', id), ...)
+end
+
+local function event(id, what, detail)
+  redis.call('XADD', key('events'), 'MAXLEN', '~', EVENTS_KEPT, '*',
+    'build', id, 'event', what, 'detail', detail or '')
+end
+
+-- The build's state, and its batch's count of builds in each state.
+local function move(id, state)
+  local before, batch = get(id, 'state', 'batch')
+  if batch and batch ~= '' then
+    if before then
+      redis.call('HINCRBY', key('batch', batch), before, -1)
+    end
+    redis.call('HINCRBY', key('batch', batch), state, 1)
+  end
+  set(id, 'state', state)
+end
+
+-- Is `attempt` the build's attempt, and this life of this host the one that claimed it?
+local function held(id, attempt, host, life)
+  local state, current, holder, its_life = get(id, 'state', 'attempt', 'host', 'life')
+  return state == 'running' and current == attempt and holder == host and its_life == life
+end
+
+-- Nobody holds the build any more: no lease, not on its host's list.
+local function let_go(id)
+  local host = get(id, 'host')
+  redis.call('ZREM', key('leases'), id)
+  if host and host ~= '' then
+    redis.call('SREM', key('host', host, 'builds'), id)
+  end
+end
+
+-- How the current attempt ended, kept for the history of the build.
+local function close_attempt(id, how, reason)
+  local attempt, host, claimed, step = get(id, 'attempt', 'host', 'claimed', 'step')
+  redis.call('HSET', key('build', id, 'attempts'), attempt, cjson.encode({
+    host = host or '', claimed = claimed or '', step = step or '', ended = stamp(now()),
+    how = how, reason = reason or ''}))
+end
+
+local function enqueue(id, attempt)
+  local queue = get(id, 'queue')
+  move(id, 'queued')
+  set(id, 'attempt', attempt, 'queued', stamp(now()), 'host', '', 'life', '', 'claimed', '',
+    'step', '', 'step_began', '', 'step_ended', '', 'progress', '')
+  redis.call('ZADD', key('waiting', queue), stamp(now()), id)
+end
+
+-- The build has ended as `state`; only `retry` brings it back.
+local function close(id, state, how, reason)
+  local queue = get(id, 'queue')
+  close_attempt(id, how, reason)
+  let_go(id)
+  redis.call('ZREM', key('waiting', queue), id)
+  move(id, state)
+  set(id, 'ended', stamp(now()), 'progress', '')
+  event(id, state, reason)
+end
+
+local function history(id)
+  local fields = redis.call('HGETALL', key('build', id, 'attempts'))
+  local places = {}
+  for i = 1, #fields, 2 do
+    local one = cjson.decode(fields[i + 1])
+    if one.how == 'lost' then
+      local step = one.step ~= '' and ('step ' .. one.step) or 'no step'
+      table.insert(places, {tonumber(fields[i]),
+        'attempt ' .. fields[i] .. ' on ' .. one.host .. ' at ' .. step .. ': ' .. one.reason})
+    end
+  end
+  table.sort(places, function(a, b) return a[1] < b[1] end)
+  local lines = {}
+  for _, place in ipairs(places) do
+    table.insert(lines, place[2])
+  end
+  return table.concat(lines, '; ')
+end
+
+-- The attempt is over without an end of the build: queue the next one, unless the build is to be
+-- cancelled or too many attempts were lost. Gives what became of the build and its attempt.
+local function give_up(id, how, reason, attempts_max)
+  local attempt, lost, cancel = get(id, 'attempt', 'lost', 'cancel')
+  if cancel and cancel ~= '' then
+    close(id, 'cancelled', 'cancelled', cancel)
+    return {'cancelled', attempt}
+  end
+  close_attempt(id, how, reason)
+  if how == 'lost' then
+    lost = redis.call('HINCRBY', key('build', id), 'lost', 1)
+  end
+  if tonumber(lost) >= tonumber(attempts_max) then
+    set(id, 'error', 'BuildFailed', 'hint', 'stagefarm retry builds it anew',
+      'reason', 'lost ' .. lost .. ' times: ' .. history(id))
+    close(id, 'failed', how, reason)
+    return {'failed', attempt}
+  end
+  let_go(id)
+  enqueue(id, attempt + 1)
+  event(id, how, reason)
+  return {'queued', tostring(attempt + 1)}
+end

@@ -1,0 +1,9 @@
+-- The message of a queued build was sent again: give it time before the next.
+-- ARGV: id, attempt
+local id, attempt = unpack(ARGV)
+local state, current, queue = get(id, 'state', 'attempt', 'queue')
+if state ~= 'queued' or current ~= attempt then
+  return 'stale'
+end
+redis.call('ZADD', key('waiting', queue), 'XX', stamp(now()), id)
+return 'ok'

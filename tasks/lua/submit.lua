@@ -1,0 +1,18 @@
+-- A new build, queued as attempt 1; `exists` if its id is taken by another build.
+-- ARGV: id, build as JSON, queue, job, batch, optional (0 or 1), titles of its steps as JSON
+local id, spec, queue, job, batch, optional, titles = unpack(ARGV)
+local known = get(id, 'spec')
+if known then
+  return known == spec and 'ok' or 'exists'
+end
+set(id, 'spec', spec, 'queue', queue, 'job', job, 'batch', batch, 'optional', optional,
+  'titles', titles, 'submitted', stamp(now()), 'lost', 0, 'cancel', '')
+enqueue(id, 1)
+redis.call('SADD', key('queues'), queue)
+redis.call('ZADD', key('builds'), stamp(now()), id)
+if batch ~= '' then
+  redis.call('ZADD', key('batches'), 'NX', stamp(now()), batch)
+  redis.call('RPUSH', key('batch', batch, 'builds'), id)
+end
+event(id, 'queued', queue)
+return 'ok'

@@ -1,0 +1,71 @@
+"""What the ledger says of a build, as frozen values made from Redis's strings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from tasks.model import Artifact, BuildState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One build; times in seconds since 1970 on Redis's clock, 0 where not yet; `step` is the one
+    begun last, -1 before the first."""
+
+    id: str
+    job: str
+    queue: str
+    state: BuildState
+    attempt: int
+    batch: str = ""
+    optional: bool = False
+    titles: tuple[str, ...]
+    host: str = ""
+    step: int = -1
+    submitted: float = 0.0
+    queued: float = 0.0
+    claimed: float = 0.0
+    step_began: float = 0.0
+    step_ended: float = 0.0
+    ended: float = 0.0
+    progress: str = ""
+    cancel: str = ""
+    error: str = ""
+    reason: str = ""
+    hint: str = ""
+    url: str = ""
+    artifacts: tuple[Artifact, ...] = ()
+
+    @property
+    def step_title(self) -> str:
+        return self.titles[self.step] if 0 <= self.step < len(self.titles) else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """How one attempt ended, and where: `how` is a final state, `lost` or `handed back`."""
+
+    number: int
+    how: str
+    host: str = ""
+    step: int = -1
+    claimed: float = 0.0
+    ended: float = 0.0
+    reason: str = ""
+
+
+def to_record(build: str, fields: Mapping[str, str]) -> Record:
+    """The record in a build's hash, whose fields are text, empty where there is nothing yet."""
+    values: dict[str, object] = {name: text for name, text in fields.items() if text}
+    for name in ("titles", "artifacts"):
+        values[name] = json.loads(fields.get(name) or "[]")
+    return msgspec.convert({**values, "id": build}, Record, strict=False)
+
+
+def to_attempt(number: int, text: str) -> Attempt:
+    values = {name: value for name, value in json.loads(text).items() if value}
+    return msgspec.convert({**values, "number": number}, Attempt, strict=False)
