@@ -1,5 +1,58 @@
-"""The Celery app and its configuration."""
+"""The Celery app and its configuration.
+
+Messages are hints; the ledger is the truth. So a message is acknowledged when it is taken (a late
+acknowledgement runs a step twice after the visibility timeout, or when a connection drops), no
+result is stored (nothing would read it), and what a host loses comes back through the ledger.
+"""
+
+from __future__ import annotations
 
 from celery import Celery
 
-app = Celery("stagefarm")
+from tasks import settings as settings_of
+from tasks.connection import HEALTH_CHECK_S, SOCKET_TIMEOUT_S
+from tasks.settings import Settings
+
+PRIORITIES = 10
+"""Redis transport's priorities, 0 first; it reads all queues of one before any of the next."""
+
+
+def make_app(settings: Settings) -> Celery:
+    app = Celery("stagefarm")
+    app.conf.update(
+        broker_url=settings.broker_url(),
+        broker_transport_options={
+            "global_keyprefix": f"{settings.key_prefix}:celery:",
+            "priority_steps": list(range(PRIORITIES)),
+            "queue_order_strategy": "priority",
+            "socket_timeout": SOCKET_TIMEOUT_S,
+            "socket_connect_timeout": SOCKET_TIMEOUT_S,
+            "socket_keepalive": True,
+            "health_check_interval": HEALTH_CHECK_S,
+            "retry_on_timeout": True,
+        },
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # Forever: a step that ended while Redis is away is worth more than a free slot.
+        task_publish_retry_policy={
+            "max_retries": None,
+            "interval_start": 0.2,
+            "interval_step": 0.5,
+            "interval_max": 5.0,
+        },
+        task_serializer="json",
+        accept_content=["json"],
+        task_acks_late=False,
+        task_ignore_result=True,
+        task_send_sent_event=True,
+        task_default_queue="noarch.generic",
+        worker_disable_prefetch=True,  # else a busy host keeps a message others could take
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        imports=("tasks.steps", "tasks.bootstrap"),
+    )
+    return app
+
+
+app = make_app(settings_of.current())

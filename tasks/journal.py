@@ -8,6 +8,7 @@ that the step whose tree is killed knows why.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -58,14 +59,22 @@ class Journal:
         return next(orders, None)
 
     def _write(self, entry: Entry) -> None:
-        with self.file.open("ab") as file:
-            file.write(encode(entry) + b"\n")
+        with (
+            suppress(OSError),
+            self.file.open("ab") as file,
+        ):  # a full disk: the ledger is told anyway
+            file.write(b"\n" + encode(entry) + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
     def _read(self) -> list[Entry]:
-        """Every whole entry; a line cut off by a loss of power is no entry."""
+        """Every whole entry; a line cut off by a full disk is no entry."""
         if not self.file.exists():
             return []
-        whole, _, _ = self.file.read_bytes().rpartition(b"\n")
-        return [msgspec.json.decode(line, type=Entry) for line in whole.splitlines()]
+        return [entry for line in self.file.read_bytes().splitlines() if (entry := _entry(line))]
+
+
+def _entry(line: bytes) -> Entry | None:
+    with suppress(msgspec.DecodeError):
+        return msgspec.json.decode(line, type=Entry)
+    return None

@@ -17,14 +17,22 @@ from tasks.errors import FarmUnreachable
 from tasks.model import Line, Progress, Stream, encode
 
 FLUSH_S = 0.5
-PROGRESS_S = 1.0
 HELD_LINES = 2_000
 KEPT_AFTER_END_S = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """Where a line belongs: one step of one attempt of a build."""
+
+    build: str
+    attempt: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One line as it stands in Redis: its id there, the attempt and step that said it."""
+    """One line as it stands in Redis, and its id there."""
 
     id: str
     attempt: int
@@ -38,11 +46,12 @@ class Logbook:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    def write(self, build: str, attempt: int, step: int, lines: list[Line], limit: int) -> None:
-        key = self.connection.key("build", build, "log")
+    def write(self, page: Page, lines: list[Line], limit: int) -> None:
+        """Add `lines`, keeping about `limit` of the newest."""
+        key = self.connection.key("build", page.build, "log")
         pipeline = self.connection.client.pipeline(transaction=False)
         for line in lines:
-            fields = {"t": line.text, "a": attempt, "n": step, "s": str(line.stream)}
+            fields = {"t": line.text, "a": page.attempt, "n": page.step, "s": str(line.stream)}
             if line.hook:
                 fields["h"] = line.hook
             pipeline.xadd(key, fields, maxlen=limit, approximate=True)
@@ -81,7 +90,8 @@ class LogFile:
         self._left = limit_bytes - self._file.tell()
 
     def write(self, line: Line) -> None:
-        text = f"{strftime('%Y-%m-%dT%H:%M:%S%z')} {f'[{line.hook}] ' if line.hook else ''}{line.text}\n"
+        hook = f"[{line.hook}] " if line.hook else ""
+        text = f"{strftime('%Y-%m-%dT%H:%M:%S%z')} {hook}{line.text}\n"
         if self._left <= 0:
             return
         self._left -= len(text)
@@ -103,16 +113,15 @@ class FarmReport:
     for many lines; while Redis is away the newest lines wait here, and are never waited for.
     """
 
-    def __init__(
-        self, logbook: Logbook, file: LogFile, *, build: str, attempt: int, step: int, limit: int
-    ) -> None:
-        self._logbook, self._file = logbook, file
-        self._build, self._attempt, self._step, self._limit = build, attempt, step, limit
+    def __init__(self, logbook: Logbook, file: LogFile, page: Page, limit: int) -> None:
+        self._logbook, self._file, self._page, self._limit = logbook, file, page, limit
         self._lines: deque[Line] = deque(maxlen=HELD_LINES)
         self._progress: Progress | None = None
         self._lock = threading.Lock()
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._send_often, name=f"log {build}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._send_often, name=f"log {page.build}", daemon=True
+        )
 
     def line(self, line: Line) -> None:
         with self._lock, suppress(OSError):  # a full disk must not end the step that fills it
@@ -148,7 +157,7 @@ class FarmReport:
         progress, self._progress = self._progress, None
         try:
             for part in in_parts(lines, 500):
-                self._logbook.write(self._build, self._attempt, self._step, part, self._limit)
+                self._logbook.write(self._page, part, self._limit)
             if progress:
                 self._say(progress)
         except FarmUnreachable:
@@ -158,7 +167,9 @@ class FarmReport:
     def _say(self, progress: Progress) -> None:
         connection = self._logbook.connection
         with connection.reaching() as client:
-            client.hset(connection.key("build", self._build), "progress", encode(progress).decode())
+            client.hset(
+                connection.key("build", self._page.build), "progress", encode(progress).decode()
+            )
 
 
 def in_parts(lines: list[Line], size: int) -> Iterator[list[Line]]:

@@ -48,14 +48,26 @@ class Settings:
     log_limit_lines: int = 5_000
     """Newest lines of each build kept in Redis; the whole log is a file on the host."""
 
+    log_file_limit_bytes: int = 256 * 1024 * 1024
+    """Largest log file of a build on its host and in the store."""
+
     rootfs: str = "auto"
     """`overlay`, `plain`, or `auto`: overlay where the machine can."""
 
     lease_s: float = 90.0
     """How long a silent host keeps its builds."""
 
-    heartbeat_s: float = 15.0
-    """How often a host renews its lease."""
+    heartbeat_s: float = 2.0
+    """How often a host renews its leases and hears of cancels and drains."""
+
+    scan_s: float = 10.0
+    """How often the supervisor looks for lost hosts."""
+
+    resend_s: float = 120.0
+    """A build queued for so long whose message is gone gets a new one."""
+
+    stop_grace_s: float = 600.0
+    """How long a worker that is told to stop lets its running steps go on."""
 
     attempts_max: int = 3
     """How often a build is tried when its host is lost."""

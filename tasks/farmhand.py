@@ -1,0 +1,212 @@
+"""What a worker's process does with one message: claim, begin, carry out, end, publish.
+
+Nothing here knows Celery. Each change goes through the ledger, which alone decides whether the step
+may run; a step whose attempt is no longer the build's raises `Stale`, and its message is dropped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+from uuid import uuid4
+
+from tasks import bundle
+from tasks.errors import BuildCancelled, StagefarmError, Stale, TimedOut
+from tasks.isolate import perform
+from tasks.journal import Journal, Order
+from tasks.ledger import Begin, Claim, End, Fate, Given, Holder, Ledger, Turn
+from tasks.logbook import FarmReport, Logbook, LogFile, Page
+from tasks.model import Build, Line, StepKind, StepResult
+from tasks.patience import patiently
+from tasks.publish import Publisher
+from tasks.settings import Settings
+from tasks.workspace import Workspace, kill_tree, locked
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One step of one attempt, and the places it uses."""
+
+    turn: Turn
+    build: Build
+    step: int
+    workspace: Workspace
+
+    @property
+    def home(self) -> Path:
+        return Path(self.workspace.home)
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.home)
+
+
+@dataclass(frozen=True, slots=True)
+class Farmhand:
+    """One process of a worker's pool; `send` puts a build's messages to its queue,
+    `take_nothing_new` stops the host from taking new builds for now."""
+
+    settings: Settings
+    ledger: Ledger
+    holder: Holder
+    send: Callable[[Build, int], None]
+    take_nothing_new: Callable[[], None]
+
+    def do(self, build_id: str, attempt: int, step: int) -> str:
+        """Carry out one message; gives a word for the log. Raises `Stale` where there is nothing
+        to do and the messages after it are to be dropped, and what made the build fail."""
+        turn = Turn(build_id, attempt, self.holder)
+        build = patiently(lambda: self.ledger.build(build_id))
+        if step == 0:
+            self._claim(turn, build)
+        work = Work(turn, build, step, Workspace.on_farm(build, attempt, self.settings))
+        if step > 0 and not work.home.exists():
+            raise Stale(f"nothing of attempt {attempt} is on this host")
+        work.workspace.create()
+        with locked(work.home) as mine:
+            if not mine:
+                raise Stale("another message for this step came first")
+            return self._begin(work)
+
+    def _claim(self, turn: Turn, build: Build) -> None:
+        if reason := unfit(self.settings):
+            self._refuse(turn, build, reason)
+        match patiently(lambda: self.ledger.claim(turn, self.settings.lease_s)):
+            case Claim.REFUSED:
+                self._refuse(turn, build, "it is drained")
+            case Claim.STALE:
+                raise Stale(f"attempt {turn.attempt} is not waiting to be claimed")
+
+    def _refuse(self, turn: Turn, build: Build, reason: str) -> NoReturn:
+        self.take_nothing_new()
+        self.ledger.refuse(build.id, turn.attempt, self.holder.host, reason)
+        self.send(build, turn.attempt)
+        raise Stale(f"refused: {reason}")
+
+    def _begin(self, work: Work) -> str:
+        token = uuid4().hex
+        match patiently(lambda: self.ledger.begin_step(work.turn, work.step, token)):
+            case Begin.DONE:
+                return "done before"
+            case Begin.STALE:
+                raise Stale(f"step {work.step} of attempt {work.turn.attempt} is not to be run now")
+            case Begin.CANCELLED:
+                self._cancelled(work)
+        try:
+            return self._carry_out(work)
+        except (Stale, BuildCancelled):
+            raise
+        except StagefarmError as error:
+            self._failed(work, error)
+
+    def _carry_out(self, work: Work) -> str:
+        page = Page(work.build.id, work.turn.attempt, work.step)
+        log = LogFile(work.home / "build.log", self.settings.log_file_limit_bytes)
+        with FarmReport(
+            Logbook(self.ledger.connection), log, page, self.settings.log_limit_lines
+        ) as report:
+            report.line(Line(text=f"{work.build.steps[work.step].title} on {self.holder.host}"))
+            if work.build.steps[work.step].kind is not StepKind.PUBLISH:
+                result = self._perform(work, report)
+        if work.build.steps[work.step].kind is StepKind.PUBLISH:
+            return self._publish(work)
+        work.journal.step_ended(work.step, result)
+        if patiently(lambda: self.ledger.end_step(work.turn, work.step, result)) is End.STALE:
+            self._stale(work)
+        return "done"
+
+    def _perform(self, work: Work, report: FarmReport) -> StepResult:
+        if work.step == 0 and (digest := work.build.context):
+            data = patiently(lambda: self.ledger.context(digest))
+            bundle.unpack(data, digest, Path(work.workspace.working_dir))
+        return perform(
+            work.build,
+            work.step,
+            work.workspace,
+            report,
+            idle_limit_s=self.settings.idle_limit_s,
+            timeout_s=self._left(work),
+        )
+
+    def _left(self, work: Work) -> float:
+        """Seconds left of the build's time limit, 0 for no limit."""
+        if not (limit := work.build.timeout_s):
+            return 0.0
+        since = patiently(lambda: self.ledger.record(work.build.id)).claimed
+        left = since + limit - patiently(self.ledger.now)
+        if left <= 0:
+            raise TimedOut(f"the build took longer than its limit of {limit:g} s")
+        return left
+
+    def _publish(self, work: Work) -> str:
+        publisher = Publisher(self.settings, self.ledger)
+        url, artifacts = publisher.put(work.turn, work.build, work.home)
+        work.workspace.remove()
+        match patiently(lambda: self.ledger.finish(work.turn, artifacts, url)):
+            case End.CANCELLED:
+                publisher.withdraw(work.turn, work.build)
+                self._cancelled(work)
+            case End.STALE:
+                publisher.withdraw(work.turn, work.build)
+                self._stale(work)
+        Logbook(self.ledger.connection).let_expire(work.build.id)
+        return url
+
+    # Ends that are not good
+
+    def _failed(self, work: Work, error: StagefarmError) -> NoReturn:
+        """The step raised `error`: because of an order to end it, or of itself."""
+        match work.journal.ordered():
+            case (Order.STALE, _):
+                self._stale(work)
+            case (Order.CANCEL, _):
+                self._cancelled(work)
+            case (Order.HAND_BACK, reason):
+                self._hand_back(work, reason)
+        url = Publisher(self.settings, self.ledger).record_failure(
+            work.turn, work.build, work.home, error
+        )
+        self._wipe(work)
+        name, text, hint = type(error).__name__, str(error), error.hint
+        match patiently(lambda: self.ledger.fail(work.turn, name, text, hint, url)):
+            case End.CANCELLED:
+                self._cancelled(work)
+            case End.STALE:
+                raise Stale(f"attempt {work.turn.attempt} was taken over")
+        raise error
+
+    def _cancelled(self, work: Work) -> NoReturn:
+        self._wipe(work)
+        patiently(lambda: self.ledger.cancelled(work.turn))
+        raise BuildCancelled(f"build {work.build.id} was cancelled")
+
+    def _hand_back(self, work: Work, reason: str) -> NoReturn:
+        self._wipe(work)
+        limit = self.settings.attempts_max
+        given = patiently(lambda: self.ledger.hand_back(work.turn, reason, limit))
+        self._send_anew(work.build, given)
+        raise Stale(f"handed back: {reason}")
+
+    def _stale(self, work: Work) -> NoReturn:
+        self._wipe(work)
+        raise Stale(f"attempt {work.turn.attempt} was taken over")
+
+    def _wipe(self, work: Work) -> None:
+        kill_tree(work.home)
+        work.workspace.remove()
+
+    def _send_anew(self, build: Build, given: Given) -> None:
+        if given.fate is Fate.QUEUED:
+            self.send(build, given.attempt)
+
+
+def unfit(settings: Settings) -> str:
+    """Why this host should take nothing new now; empty if it may."""
+    settings.state.mkdir(parents=True, exist_ok=True)
+    free, wanted = shutil.disk_usage(settings.state).free, settings.disk_free_min_bytes
+    if free < wanted:
+        return f"{free // 2**20} MiB free in {settings.state}, {wanted // 2**20} MiB wanted"
+    return ""

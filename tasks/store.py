@@ -1,0 +1,122 @@
+"""Where finished artifacts go: `<store>/<batch or build>/<build>/<attempt>/`.
+
+A folder is filled as `<attempt>.<host>.partial` and renamed when it is whole and on disk. It counts
+only once the ledger says so: an attempt that loses there takes its folder away again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from tasks.errors import BadInput, PackFailed
+from tasks.model import Artifact, Build
+from tasks.removal import remove_tree
+
+PIECE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FileStore:
+    """A folder that every host of the farm sees."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, url: str) -> FileStore:
+        parts = urlsplit(url)
+        if parts.scheme != "file" or not parts.path.startswith("/"):
+            raise BadInput(f"store_url: cannot store to {url!r}", "such as file:///srv/stages")
+        return cls(Path(unquote(parts.path)))
+
+    def folder(self, build: Build, attempt: int) -> Path:
+        return self.root / (build.batch or build.id) / build.id / str(attempt)
+
+    def put(
+        self,
+        build: Build,
+        attempt: int,
+        host: str,
+        artifacts: Sequence[Artifact],
+        extras: Mapping[str, Path | bytes],
+    ) -> tuple[Artifact, ...]:
+        """Bring `artifacts`, and `extras` by name, to their folder, all or nothing; gives the
+        artifacts with their URLs. `PackFailed` if one is not what its step said it is, or the
+        store cannot take it."""
+        folder = self.folder(build, attempt)
+        with _whole(folder, folder.with_name(f"{attempt}.{host}.partial")) as partial:
+            for artifact in artifacts:
+                _bring(artifact, partial / artifact.name)
+            for name, content in extras.items():
+                _write(partial / name, content)
+        return tuple(
+            replace(artifact, path=(folder / artifact.name).as_uri()) for artifact in artifacts
+        )
+
+    def withdraw(self, build: Build, attempt: int) -> None:
+        """Take away what an attempt put here: it did not count."""
+        remove_tree(self.folder(build, attempt))
+
+    def sweep(self, build: Build, attempt: int, counted: Collection[int]) -> None:
+        """Take away what attempts before `attempt` left here, save those that `counted`."""
+        for leftover in self.folder(build, attempt).parent.glob("*"):
+            number = int(leftover.name.partition(".")[0])
+            left_behind = leftover.suffix == ".partial" or number not in counted
+            if left_behind and number < attempt:
+                remove_tree(leftover)
+
+
+@contextmanager
+def _whole(folder: Path, partial: Path) -> Iterator[Path]:
+    """Gives an empty folder to fill, which becomes `folder` if all goes well, else goes away."""
+    with ExitStack() as undo:
+        undo.callback(remove_tree, partial)
+        try:
+            remove_tree(partial)
+            partial.mkdir(parents=True)
+            yield partial
+            _sync(partial)
+            partial.rename(folder)
+            _sync(folder.parent)
+        except OSError as error:
+            raise PackFailed(
+                f"cannot store to {folder}: {error.strerror}",
+                "see `stagefarm workers` for the host's disk, and store_url in its settings",
+            ) from error
+
+
+def _bring(artifact: Artifact, target: Path) -> None:
+    """Copy a file, checking that it is the one that was packed."""
+    digest = hashlib.sha256()
+    with Path(artifact.path).open("rb") as source, target.open("xb") as sink:
+        while piece := source.read(PIECE_BYTES):
+            digest.update(piece)
+            sink.write(piece)
+        sink.flush()
+        os.fsync(sink.fileno())
+    if digest.hexdigest() != artifact.sha256:
+        raise PackFailed(f"{artifact.name} is not what was packed: its sha256 differs")
+
+
+def _write(target: Path, content: Path | bytes) -> None:
+    if isinstance(content, bytes):
+        target.write_bytes(content)
+    elif content.exists():
+        shutil.copyfile(content, target)
+    _sync(target)
+
+
+def _sync(path: Path) -> None:
+    if not path.exists():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
