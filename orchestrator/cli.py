@@ -28,7 +28,12 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Build on this machine": {},
     "Build on the farm": {},
-    "Run the farm": {},
+    "Run the farm": {
+        "worker": (
+            "orchestrator.commands.worker:worker",
+            "Serve queues: build here what is submitted to them.",
+        ),
+    },
 }
 
 

@@ -207,6 +207,10 @@ class Ledger:
             found = client.hget(self.connection.key("build", build), "spec")
         return decode(str(self._known(build, found or "unknown")), Build)
 
+    def knows(self, build: str) -> bool:
+        with self.connection.reaching() as client:
+            return bool(client.exists(self.connection.key("build", build)))
+
     def record(self, build: str) -> Record:
         (found,) = self.records([build])
         return found
@@ -227,7 +231,7 @@ class Ledger:
         with self.connection.reaching() as client:
             found = client.hgetall(self.connection.key("build", build, "attempts"))
         return sorted(
-            (to_attempt(int(number), json.loads(data)) for number, data in found.items()),
+            (to_attempt(int(number), data) for number, data in found.items()),
             key=lambda attempt: attempt.number,
         )
 

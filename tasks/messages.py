@@ -82,6 +82,13 @@ def described(build: Build, attempt: int, step: Step) -> str:
     )
 
 
+def backlog(app: Celery, queue: str) -> int:
+    """How many messages lie in `queue`, of every priority."""
+    with app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        return int(channel._size(queue))  # noqa: SLF001  # kombu asks no other way without declaring
+
+
 def rerouted(links: Sequence[Mapping[str, Any]] | None, host: str) -> list[dict[str, Any]]:
     """The links of a chain, all to `host`'s own queue: there the root filesystem is."""
     to_host = {"queue": host_queue(host), "priority": HOST_PRIORITY}

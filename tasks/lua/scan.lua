@@ -1,16 +1,17 @@
 -- The supervisor looks round. Only the leader may; nobody's lease is called expired for two lease
 -- lengths after Redis was started, or after a time in which no supervisor looked.
 -- Gives: leader (0 or 1), quiet for how many seconds, then the builds whose lease has run out.
--- ARGV: token of the supervisor, lease in seconds, longest gap between two looks, run id of Redis
-local token, lease_s, gap_s, run_id = unpack(ARGV)
+-- ARGV: token of the supervisor, lease in seconds, how long a leader leads without a look, after
+--       which gap between looks nobody was there, run id of Redis
+local token, lease_s, leads_s, gap_s, run_id = unpack(ARGV)
 local leader = redis.call('GET', key('leader'))
 if leader and leader ~= token then
   return {'0', '0'}
 end
-redis.call('SET', key('leader'), token, 'PX', math.ceil(gap_s * 1000))
+redis.call('SET', key('leader'), token, 'PX', math.ceil(leads_s * 1000))
 local time = now()
 local last, seen_run, quiet = unpack(redis.call('HMGET', key('watch'), 'last', 'run_id', 'quiet'))
-if not last or seen_run ~= run_id or time - tonumber(last) > 2 * gap_s then
+if not last or seen_run ~= run_id or time - tonumber(last) > tonumber(gap_s) then
   quiet = stamp(time + 2 * lease_s)
 end
 redis.call('HSET', key('watch'), 'last', stamp(time), 'run_id', run_id, 'quiet', quiet)

@@ -1,0 +1,53 @@
+"""`stagefarm worker`: serve one or more queues on this machine."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from tasks import settings as settings_of
+from tasks.errors import BadInput
+
+
+@click.command(short_help="Serve queues: build here what is submitted to them.")
+@click.option(
+    "-Q", "--queue", "queues", multiple=True, required=True, metavar="ARCH.SUBARCH",
+    help="Take builds of this queue; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--slots", default=1, show_default=True, type=click.IntRange(1), help="Builds at once."
+)
+@click.option("--name", metavar="HOST", help="This machine's name in the farm [default: its own].")
+@click.option("--quiet", is_flag=True, help="Log warnings only.")
+def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool) -> None:
+    """Serve one or more queues on this machine, as root, until told to stop.
+
+    TERM (systemctl stop) lets running steps end for up to stop_grace_s, then hands their builds
+    back to the queue; `stagefarm drain HOST` stops the intake of new builds only.
+
+    \b
+    Example:
+      stagefarm worker --queue x86-64bit.generic_64 --slots 2
+    """
+    from orchestrator.farm import open_ledger, warn_of_forgetful_redis
+    from tasks.isolate import require_root
+    from tasks.store import FileStore
+
+    settings = settings_of.current()
+    require_root()
+    FileStore.at(settings.store)
+    host = name or settings.host
+    if wrong := [queue for queue in (*queues, host) if not queue or set(queue) & set(" ,@:/")]:
+        raise BadInput(f"{wrong[0]!r} cannot be a queue or a host", "such as x86-64bit.generic_64")
+    warn_of_forgetful_redis(open_ledger(settings))
+    arguments = ["worker", "--queues", ",".join(queues), "--concurrency", str(slots)]
+    arguments += ["--hostname", f"stagefarm@{host}", "--loglevel", "WARNING" if quiet else "INFO"]
+    _serve([*arguments, "--without-gossip", "--without-mingle"])
+
+
+def _serve(arguments: list[str]) -> None:
+    from tasks.app import app
+
+    os.environ.setdefault("C_FORCE_ROOT", "1")
+    app.worker_main(arguments)

@@ -1,0 +1,241 @@
+"""A farm for one test: its own Redis, real worker processes, builds of trivial hooks."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from celery import Celery
+
+from orchestrator.submit import submit
+from tasks.app import make_app
+from tasks.errors import FarmUnreachable
+from tasks.ledger import Ledger
+from tasks.model import (
+    Build,
+    BuildState,
+    Hook,
+    HookType,
+    Output,
+    Source,
+    SourceType,
+    Step,
+    StepKind,
+)
+from tasks.record import Record
+from tasks.settings import Settings
+from tests.redis_server import RedisServer
+from tests.waiting import eventually
+
+QUICK = {
+    "lease_s": 4.0,
+    "heartbeat_s": 0.3,
+    "scan_s": 0.5,
+    "resend_s": 3.0,
+    "stop_grace_s": 5.0,
+    "disk_free_min_bytes": 1,
+    "context_limit_bytes": 1024 * 1024,
+}
+"""Times short enough for a test; a lease must outlast two gaps of the supervisor (3.5 scans)."""
+
+LIMIT_S = 60.0
+numbers = itertools.count(1)
+
+
+@dataclass
+class Farm:
+    folder: Path
+    seed: Path
+    redis: RedisServer
+    quick: dict[str, float | int | str] = field(default_factory=lambda: dict(QUICK))
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    # What the test asks of the farm
+
+    @cached_property
+    def settings(self) -> Settings:
+        return self.settings_of("tester")
+
+    def settings_of(self, host: str) -> Settings:
+        return Settings(
+            redis_url=self.redis.url,
+            key_prefix="test",
+            host=host,
+            state_dir=str(self.folder / "hosts" / host),
+            store_url=self.store.as_uri(),
+            **self.quick,  # type: ignore[arg-type]
+        )
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger.open(self.settings)
+
+    @cached_property
+    def app(self) -> Celery:
+        return make_app(self.settings)
+
+    def environment(self, host: str) -> dict[str, str]:
+        settings = self.settings_of(host)
+        names = ("redis_url", "key_prefix", "host", "state_dir", "store_url", *self.quick)
+        given = {f"STAGEFARM_{name.upper()}": str(getattr(settings, name)) for name in names}
+        return {**os.environ, **given}
+
+    def start(self, arguments: Sequence[str], host: str = "tester") -> subprocess.Popen[bytes]:
+        """Start `stagefarm ARGUMENTS`; its output goes to a file of the test's folder."""
+        log = self.folder / f"{len(self.processes):02}-{arguments[0]}-{host}.log"
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator", *arguments],
+                cwd=Path(__file__).parents[1],
+                env=self.environment(host),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "orchestrator", *arguments],
+            cwd=Path(__file__).parents[1],
+            env=self.environment("tester"),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT_S,
+        )
+
+    def worker(self, host: str, *queues: str, slots: int = 1) -> subprocess.Popen[bytes]:
+        """A worker that is there: it has said so to the ledger."""
+        asked = [
+            part for queue in queues or ("x86-64bit.generic_64",) for part in ("--queue", queue)
+        ]
+        before = self.life_of(host)
+        process = self.start(["worker", *asked, "--slots", str(slots), "--name", host], host)
+        assert eventually(lambda: self.life_of(host) != before, LIMIT_S), self.logs()
+        return process
+
+    def life_of(self, host: str) -> str | None:
+        with self.redis.client() as client:
+            return client.hget(f"test:host:{host}", "life")  # type: ignore[return-value]
+
+    def submit(self, *builds: Build) -> list[Build]:
+        return submit(builds, ledger=self.ledger, app=self.app, settings=self.settings)
+
+    def record(self, build: Build) -> Record:
+        return self.ledger.record(build.id)
+
+    def wait(self, *builds: Build, state: BuildState | None = None) -> list[Record]:
+        """The records of `builds`, once all have ended, or reached `state`."""
+
+        def reached() -> bool:
+            with contextlib.suppress(FarmUnreachable):
+                states = [record.state for record in self.ledger.records(b.id for b in builds)]
+                return all(s.ended if state is None else s is state for s in states)
+            return False
+
+        assert eventually(reached, LIMIT_S), f"{self.states(*builds)}\n{self.logs()}"
+        return self.ledger.records(build.id for build in builds)
+
+    def states(self, *builds: Build) -> dict[str, str]:
+        return {build.id: f"{self.record(build)}" for build in builds}
+
+    def wait_step(self, build: Build, step: int) -> Record:
+        """The record once `step` runs."""
+        assert eventually(lambda: self.record(build).step >= step, LIMIT_S), self.logs()
+        return self.record(build)
+
+    def logs(self) -> str:
+        return "\n".join(
+            f"== {file.name}\n{file.read_text()[-6000:]}"
+            for file in sorted(self.folder.glob("*.log"))
+        )
+
+    # What the test asks afterwards
+
+    def end(self) -> None:
+        """End every process: by TERM, and by KILL the one that does not listen."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.redis.kill()
+
+    def build(self, *commands: str, name: str = "job", **changes: object) -> Build:
+        """A build whose one hook runs `commands` in the seed."""
+        hook = Hook(name="work", commands=commands or ("true",), entrypoint=("/bin/bash", "-c"))
+        return self.build_of((hook,), name=name, **changes)
+
+    def build_of(self, *groups: tuple[Hook, ...], name: str = "job", **changes: object) -> Build:
+        submitter = self.folder / "submitter"
+        submitter.mkdir(exist_ok=True)
+        build_id = f"{name}-{next(numbers):04}"
+        build = Build(
+            id=build_id,
+            job=name,
+            specfile="job.yaml",
+            folder=str(submitter),
+            source=Source(type=SourceType.FILE, path=str(self.seed)),
+            output=Output(name=f"{name}.tar", dir=str(submitter / "output")),
+            steps=steps_of(*groups),
+            workspacedir=str(self.folder / "workspace"),
+            arch="x86-64bit",
+            subarch="generic_64",
+        )
+        return replace(build, **changes)  # type: ignore[arg-type]
+
+
+def steps_of(*groups: tuple[Hook, ...]) -> tuple[Step, ...]:
+    """Source, one step for each group of hooks in its place, pack."""
+    before = [g for g in groups if g[0].type is HookType.OUTER_PRE_SOURCER]
+    after = [g for g in groups if g[0].type is HookType.OUTER_POST_OUTPUT]
+    between = [g for g in groups if g not in before and g not in after]
+    parts: list[tuple[StepKind, tuple[Hook, ...]]] = [
+        *((StepKind.HOOKS, group) for group in before),
+        (StepKind.SOURCE, ()),
+        *((StepKind.HOOKS, group) for group in between),
+        (StepKind.PACK, ()),
+        *((StepKind.HOOKS, group) for group in after),
+    ]
+    return tuple(
+        Step(
+            number=number,
+            kind=kind,
+            phase=hooks[0].type if hooks else None,
+            file="hooks.yaml" if hooks else "",
+            hooks=hooks,
+        )
+        for number, (kind, hooks) in enumerate(parts)
+    )
+
+
+def processes_with(text: str) -> dict[int, str]:
+    """Processes whose command line or environment names `text`: what a build leaves behind."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if re.fullmatch(r"\d+", folder.name):
+            with contextlib.suppress(OSError):
+                told = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+                if text.encode() in told:
+                    found[int(folder.name)] = (folder / "cmdline").read_text()
+    return found

@@ -1,0 +1,293 @@
+"""The protocol of the ledger, change by change, against a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from orchestrator.supervisor import Watch
+from tasks.connection import check_schema, durability_problems
+from tasks.errors import BadInput, FarmUnreachable, HostUnfit
+from tasks.hosts import Hosts
+from tasks.ledger import Begin, Cancel, Claim, End, Fate, Holder, Ledger, Turn
+from tasks.logbook import Logbook, Page
+from tasks.model import Artifact, Build, BuildState, Line, Output, Source, SourceType, StepResult
+from tasks.settings import Settings
+from tests.farm import steps_of
+from tests.redis_server import RedisServer
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.redis
+
+ONE, TWO = Holder("one", "life-1"), Holder("two", "life-2")
+RESULT = StepResult(artifacts=(Artifact(name="a.tar", path="/a.tar", size_bytes=1, sha256="ab"),))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def settings(server: RedisServer) -> Settings:
+    with server.client() as client:
+        client.flushall()
+    return Settings(redis_url=server.url, key_prefix="t", lease_s=90.0)
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Iterator[Ledger]:
+    ledger = Ledger.open(settings)
+    yield ledger
+    ledger.connection.client.close()
+
+
+def a_build(name: str = "b-1", batch: str = "") -> Build:
+    return Build(
+        id=name,
+        job="job",
+        specfile="s.yaml",
+        folder="/",
+        source=Source(type=SourceType.FILE, path="/seed.tar"),
+        output=Output(name="a.tar", dir="/out"),
+        steps=steps_of(),
+        workspacedir="/w",
+        arch="x86-64bit",
+        subarch="generic_64",
+        batch=batch,
+    )
+
+
+def claimed(ledger: Ledger, holder: Holder = ONE, lease_s: float = 90.0) -> Turn:
+    ledger.submit([a_build()])
+    turn = Turn("b-1", 1, holder)
+    assert ledger.claim(turn, lease_s) is Claim.CLAIMED
+    return turn
+
+
+def keys_left(ledger: Ledger) -> tuple[int, int]:
+    client = ledger.connection.client
+    return client.zcard("t:leases"), client.zcard("t:waiting:x86-64bit.generic_64")
+
+
+def test_a_build_goes_through_its_steps_once(ledger: Ledger) -> None:
+    turn = claimed(ledger)
+    assert ledger.begin_step(turn, 0, "me") is Begin.RUN
+    assert ledger.begin_step(turn, 0, "me") is Begin.RUN, "the same question, asked again"
+    assert ledger.begin_step(turn, 0, "another") is Begin.STALE
+    assert ledger.begin_step(turn, 1, "me") is Begin.STALE, "the step before has not ended"
+    assert ledger.end_step(turn, 0, RESULT) is End.OK
+    assert ledger.begin_step(turn, 0, "another") is Begin.DONE
+    assert ledger.begin_step(turn, 1, "me") is Begin.RUN
+    assert ledger.results("b-1", 1, 2) == {0: RESULT}
+    assert ledger.finish(turn, RESULT.artifacts, "file:///x") is End.OK
+    assert ledger.finish(turn, RESULT.artifacts, "file:///x") is End.OK, "asked again"
+    record = ledger.record("b-1")
+    assert (record.state, record.artifacts) == (BuildState.SUCCEEDED, RESULT.artifacts)
+    assert keys_left(ledger) == (0, 0)
+
+
+def test_only_one_host_claims_a_build(ledger: Ledger) -> None:
+    claimed(ledger, ONE)
+    assert ledger.claim(Turn("b-1", 1, TWO), 90) is Claim.STALE
+    assert ledger.claim(Turn("b-1", 2, ONE), 90) is Claim.STALE
+    assert ledger.claim(Turn("b-1", 1, ONE), 90) is Claim.CLAIMED, "asked again"
+    assert ledger.claim(Turn("unknown", 1, ONE), 90) is Claim.STALE
+
+
+def test_another_life_of_the_host_is_another_holder(ledger: Ledger) -> None:
+    claimed(ledger, ONE)
+    later = Turn("b-1", 1, Holder("one", "life-9"))
+    assert ledger.begin_step(later, 0, "me") is Begin.STALE
+    assert ledger.finish(later, (), "") is End.STALE
+
+
+def test_a_drained_host_is_refused(ledger: Ledger) -> None:
+    hosts = Hosts(ledger.connection)
+    ledger.submit([a_build()])
+    assert hosts.drain("one")
+    assert not hosts.drain("one")
+    assert ledger.claim(Turn("b-1", 1, ONE), 90) is Claim.REFUSED
+    assert hosts.undrain("one")
+    assert ledger.claim(Turn("b-1", 1, ONE), 90) is Claim.CLAIMED
+
+
+def test_lost_attempts_are_counted_and_told(ledger: Ledger) -> None:
+    ledger.submit([a_build()])
+    for attempt, fate in ((1, Fate.QUEUED), (2, Fate.QUEUED), (3, Fate.FAILED)):
+        turn = Turn("b-1", attempt, ONE)
+        assert ledger.claim(turn, 90) is Claim.CLAIMED
+        ledger.begin_step(turn, 0, "me")
+        assert ledger.lose(turn, f"death {attempt}", 3).fate is fate
+        assert ledger.end_step(turn, 0, RESULT) is End.STALE
+    record = ledger.record("b-1")
+    assert record.state is BuildState.FAILED
+    assert record.reason == (
+        "lost 3 times: attempt 1 on one at step 0: death 1; attempt 2 on one at step 0: death 2; "
+        "attempt 3 on one at step 0: death 3"
+    )
+    assert [attempt.how for attempt in ledger.attempts("b-1")] == ["lost"] * 3
+    assert keys_left(ledger) == (0, 0)
+
+
+def test_handing_back_does_not_count_as_a_loss(ledger: Ledger) -> None:
+    ledger.submit([a_build()])
+    for attempt in range(1, 6):
+        turn = Turn("b-1", attempt, ONE)
+        assert ledger.claim(turn, 90) is Claim.CLAIMED
+        assert ledger.hand_back(turn, "stop", 3).fate is Fate.QUEUED
+    assert ledger.record("b-1").attempt == 6
+
+
+def test_a_queued_build_is_cancelled_at_once_and_a_running_one_by_its_host(ledger: Ledger) -> None:
+    ledger.submit([a_build(), a_build("b-2")])
+    assert ledger.cancel("b-2", "enough") is Cancel.CANCELLED
+    assert ledger.cancel("b-2", "enough") is Cancel.ENDED
+    turn = claimed(ledger)
+    ledger.begin_step(turn, 0, "me")
+    assert ledger.cancel("b-1", "enough") is Cancel.ASKED
+    assert ledger.end_step(turn, 0, RESULT) is End.OK
+    assert ledger.begin_step(turn, 1, "me") is Begin.CANCELLED
+    assert ledger.finish(turn, (), "") is End.CANCELLED
+    assert ledger.fail(turn, "HookFailed", "x", "") is End.CANCELLED
+    assert ledger.cancelled(turn) is End.OK
+    assert ledger.record("b-1").state is BuildState.CANCELLED
+    assert keys_left(ledger) == (0, 0)
+
+
+def test_a_build_to_be_cancelled_whose_host_is_lost_is_cancelled(ledger: Ledger) -> None:
+    turn = claimed(ledger)
+    ledger.cancel("b-1", "enough")
+    assert ledger.lose(turn, "gone", 3).fate is Fate.CANCELLED
+
+
+def test_retry_queues_an_ended_build_as_its_next_attempt(ledger: Ledger) -> None:
+    turn = claimed(ledger)
+    with pytest.raises(BadInput, match="has not ended"):
+        ledger.retry("b-1")
+    ledger.fail(turn, "HookFailed", "it broke", "")
+    assert ledger.retry("b-1") == 2
+    record = ledger.record("b-1")
+    assert (record.state, record.reason) == (BuildState.QUEUED, "")
+    with pytest.raises(BadInput, match="no build 'b-9'"):
+        ledger.retry("b-9")
+
+
+def test_an_id_is_taken_only_by_another_build(ledger: Ledger) -> None:
+    assert ledger.submit([a_build()]) == []
+    assert ledger.submit([a_build()]) == [], "asked again"
+    assert ledger.submit([a_build(batch="other")]) == ["b-1"]
+
+
+def test_a_batch_counts_its_builds(ledger: Ledger) -> None:
+    ledger.submit([a_build(f"b-{number}", batch="night") for number in range(3)])
+    ledger.claim(Turn("b-0", 1, ONE), 90)
+    ledger.cancel("b-1", "enough")
+    counts = ledger.connection.client.hgetall("t:batch:night")
+    assert {state: int(n) for state, n in counts.items() if n != "0"} == {
+        "queued": 1,
+        "running": 1,
+        "cancelled": 1,
+    }
+    assert ledger.batch("night") == ["b-0", "b-1", "b-2"]
+
+
+def test_a_beat_renews_leases_and_tells_what_is_held(ledger: Ledger) -> None:
+    turn = claimed(ledger, lease_s=1)
+    ledger.begin_step(turn, 0, "me")
+    hosts = Hosts(ledger.connection)
+    orders = hosts.beat(ONE, 90, {"slots": 2})
+    (held,) = orders.held
+    assert (held.build, held.attempt, held.step, held.token, held.running) == (
+        *("b-1", 1, 0, "me"),
+        True,
+    )
+    assert ledger.connection.client.zscore("t:leases", "b-1") > orders.now + 80
+    assert hosts.beat(Holder("one", "life-9"), 90, {}).held == ()
+
+
+def test_what_an_earlier_life_held_is_lost_when_the_worker_is_back(ledger: Ledger) -> None:
+    claimed(ledger)
+    (given,) = Hosts(ledger.connection).arrive(Holder("one", "life-9"), 3, {"slots": 1})
+    assert (given.build, given.fate, given.attempt) == ("b-1", Fate.QUEUED, 2)
+
+
+def test_the_watch_is_quiet_first_and_then_finds_what_expired(
+    ledger: Ledger, settings: Settings
+) -> None:
+    claimed(ledger, lease_s=0)
+    watch = Watch(ledger, lease_s=0.05, scan_s=5.0)
+    first = watch.look()
+    assert first.leads
+    assert first.quiet_s > 0
+    assert first.expired == ()
+    assert eventually(lambda: watch.look().expired == ("b-1",))
+    assert not Watch(ledger, lease_s=0.05, scan_s=5.0).look().leads, "there is a leader"
+    assert ledger.expire("b-1", 3).fate is Fate.QUEUED
+    assert ledger.expire("b-1", 3).fate is Fate.STALE
+
+
+def test_a_renewed_lease_does_not_expire(ledger: Ledger) -> None:
+    claimed(ledger, lease_s=90)
+    assert ledger.expire("b-1", 3).fate is Fate.STALE
+
+
+def test_logs_keep_the_newest_lines(ledger: Ledger) -> None:
+    book = Logbook(ledger.connection)
+    lines = [Line(text=f"line {number}", hook="h") for number in range(1_000)]
+    book.write(Page("b-1", 1, 0), lines, limit=200)
+    kept = book.read("b-1")
+    assert 200 <= len(kept) < 400
+    assert kept[-1].line == lines[-1]
+    assert book.read("b-1", after=kept[-2].id) == [kept[-1]]
+    assert book.wait("b-1", kept[-1].id, 0.01) == []
+
+
+def test_a_bundle_is_kept_as_it_is(ledger: Ledger) -> None:
+    data = bytes(range(256))
+    ledger.keep_context("digest", data)
+    ledger.keep_context("digest", data)
+    assert ledger.context("digest") == data
+    assert ledger.context("other") is None
+
+
+def test_a_ledger_of_another_schema_is_left_alone(settings: Settings, ledger: Ledger) -> None:
+    ledger.connection.client.set("t:schema", "99")
+    with pytest.raises(HostUnfit, match="has schema 99"):
+        check_schema(ledger.connection)
+
+
+def test_a_forgetful_redis_is_found_out(settings: Settings, ledger: Ledger) -> None:
+    assert durability_problems(ledger.connection) == []
+    ledger.connection.client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert durability_problems(ledger.connection) == [
+            "maxmemory-policy is 'allkeys-lru' and should be 'noeviction'"
+        ]
+    finally:
+        ledger.connection.client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_no_redis_is_one_clear_error_without_the_password() -> None:
+    url = "redis://user:secret@127.0.0.1:1/0"
+    with pytest.raises(FarmUnreachable, match=r"Redis at 127.0.0.1:1 does not answer") as caught:
+        Ledger.open(Settings(redis_url=url))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_wrong_password_is_one_clear_error(server: RedisServer, settings: Settings) -> None:
+    with server.client() as client:
+        client.config_set("requirepass", "right")
+    try:
+        with pytest.raises(FarmUnreachable, match="refuses us"):
+            Ledger.open(settings)
+        with redis.Redis(port=server.port, password="right") as client:
+            assert client.ping()
+    finally:
+        with redis.Redis(port=server.port, password="right") as client:
+            client.config_set("requirepass", "")
