@@ -1,0 +1,199 @@
+"""Tarballs: a root filesystem out of one, and one out of a root filesystem.
+
+GNU tar is the archiver; its own protections are the base of ours (it strips what leads out of the
+folder from names, and makes symbolic links that could lead out last). Compressed data is fed to it
+and taken from it here, so that it can be counted, limited and hashed on the way.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from tasks import compression, gnutar
+from tasks.bare import bare
+from tasks.compression import Compression, Damaged, Levels
+from tasks.errors import BadInput, PackFailed, SourceFailed
+from tasks.files import Sums, replaced
+from tasks.meter import Meter
+from tasks.model import Artifact, Line
+from tasks.report import Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a tarball may grow to; the ratio counts once `free_bytes` have been unpacked."""
+
+    size_bytes: int = 256 << 30
+    ratio: int = 250
+    free_bytes: int = 1 << 30
+
+
+def extract(tarball: Path, rootfs: Path, *, report: Report, limits: Limits | None = None) -> None:
+    """Unpack `tarball` into the folder `rootfs` (made if missing), with all metadata.
+
+    `SourceFailed` for what is no tarball, not whole, too large, or does not fit on the disk. The
+    folder is then left as far as it came; throw it away.
+    """
+    meter = Meter(report, f"unpack {tarball.name}")
+    try:
+        with tarball.open("rb", buffering=0) as file:
+            meter.total = os.fstat(file.fileno()).st_size
+            unpack(file.read, tarball.name, rootfs, meter=meter, limits=limits or Limits())
+    except Damaged as error:
+        raise SourceFailed(f"{tarball}: {error}", error.hint) from error
+    except OSError as error:
+        raise SourceFailed(f"{tarball}: {error.strerror}", _hint(error, rootfs)) from error
+
+
+def unpack(
+    read: compression.Read, name: str, rootfs: Path, *, meter: Meter, limits: Limits
+) -> None:
+    """`extract` for the stream that `read` gives, known as `name`; `Damaged` if it is not whole."""
+    rootfs.mkdir(parents=True, exist_ok=True)
+    counted = partial(_counted_read, read, meter)
+    head = counted(compression.HEAD_BYTES)
+    while head and len(head) < compression.HEAD_BYTES and (more := counted(1 << 9)):
+        head += more
+    kind = _recognise(head, name, meter.report)
+    pieces = compression.decompress(_put_back(head, counted), kind)
+    if kind is Compression.NONE:
+        pieces = _complete(pieces)
+    gnutar.unpack(_limited(pieces, meter, limits), rootfs, meter.report)
+    meter.finish()
+
+
+def _counted_read(read: compression.Read, meter: Meter, size: int) -> bytes:
+    data = read(size)
+    meter.add(len(data))
+    return data
+
+
+def _put_back(head: bytes, read: compression.Read) -> compression.Read:
+    """`read`, with `head` before what it gives."""
+    first = [head]
+    return lambda size: first.pop() if first else read(size)
+
+
+def _recognise(head: bytes, name: str, report: Report) -> Compression:
+    """What a file that begins with `head` is, with a note if its name says something else."""
+    found = compression.by_content(head)
+    if found is None:
+        raise Damaged(
+            "it is no tarball" if head else "it is empty",
+            f"it begins with {head[:40]!r}: is this what the source should give?",
+        )
+    if found is not _said_by(name):
+        report.line(Line(text=f"{name} holds {found} data, whatever its name says"))
+    return found
+
+
+def _said_by(name: str) -> Compression | None:
+    try:
+        return compression.by_name(name)
+    except BadInput:
+        return None
+
+
+def _complete(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """`pieces` of a tar file, which ends with two blocks of zeros: without compression nothing
+    else shows that the end is there."""
+    tail = b""
+    for piece in pieces:
+        tail = (tail + piece)[-1024:]
+        yield piece
+    if any(tail) or len(tail) < 1024:
+        raise Damaged("it ends too early, or something else follows its end")
+
+
+def _limited(pieces: Iterator[bytes], meter: Meter, limits: Limits) -> Iterator[bytes]:
+    """`pieces`, until they are more than a tarball has any reason to be."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limits.size_bytes:
+            raise Damaged(
+                f"it unpacks to more than {limits.size_bytes:,} bytes",
+                "raise unpack_limit_bytes if it is meant to",
+            )
+        if size > limits.free_bytes and size > limits.ratio * meter.done:
+            raise Damaged(
+                f"it unpacks to more than {limits.ratio} times its size",
+                "raise unpack_limit_ratio if it is meant to",
+            )
+        yield piece
+
+
+def pack(
+    rootfs: Path,
+    target: Path,
+    *,
+    report: Report,
+    source_date_epoch: int | None = None,
+    levels: Levels | None = None,
+) -> Artifact:
+    """Pack the folder `rootfs` as `target`, compressed as its ending says.
+
+    What is mounted below `rootfs` is not packed; sockets are skipped with a note. Nothing is found
+    under the target's name before it is complete and on the disk. No file is given a time after
+    `source_date_epoch` (seconds since 1970; reproducible-builds.org). `PackFailed` if the disk is
+    full, or if something changes the tree meanwhile.
+    """
+    kind = compression.by_name(target.name)
+    meter = Meter(report, f"pack {target.name}")
+    try:
+        with bare(rootfs) as folder, replaced(target) as file:
+            sums = Sums(file)
+            pieces = _counted(gnutar.pack(folder, report, source_date_epoch), meter)
+            with _sized(folder, meter), closing(pieces):
+                compression.compress(pieces, sums.write, kind, levels or Levels())
+    except OSError as error:
+        raise PackFailed(f"{target}: {error.strerror}", _hint(error, target.parent)) from error
+    meter.finish()
+    return Artifact(
+        name=target.name, path=str(target), size_bytes=sums.size_bytes, sha256=sums.hex("sha256")
+    )
+
+
+def _counted(pieces: Iterator[bytes], meter: Meter) -> Generator[bytes]:
+    for piece in pieces:
+        meter.add(len(piece))
+        yield piece
+
+
+@contextmanager
+def _sized(folder: Path, meter: Meter) -> Iterator[None]:
+    """Finds the size of the tree beside the body, so that the progress has an end."""
+    with subprocess.Popen(
+        ["du", "--apparent-size", "--block-size=1", "--summarize", str(folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as du:
+        assert du.stdout
+        thread = threading.Thread(target=_take_total, args=(du.stdout, meter), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            du.kill()
+            thread.join()
+
+
+def _take_total(answer: IO[bytes], meter: Meter) -> None:
+    size = answer.read().partition(b"\t")[0]
+    meter.total = int(size) if size.isdigit() else 0
+
+
+def _hint(error: OSError, folder: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"free some space on the disk that holds {folder}"
+    return ""

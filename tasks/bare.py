@@ -1,0 +1,63 @@
+"""What is mounted below a folder, and the folder without it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tasks.errors import HostUnfit
+
+_OPEN_TREE = 428  # one number on every architecture, as all system calls since Linux 5.1
+_OPEN_TREE_CLONE = 1
+_OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+_AT_FDCWD = -100
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def below(folder: Path) -> list[Path]:
+    """The mount points below `folder` in this mount namespace, not `folder` itself."""
+    root = folder.resolve()
+    return [point for point in _mount_points() if point != root and point.is_relative_to(root)]
+
+
+def _mount_points() -> Iterator[Path]:
+    """The fifth field of each line of mountinfo, with its octal escapes undone (proc(5))."""
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        point = re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), line.split(b" ")[4])
+        yield Path(os.fsdecode(point))
+
+
+@contextmanager
+def bare(folder: Path) -> Iterator[Path]:
+    """A path under which `folder` is seen without anything that is mounted below it.
+
+    A copy of the one mount that is attached nowhere (open_tree(2)): files that something was
+    mounted over show as they are, and nothing needs to be undone when the process dies.
+    """
+    if not below(folder):
+        yield folder
+        return
+    fd = _open_tree(folder)
+    try:
+        yield Path(f"/proc/{os.getpid()}/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
+def _open_tree(folder: Path) -> int:
+    fd: int = _libc.syscall(
+        _OPEN_TREE, _AT_FDCWD, os.fsencode(folder), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
+    )
+    if fd < 0:
+        problem = os.strerror(ctypes.get_errno())
+        names = ", ".join(str(point) for point in below(folder)[:3])
+        raise HostUnfit(
+            f"cannot look at {folder} without what is mounted in it ({names}): {problem}",
+            "unmount it first; packing below mounts needs root and Linux 5.2",
+        )
+    return fd

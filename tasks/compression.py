@@ -1,0 +1,402 @@
+"""How tarballs are compressed: which ending means what, and the way in and out of each format.
+
+What a file is, is decided by its first bytes; its name's ending only says what to write. Reading
+is exact: a stream that ends early, is damaged, or has anything but zeros behind its end is refused.
+Programs that keep all cores at work (`xz`, `pigz`, `lbzip2`) are used where they are there, and
+Python's own modules otherwise. What is written hangs on the level alone, not on the number of
+cores.
+"""
+
+from __future__ import annotations
+
+import bz2
+import fcntl
+import lzma
+import os
+import subprocess
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from shutil import which
+from typing import IO, Protocol
+
+import zstandard
+
+from tasks.errors import BadInput, PackFailed, StagefarmError
+from tasks.files import write_all
+
+CHUNK_BYTES = 1 << 20
+"""Most that a reader yields at once; also the size that pipes are set to."""
+
+_SLICE_BYTES = 8 << 10
+"""How much zstd data is decompressed at once: it has no limit on its output, which is at most
+32768 times as much."""
+
+
+class Compression(StrEnum):
+    NONE = "tar"
+    ZSTD = "zstd"
+    XZ = "xz"
+    GZIP = "gzip"
+    BZIP2 = "bzip2"
+
+
+class Damaged(StagefarmError):
+    """`Damaged(message, hint="")`: what is read is no whole tarball. The caller says which file it
+    was, so the message begins with "it"."""
+
+
+_ENDINGS = {
+    ".tar": Compression.NONE,
+    ".zst": Compression.ZSTD,
+    ".tzst": Compression.ZSTD,
+    ".xz": Compression.XZ,
+    ".txz": Compression.XZ,
+    ".gz": Compression.GZIP,
+    ".tgz": Compression.GZIP,
+    ".bz2": Compression.BZIP2,
+    ".tbz2": Compression.BZIP2,
+}
+
+_MAGIC = (
+    (b"\x28\xb5\x2f\xfd", Compression.ZSTD),
+    (b"\xfd7zXZ\x00", Compression.XZ),
+    (b"\x1f\x8b", Compression.GZIP),
+    (b"BZh", Compression.BZIP2),
+)
+
+HEAD_BYTES = 512
+"""How much of a file `by_content` wants to see."""
+
+
+def by_name(name: str) -> Compression:
+    """The compression that the ending of `name` asks for; `BadInput` for an unknown ending."""
+    for ending, compression in _ENDINGS.items():
+        if name.endswith(ending):
+            return compression
+    raise BadInput(
+        f"{name}: the ending says no format for a tarball",
+        f"use one of {', '.join(e for e in _ENDINGS if not e.startswith('.t') or e == '.tar')}",
+    )
+
+
+def by_content(head: bytes) -> Compression | None:
+    """The format of a file that begins with `head`; None if it is no tarball at all."""
+    for magic, compression in _MAGIC:
+        if head.startswith(magic):
+            return compression
+    if len(head) >= 4 and 0x50 <= head[0] <= 0x5F and head[1:4] == b"\x2a\x4d\x18":
+        return Compression.ZSTD  # a skippable frame, which pzstd and seekable files begin with
+    return Compression.NONE if _is_tar_header(head) else None
+
+
+def _is_tar_header(block: bytes) -> bool:
+    """True for a header block with the right checksum (POSIX ustar: the sum of all bytes, with
+    those of the checksum taken as blanks), and for the zeros of an empty archive."""
+    if len(block) < HEAD_BYTES:
+        return False
+    if not any(block[:HEAD_BYTES]):
+        return True
+    try:
+        said = int(block[148:156].strip(b" \0") or b"0", 8)
+    except ValueError:
+        return False
+    return said == sum(block[:148]) + 8 * 0x20 + sum(block[156:HEAD_BYTES])
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+Read = Callable[[int], bytes]
+"""Gives up to so many bytes, and nothing at the end, as the `read` of a file does."""
+
+
+def decompress(read: Read, compression: Compression) -> Iterator[bytes]:
+    """The plain bytes of a stream, in pieces; `Damaged` if it is not whole."""
+    if compression is Compression.NONE:
+        return pieces_of(read)
+    if compression is Compression.XZ and which("xz"):
+        return _through(["xz", "-dc", "--threads=0"], read)
+    slices = _SLICE_BYTES if compression is Compression.ZSTD else 256 << 10
+    return _streams(read, _READERS[compression], slices)
+
+
+def pieces_of(read: Read) -> Iterator[bytes]:
+    return iter(lambda: read(CHUNK_BYTES), b"")
+
+
+class _Stream(Protocol):
+    """One compressed stream (a file can hold several): gives pieces until `feed` is used up."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def rest(self) -> bytes: ...
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        context = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+        self._object = context.decompressobj()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        yield self._object.decompress(data)
+
+    @property
+    def ended(self) -> bool:
+        return self._object.eof
+
+    @property
+    def rest(self) -> bytes:
+        return self._object.unused_data
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._object = zlib.decompressobj(wbits=31)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            yield self._object.decompress(data, CHUNK_BYTES)
+            data = self._object.unconsumed_tail
+
+    @property
+    def ended(self) -> bool:
+        return self._object.eof
+
+    @property
+    def rest(self) -> bytes:
+        return self._object.unused_data
+
+
+class _Block:
+    """The shape that `lzma` and `bz2` share."""
+
+    _object: lzma.LZMADecompressor | bz2.BZ2Decompressor
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        yield self._object.decompress(data, CHUNK_BYTES)
+        while not self._object.eof and not self._object.needs_input:
+            yield self._object.decompress(b"", CHUNK_BYTES)
+
+    @property
+    def ended(self) -> bool:
+        return self._object.eof
+
+    @property
+    def rest(self) -> bytes:
+        return self._object.unused_data
+
+
+class _Xz(_Block):
+    def __init__(self) -> None:
+        self._object = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
+
+
+class _Bzip2(_Block):
+    def __init__(self) -> None:
+        self._object = bz2.BZ2Decompressor()
+
+
+_READERS: dict[Compression, Callable[[], _Stream]] = {
+    Compression.ZSTD: _Zstd,
+    Compression.XZ: _Xz,
+    Compression.GZIP: _Gzip,
+    Compression.BZIP2: _Bzip2,
+}
+
+
+def _streams(read: Read, new: Callable[[], _Stream], size: int) -> Iterator[bytes]:
+    """Stream after stream, until the end or zeros that pad it; each must be whole."""
+    stream, begun, count = new(), False, 0
+    while data := read(size):
+        while data := data if begun or not count else data.lstrip(b"\0"):
+            begun = True
+            try:
+                yield from stream.feed(data)
+            except (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError) as error:
+                raise Damaged(f"it is damaged: {error}" if not count else _GARBAGE) from error
+            data = b""
+            if stream.ended:
+                data, stream, begun, count = stream.rest, new(), False, count + 1
+    if begun or not count:
+        raise Damaged(_SHORT if not count else _GARBAGE)
+
+
+_SHORT = "it ends too early"
+_GARBAGE = "something else follows its end"
+
+
+def _through(argv: list[str], read: Read) -> Iterator[bytes]:
+    """What the program makes of the stream; `Damaged` says what it complains of."""
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as program:
+        yield from _fed(program, read)
+
+
+def _fed(program: subprocess.Popen[bytes], read: Read) -> Iterator[bytes]:
+    with feeding(program.stdin, pieces_of(read)), _killed_on_error(program):
+        yield from drained(program.stdout)
+        complaint = b"".join(drained(program.stderr)).decode(errors="replace").strip()
+    if program.wait() or complaint:
+        raise Damaged(_explain(complaint))
+
+
+def drained(pipe: IO[bytes] | None) -> Iterator[bytes]:
+    """What comes out of a pipe, as it comes, in large pieces."""
+    assert pipe
+    fd = widened(pipe).fileno()
+    return iter(lambda: os.read(fd, CHUNK_BYTES), b"")
+
+
+def widened(pipe: IO[bytes]) -> IO[bytes]:
+    """`pipe`, holding as much as the system lets us: fewer turns between two programs."""
+    with suppress(OSError):
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
+    return pipe
+
+
+def _explain(complaint: str) -> str:
+    """The three things that can be wrong, however the program puts them."""
+    lower = complaint.lower()
+    if "garbage" in lower or "format not recognized" in lower:
+        return _GARBAGE
+    if "unexpected end" in lower or "premature" in lower or "eof" in lower:
+        return _SHORT
+    return f"it is damaged: {complaint}" if complaint else "it is damaged"
+
+
+@contextmanager
+def _killed_on_error(program: subprocess.Popen[bytes]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        program.kill()
+        raise
+
+
+@contextmanager
+def feeding(pipe: IO[bytes] | None, pieces: Iterator[bytes]) -> Iterator[None]:
+    """Writes `pieces` into `pipe` beside the body, and closes it. A reader that goes away ends the
+    writing; an error of `pieces` is raised at the end of the body."""
+    assert pipe
+    failed: list[StagefarmError | OSError] = []
+
+    def write() -> None:
+        with suppress(BrokenPipeError), closing(widened(pipe)):
+            try:
+                for piece in pieces:
+                    write_all(pipe.fileno(), piece)
+            except BrokenPipeError:
+                pass
+            except (StagefarmError, OSError) as error:
+                failed.append(error)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """How hard each format tries; 0 is the format's own default."""
+
+    zstd: int = 3
+    zstd_long: int = 0
+    xz: int = 6
+    gzip: int = 6
+    bzip2: int = 9
+
+
+Write = Callable[[bytes], object]
+
+
+def compress(
+    pieces: Iterator[bytes], write: Write, compression: Compression, levels: Levels
+) -> None:
+    """Give the compressed form of all `pieces` to `write`; the same pieces give the same bytes,
+    whatever the number of cores (save that `pigz` and `lbzip2` differ from Python's modules)."""
+    if compression is Compression.NONE:
+        for piece in pieces:
+            write(piece)
+    elif argv := _compressor(compression, levels):
+        _pipe(argv, pieces, write)
+    else:
+        _compress_here(pieces, write, compression, levels)
+
+
+def _compressor(compression: Compression, levels: Levels) -> list[str]:
+    """The program that uses all cores, if it is there. One thread alone would write other bytes
+    than two, so there are at least two."""
+    cores = max(2, os.cpu_count() or 2)
+    argv = {
+        Compression.XZ: ["xz", "-c", f"-{levels.xz}", f"--threads={0 if cores > 2 else cores}"],
+        Compression.GZIP: ["pigz", "-cn", f"-{levels.gzip}", f"-p{cores}"],
+        Compression.BZIP2: ["lbzip2", "-c", f"-{levels.bzip2}", f"-n{cores}"],
+    }.get(compression, [])
+    return argv if argv and which(argv[0]) else []
+
+
+def _pipe(argv: list[str], pieces: Iterator[bytes], write: Write) -> None:
+    with (
+        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program,
+        feeding(program.stdin, pieces),
+        _killed_on_error(program),
+    ):
+        for data in drained(program.stdout):
+            write(data)
+    if program.returncode:
+        raise PackFailed(f"{argv[0]} ended with exit code {program.returncode}")
+
+
+def _compress_here(
+    pieces: Iterator[bytes], write: Write, compression: Compression, levels: Levels
+) -> None:
+    target = _encoder(compression, levels)
+    for piece in pieces:
+        if data := target.compress(piece):
+            write(data)
+    write(target.flush())
+
+
+class _Encoder(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+def _encoder(compression: Compression, levels: Levels) -> _Encoder:
+    match compression:
+        case Compression.XZ:
+            return lzma.LZMACompressor(preset=levels.xz)
+        case Compression.GZIP:
+            return zlib.compressobj(levels.gzip, wbits=31)
+        case Compression.BZIP2:
+            return bz2.BZ2Compressor(levels.bzip2)
+        case _:
+            return _zstd(levels)
+
+
+def _zstd(levels: Levels) -> _Encoder:
+    """Worker threads even on one core: one core alone would write other bytes than two."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        levels.zstd,
+        threads=os.cpu_count() or 1,
+        write_checksum=True,
+        **({"enable_ldm": True, "window_log": levels.zstd_long} if levels.zstd_long else {}),
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compressobj()
