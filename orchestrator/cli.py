@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from tasks import __version__
-from tasks.errors import StagefarmError
+from tasks.errors import SpecProblems, StagefarmError
 
 INTERRUPTED = 130
 
@@ -24,6 +24,18 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "diagnose": (
             "orchestrator.commands.diagnose:diagnose",
             "Show a job as its templates render it.",
+        ),
+        "plan": (
+            "orchestrator.commands.plan:plan",
+            "Show the steps of a job, and what each would do.",
+        ),
+        "validate": (
+            "orchestrator.commands.validate:validate",
+            "Check specfiles, hook files and batches.",
+        ),
+        "schema": (
+            "orchestrator.commands.schema:schema",
+            "Print the JSON Schema of a file format, for editors.",
         ),
     },
     "Build on this machine": {},
@@ -84,6 +96,10 @@ def run(arguments: list[str]) -> int:
     try:
         result = cli.main(arguments, prog_name="stagefarm", standalone_mode=False)
         return result if isinstance(result, int) else 0
+    except SpecProblems as error:
+        for problem in error.problems:
+            _complain(str(problem), problem.hint)
+        return error.exit_code
     except StagefarmError as error:
         _complain(str(error), error.hint)
         return error.exit_code

@@ -53,7 +53,14 @@ def rfc3339(moment: datetime) -> str:
 
 
 def as_yaml(rendered: RenderedJob) -> str:
-    return "".join(f"{line}\n" for line in _lines(document(rendered)))
+    return yaml_text(document(rendered)) + "\n"
+
+
+def yaml_text(value: Any) -> str:
+    """`value` in YAML, without a newline at its end."""
+    if isinstance(value, dict | list) and value:
+        return "\n".join(_lines(value))
+    return _scalar(value)
 
 
 def _lines(value: Any, step: int = 4) -> Iterator[str]:

@@ -12,9 +12,10 @@ from itertools import groupby
 from typing import Any
 
 from orchestrator.render import RenderedHookfile, RenderedJob
-from orchestrator.spec import ChrootBind, FileHook, JobSource, bind
-from tasks.errors import BadInput
+from orchestrator.spec import ChrootBind, FileHook, JobOutput, JobSource, bind
+from tasks.errors import Problem, SpecProblems
 from tasks.model import (
+    Bind,
     Build,
     ChrootKind,
     Hook,
@@ -50,7 +51,9 @@ class PlanOptions:
 
 
 def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
-    """The build of `rendered`; `BadInput` if the job lacks what a build needs."""
+    """The build of `rendered`; `SpecProblems` if the job lacks what a build needs."""
+    if found := problems(rendered, packed=not options.skip_packer):
+        raise SpecProblems(found)
     job = rendered.job
     return Build(
         id=build_id,
@@ -58,7 +61,7 @@ def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
         specfile=str(rendered.specfile),
         folder=str(rendered.folder),
         source=_source(rendered),
-        output=_output(rendered, needed=not options.skip_packer),
+        output=_output(rendered),
         steps=tuple(_steps(rendered.hook_files, rendered, options)),
         workspacedir=job.workspacedir,
         arch=_text(job.options.get("arch")),
@@ -158,16 +161,15 @@ def _hook(file: RenderedHookfile, number: int, hook: FileHook, rendered: Rendere
 # --- Source and output ---------------------------------------------------------------------------
 
 
-def _binds(binds: Iterable[ChrootBind], rendered: RenderedJob) -> tuple[Any, ...]:
+def _binds(binds: Iterable[ChrootBind], rendered: RenderedJob) -> tuple[Bind, ...]:
     return tuple(bind(item, rendered.folder) for item in binds)
 
 
 def _source(rendered: RenderedJob) -> Source:
     source = rendered.job.source
-    kind = _need(source.type, rendered, "source.type", "one of http, anise, file")
-    _check_source(kind, source, rendered)
+    assert source.type is not None
     return Source(
-        type=kind,
+        type=source.type,
         uri=source.uri,
         path=str(rendered.specfile.parent / source.path) if source.path else "",
         target=source.target,
@@ -178,24 +180,56 @@ def _source(rendered: RenderedJob) -> Source:
     )
 
 
-def _check_source(kind: SourceType, source: JobSource, rendered: RenderedJob) -> None:
-    if kind is SourceType.HTTP:
-        _need(source.uri, rendered, "source.uri", "the URL of the tarball")
-        _need(source.target, rendered, "source.target", "where the tarball is kept")
-    elif kind is SourceType.FILE:
-        _need(source.path or source.target, rendered, "source.path", "the path of the tarball")
-
-
-def _output(rendered: RenderedJob, *, needed: bool) -> Output:
+def _output(rendered: RenderedJob) -> Output:
     output = rendered.job.output
-    if needed:
-        _need(output.name, rendered, "output.name", "the name of the tarball to make")
-        _need(output.dir, rendered, "output.dir", "the folder of the tarball to make")
     return Output(name=output.name, dir=output.dir, type=output.type or OutputType.FILE)
 
 
-def _need(value: Any, rendered: RenderedJob, key: str, hint: str) -> Any:
-    if not value:
-        place = f"{rendered.specfile}: job {rendered.job.name!r}"
-        raise BadInput(f"{place}: `{key}` is missing", f"give {hint}")
-    return value
+# --- What a job may lack -------------------------------------------------------------------------
+
+
+def problems(rendered: RenderedJob, *, packed: bool = True) -> tuple[Problem, ...]:
+    """Why `rendered` cannot be built, though every part of it could be read."""
+    lacking = [*_lacking_in_source(rendered.job.source)]
+    lacking += _lacking_in_output(rendered.job.output) if packed else []
+    return tuple(
+        rendered.problem(key, f"job {rendered.job.name!r}: {message}", hint)
+        for key, message, hint in [*lacking, *_odd_sums(rendered.job.source), *_odd_names(rendered)]
+    )
+
+
+def _lacking_in_source(source: JobSource) -> Iterator[tuple[str, str, str]]:
+    if source.type is None:
+        yield "source.type", "`source.type` is missing", "it can be http, anise or file"
+    if source.type is SourceType.HTTP and not source.uri:
+        yield "source.uri", "`source.uri` is missing or renders to nothing", "give the URL"
+    if source.type is SourceType.HTTP and not source.target:
+        hint = "say where the downloaded tarball is kept"
+        yield "source.target", "`source.target` is missing or renders to nothing", hint
+    if source.type is SourceType.FILE and not source.path:
+        hint = "give the path of the tarball"
+        yield "source.path", "`source.path` is missing or renders to nothing", hint
+    if source.type is SourceType.ANISE and not (source.anise_packages or source.anise_repos):
+        hint = "name the packages to install"
+        yield "source.anise_packages", "`source.anise_packages` is missing or empty", hint
+
+
+def _lacking_in_output(output: JobOutput) -> Iterator[tuple[str, str, str]]:
+    for key in ("name", "dir"):
+        if not getattr(output, key):
+            message = f"`output.{key}` is missing or renders to nothing"
+            yield f"output.{key}", message, f"give the {key} of the tarball to make"
+
+
+def _odd_sums(source: JobSource) -> Iterator[tuple[str, str, str]]:
+    for key, digits in (("sha256", 64), ("sha512", 128)):
+        given = getattr(source, key)
+        if given and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", given):
+            yield f"source.{key}", f"`source.{key}` is not {digits} hex digits", ""
+
+
+def _odd_names(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
+    for number, item in enumerate(rendered.job.environments):
+        if not item.key or "=" in item.key or "\0" in item.key + item.value:
+            message = f"{item.key!r} cannot be the name of a variable"
+            yield f"environments[{number}].key", message, ""

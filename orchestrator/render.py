@@ -37,13 +37,20 @@ class RenderedHookfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedJob:
-    """`folder` is where the command was started; `specfile` is absolute."""
+    """`folder` is where the command was started; `specfile` is absolute. `document` and `path`
+    tell where the job was written, for problems found later."""
 
     job: Job
     hook_files: tuple[RenderedHookfile, ...]
     specfile: Path
     folder: Path
     now: datetime
+    document: Document[Specfile]
+    path: str
+
+    def problem(self, key: str, message: str, hint: str = "") -> Problem:
+        """A problem with `key` of the job, such as `source.uri`."""
+        return self.document.problem(f"{self.path}.{key}", message, hint)
 
 
 def render_job(
@@ -66,7 +73,13 @@ def render_job(
     hook_files = renderer.hook_files(job, specfile.parent)
     renderer.complain()
     return RenderedJob(
-        job=rendered, hook_files=hook_files, specfile=specfile, folder=folder, now=now
+        job=rendered,
+        hook_files=hook_files,
+        specfile=specfile,
+        folder=folder,
+        now=now,
+        document=document,
+        path=renderer.path,
     )
 
 
@@ -78,6 +91,15 @@ def merge(options: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
         deeper = isinstance(old, dict) and isinstance(value, Mapping)
         merged[key] = merge(old or {}, value) if deeper else value
     return merged
+
+
+def render_hook_file(
+    file: Path, options: dict[str, Any], engine: Engine, now: datetime
+) -> Document[Hookfile]:
+    """A hook file by itself, rendered with `options`."""
+    text = read_text(file, "hook file")
+    rendered = _engine(engine)(text, options, name=str(file), now=now)
+    return _parse_rendered(text, rendered, str(file))
 
 
 class _Renderer:
@@ -158,11 +180,7 @@ class _Renderer:
         file = Path(os.path.normpath(folder / name))
         text = self.read_hook_file(file, path)
         rendered = self.template(text, shown(file))
-        try:
-            content = parse_hookfile(rendered, shown(file)).value
-        except SpecProblems as error:
-            problems = [_of_rendered(problem, text, rendered) for problem in error.problems]
-            raise SpecProblems(tuple(problems)) from error
+        content = _parse_rendered(text, rendered, shown(file)).value
         return RenderedHookfile(name=name, path=file, content=content)
 
     def read_hook_file(self, file: Path, path: str) -> str:
@@ -197,6 +215,14 @@ def _place_in(node: Scalar, error: TemplateError) -> tuple[int, int]:
     if error.line > 1:
         return node.line + error.line - 1, 0
     return node.line, node.column + max(error.column - 1, 0) + bool(node.style)
+
+
+def _parse_rendered(text: str, rendered: str, file: str) -> Document[Hookfile]:
+    try:
+        return parse_hookfile(rendered, file)
+    except SpecProblems as error:
+        problems = [_of_rendered(problem, text, rendered) for problem in error.problems]
+        raise SpecProblems(tuple(problems)) from error
 
 
 def _of_rendered(problem: Problem, source: str, rendered: str) -> Problem:

@@ -1,0 +1,104 @@
+"""`stagefarm plan`: what building a job would do, step by step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.commands.options import job_options
+
+if TYPE_CHECKING:
+    from tasks.model import Build, Hook, Step
+
+
+@click.command(short_help="Show the steps of a job, and what each would do.")
+@job_options
+@click.option("--local", is_flag=True, help="Plan for this machine, without a farm.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole build as JSON.")
+def plan(
+    specfile: Path,
+    job: str,
+    overrides: tuple[str, ...],
+    now: str | None,
+    *,
+    local: bool,
+    as_json: bool,
+) -> None:
+    """Show the steps of a job, their queues, and exactly what each would do. Runs nothing.
+
+    \b
+    Example:
+      stagefarm plan --specfile jobs/stages.yaml --job stage3
+    """
+    from orchestrator.plan import PlanOptions
+    from orchestrator.prepare import moment, parse_overrides, render_and_plan
+    from tasks.model import encode
+
+    build = render_and_plan(
+        specfile,
+        job,
+        overrides=parse_overrides(overrides),
+        now=moment(now, os.environ),
+        options=PlanOptions(farm=not local),
+    )
+    if as_json:
+        click.echo(encode(build))
+        return
+    for line in _text(build, farm=not local):
+        click.echo(line)
+
+
+def _text(build: Build, *, farm: bool) -> Iterator[str]:
+    yield click.style(build.job, bold=True) + f"  {build.specfile}"
+    yield f"  workspace  {build.workspacedir}"
+    yield f"  output     {build.output.dir.rstrip('/')}/{build.output.name}"
+    for bind in build.chroot_binds:
+        yield f"  bind       {bind.source} -> {bind.target}"
+    for name, value in sorted(build.environment.items()):
+        yield f"  variable   {name}={value}"
+    yield ""
+    first = click.style(build.queue, fg="cyan") if farm else "this machine"
+    for step in build.steps:
+        queue = first if step.number == 0 or not farm else "host.<the host that took it>"
+        yield click.style(f"{step.number:2}  {step.title}", bold=True) + f"  [{queue}]"
+        yield from (f"      {line}" for line in _does(build, step))
+
+
+def _does(build: Build, step: Step) -> Iterator[str]:
+    from tasks.model import StepKind
+
+    if step.kind is StepKind.SOURCE:
+        yield from _source(build)
+    elif step.kind is StepKind.PACK:
+        yield f"pack {build.workspacedir}/rootfs as {build.output.name}"
+    elif step.kind is StepKind.PUBLISH:
+        yield "put the tarball, the log and the record into the store"
+    for hook in step.hooks:
+        yield from _hook(hook)
+
+
+def _source(build: Build) -> Iterator[str]:
+    source = build.source
+    if source.uri:
+        yield f"fetch {source.uri}"
+    if source.target or source.path:
+        yield f"unpack {source.target or source.path}"
+    if source.anise_repos:
+        yield f"anise install {' '.join(source.anise_repos)}"
+    if source.anise_packages:
+        yield f"anise install {' '.join(source.anise_packages)}"
+
+
+def _hook(hook: Hook) -> Iterator[str]:
+    extra = [f"timeout {hook.timeout_s:g} s"] if hook.timeout_s else []
+    extra += [f"retries {hook.retries}"] if hook.retries else []
+    extra += [f"bind {item.source} -> {item.target}" for item in hook.chroot_binds]
+    yield hook.name + (f"  ({', '.join(extra)})" if extra else "")
+    for command in hook.commands:
+        first, *rest = command.rstrip("\n").split("\n")
+        yield f"  {' '.join(hook.entrypoint)}: {first}"
+        yield from (f"    {line}" for line in rest)
