@@ -38,7 +38,20 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "Print the JSON Schema of a file format, for editors.",
         ),
     },
-    "Build on this machine": {},
+    "Build on this machine": {
+        "run": (
+            "orchestrator.commands.run:run",
+            "Build one job on this machine, with no server.",
+        ),
+        "enter": (
+            "orchestrator.commands.run:enter",
+            "Open a shell in a root filesystem that a build left.",
+        ),
+        "metro": (
+            "orchestrator.commands.run:metro",
+            "The same as `run`, by mark-devkit's name.",
+        ),
+    },
     "Build on the farm": {},
     "Run the farm": {
         "worker": (

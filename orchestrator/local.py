@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tasks import isolate
@@ -32,6 +33,16 @@ class Summary:
     steps: tuple[StepTime, ...]
     artifacts: tuple[Artifact, ...]
 
+    def as_json(self) -> str:
+        steps = [
+            {"number": t.step.number, "title": t.step.title, "seconds": round(t.seconds, 3)}
+            for t in self.steps
+        ]
+        artifacts = [asdict(artifact) for artifact in self.artifacts]
+        return json.dumps(
+            {"build": self.build.id, "job": self.build.job, "steps": steps, "artifacts": artifacts}
+        )
+
 
 def run_here(
     build: Build,
@@ -51,7 +62,7 @@ def run_here(
         require_handler_for(build.arch)
     skips_source = StepKind.SOURCE not in {step.kind for step in build.steps}
     plain = keep or skips_source
-    workspace = Workspace.here(build, settings, _rootfs_kind(build, settings, plain=plain))
+    workspace = Workspace.here(build, settings, kind=_rootfs_kind(build, settings, plain=plain))
     with workspace.lock(), _rootfs(workspace, begin_anew=not plain, keep=keep):
         if skips_source:
             _require_content(workspace.rootfs)

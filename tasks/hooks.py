@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tasks.chroot import Chroot
-from tasks.errors import HookFailed, TimedOut
+from tasks.errors import BuildFailed, HookFailed, TimedOut
 from tasks.model import Build, Hook, HookType, Line, Step, StepKind, Stream
 from tasks.process import STANDARD_PATH, Limits, run, standard_environment
 from tasks.report import Report
@@ -52,12 +52,19 @@ class Hooks:
         self._say(hook, f"hook {hook.name}", Stream.NOTE)
         for number, command in enumerate(hook.commands, start=1):
             argv = wrap([*(hook.entrypoint or DEFAULT_ENTRYPOINT), command])
-            try:
-                code = self._run_command(hook, argv)
-            except TimedOut as error:
-                raise TimedOut(f"{self._where(hook, number)} {error}") from error
-            if code:
-                raise HookFailed(f"{self._where(hook, number)} {_ended(code)}")
+            for tries_left in reversed(range(hook.retries + 1)):
+                if not (failure := self._try_command(hook, number, argv)):
+                    break
+                if not tries_left:
+                    raise failure
+                self._say(hook, f"{failure}; tries left: {tries_left}", Stream.NOTE)
+
+    def _try_command(self, hook: Hook, number: int, argv: Sequence[str]) -> BuildFailed | None:
+        try:
+            code = self._run_command(hook, argv)
+        except TimedOut as error:
+            return TimedOut(f"{self._where(hook, number)} {error}")
+        return HookFailed(f"{self._where(hook, number)} {_ended(code)}") if code else None
 
     def _run_command(self, hook: Hook, argv: Sequence[str]) -> int:
         return run(

@@ -11,6 +11,7 @@ import os
 import sys
 from dataclasses import dataclass
 
+from tasks import cgroup
 from tasks.errors import BuildFailed, HostUnfit, StagefarmError, by_name
 from tasks.model import Build, Line, Progress, StepResult, Stream, decode, encode
 from tasks.process import GRACE_S, Limits, run, standard_environment
@@ -23,6 +24,8 @@ NAMESPACES = (
     "--mount-proc", "--",
 )  # fmt: skip
 SAID_MAX_LINES = 20
+PIDS_MAX = 16_384
+"""Processes that one step may have at a time: far more than a build wants, fewer than a host has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +75,17 @@ def perform(
     require_root()
     relay = _Relay(report)
     assignment = Assignment(build=build, step=step, workspace=workspace, idle_limit_s=idle_limit_s)
-    code = run(
-        [*NAMESPACES, sys.executable, "-P", "-m", "tasks.perform"],
-        on_line=relay.take,
-        env=standard_environment(),
-        cwd="/",
-        stdin=encode(assignment),
-        limits=Limits(timeout_s=timeout_s),
-        grace_s=3 * GRACE_S,
-        on_start=workspace.record_tree,
-    )
+    with cgroup.limited(PIDS_MAX) as group:
+        code = run(
+            [*group, *NAMESPACES, sys.executable, "-P", "-m", "tasks.perform"],
+            on_line=relay.take,
+            env=standard_environment(),
+            cwd="/",
+            stdin=encode(assignment),
+            limits=Limits(timeout_s=timeout_s),
+            grace_s=3 * GRACE_S,
+            on_start=workspace.record_tree,
+        )
     if relay.failure:
         raise relay.failure.error()
     if code or not relay.result:

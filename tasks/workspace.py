@@ -55,7 +55,9 @@ class Workspace:
     rootfs_kind: RootfsKind = RootfsKind.PLAIN
 
     @classmethod
-    def here(cls, build: Build, settings: Settings, rootfs_kind: RootfsKind) -> Workspace:
+    def here(
+        cls, build: Build, settings: Settings, kind: RootfsKind = RootfsKind.PLAIN
+    ) -> Workspace:
         """On one machine: the job's own `workspacedir`."""
         return cls(
             home=f"{build.workspacedir}/.stagefarm",
@@ -64,7 +66,7 @@ class Workspace:
             output_dir=build.output.dir,
             working_dir=build.folder,
             seeds_dir=str(settings.state / "seeds"),
-            rootfs_kind=rootfs_kind,
+            rootfs_kind=kind,
         )
 
     @classmethod

@@ -1,0 +1,190 @@
+"""`stagefarm run`, `metro run` and `enter`: one build on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from orchestrator.commands.options import job_options
+from tasks.model import ChrootKind
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def switch(name: str, *, default: bool = False, help_text: str) -> Callable[[F], F]:
+    """An on-off option as mark-devkit takes them: `--name`, `--name=true`, `--name=false`."""
+    return click.option(
+        f"--{name}",
+        is_flag=False,
+        flag_value="true",
+        type=bool,
+        default=default,
+        show_default=True,
+        metavar="[=true|false]",
+        help=help_text,
+    )
+
+
+config_option = click.option(
+    "-c",
+    "--config",
+    type=click.Path(exists=True, dir_okay=False),
+    expose_value=False,
+    help="A mark-devkit configuration file; accepted, and nothing is taken from it.",
+)
+
+
+chroot_option = click.option(
+    "--chroot",
+    type=click.Choice([kind.value for kind in ChrootKind]),
+    default=ChrootKind.NATIVE.value,
+    show_default=True,
+    help="How to enter the root filesystem.",
+)
+
+cpu_option = click.option(
+    "--cpu", default="", metavar="NAME", help="The CPU that QEMU plays, for foreign architectures."
+)
+
+
+@click.command(short_help="Build one job on this machine, with no server.")
+@job_options
+@config_option
+@switch("cleanup", default=True, help_text="Remove the root filesystem when the build ends.")
+@switch("skip-source-phase", help_text="Use the root filesystem that an earlier run left.")
+@switch("skip-hooks-phase", help_text="Run no hook.")
+@switch("skip-packer-phase", help_text="Make no tarball.")
+@chroot_option
+@cpu_option
+@switch("fchroot-debug", help_text="With --chroot=fchroot: let it say more.")
+@switch("quiet", help_text="Leave out what hooks print.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, the rest aside.")
+def run(
+    specfile: Path,
+    job: str,
+    overrides: tuple[str, ...],
+    now: str | None,
+    *,
+    cleanup: bool,
+    quiet: bool,
+    as_json: bool,
+    **plan_flags: Any,
+) -> None:
+    """Build one job on this machine, as root, with no server.
+
+    The root filesystem is made in the job's `workspacedir`, the tarball in its `output.dir`.
+    What hooks print is shown as it comes. Ctrl-C stops everything and cleans up.
+
+    \b
+    Examples:
+      stagefarm run --specfile jobs/stages.yaml --job stage3-minimal
+      stagefarm run --specfile F --job J --cleanup=false      keep the root filesystem
+      stagefarm enter --specfile F --job J                    look into it
+      stagefarm run --specfile F --job J --cleanup=false --skip-source-phase
+    """
+    from orchestrator.local import run_here
+    from orchestrator.prepare import moment, parse_overrides, render_and_plan
+    from orchestrator.terminal import Terminal
+    from tasks import settings
+
+    build = render_and_plan(
+        specfile,
+        job,
+        overrides=parse_overrides(overrides),
+        now=moment(now, os.environ),
+        options=_plan_options(**plan_flags),
+    )
+    _stop_on_signals()
+    with Terminal(build, quiet=quiet, json=as_json) as terminal:
+        summary = run_here(
+            build, settings.current(), terminal, keep=not cleanup, on_step=terminal.step
+        )
+    if as_json:
+        click.echo(summary.as_json())
+    else:
+        terminal.summary(summary)
+
+
+@click.group(short_help="The same as `run`, by mark-devkit's name.")
+def metro() -> None:
+    """Commands by mark-devkit's names, so that scripts work with the program's name swapped."""
+
+
+metro.add_command(run, "run")
+
+
+@click.command(short_help="Open a shell in a root filesystem that a build left.")
+@job_options
+@chroot_option
+@cpu_option
+@click.argument("command", nargs=-1)
+def enter(
+    specfile: Path,
+    job: str,
+    overrides: tuple[str, ...],
+    now: str | None,
+    chroot: str,
+    cpu: str,
+    command: tuple[str, ...],
+) -> None:
+    """Open a shell, or run COMMAND, in the root filesystem that `run --cleanup=false` left.
+
+    It sees what an inner-chroot hook of the job sees: the same variables, the same binds.
+
+    \b
+    Examples:
+      stagefarm enter --specfile jobs/stages.yaml --job stage3-minimal
+      stagefarm enter --specfile F --job J -- emerge --info
+    """
+    from orchestrator.prepare import moment, parse_overrides, render_and_plan
+    from tasks import settings
+    from tasks.enter import exec_shell
+    from tasks.workspace import Workspace
+
+    build = render_and_plan(
+        specfile,
+        job,
+        overrides=parse_overrides(overrides),
+        now=moment(now, os.environ),
+        options=_plan_options(chroot=chroot, cpu=cpu),
+    )
+    workspace = Workspace.here(build, settings.current())
+    exec_shell(build, workspace, command or ("/bin/bash", "-l"))
+
+
+def _plan_options(
+    *,
+    chroot: str,
+    cpu: str = "",
+    fchroot_debug: bool = False,
+    skip_source_phase: bool = False,
+    skip_hooks_phase: bool = False,
+    skip_packer_phase: bool = False,
+) -> Any:
+    from orchestrator.plan import PlanOptions
+
+    return PlanOptions(
+        chroot=ChrootKind(chroot),
+        cpu=cpu,
+        fchroot_debug=fchroot_debug,
+        skip_source=skip_source_phase,
+        skip_hooks=skip_hooks_phase,
+        skip_packer=skip_packer_phase,
+    )
+
+
+def _stop_on_signals() -> None:
+    """Let TERM and HUP end a build as Ctrl-C does; a second one while it cleans up is ignored."""
+
+    def stop(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)

@@ -1,0 +1,102 @@
+"""What a step does, inside its namespaces. Run as `python -m tasks.perform` by `tasks.isolate`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from tasks import archive, sources
+from tasks.errors import BuildFailed, StagefarmError
+from tasks.hooks import Hooks
+from tasks.isolate import Assignment, Failure, Message
+from tasks.model import Line, Progress, StepKind, StepResult, decode, encode
+from tasks.report import Report
+
+KILLED = 143
+
+
+class PipeReport:
+    """Writes what happens to the host's side, one `Message` a line."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def line(self, line: Line) -> None:
+        self.send(Message(line=line))
+
+    def progress(self, progress: Progress) -> None:
+        self.send(Message(progress=progress))
+
+    def send(self, message: Message) -> None:
+        data = memoryview(encode(message) + b"\n")
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+
+def perform(assignment: Assignment, report: Report) -> StepResult:
+    """Carry out the step of `assignment`; every failure is a `StagefarmError`."""
+    assignment.workspace.create()
+    assignment.workspace.enter()
+    match assignment.build.steps[assignment.step].kind:
+        case StepKind.SOURCE:
+            return _fill(assignment, report)
+        case StepKind.HOOKS:
+            return _run_hooks(assignment, report)
+        case StepKind.PACK:
+            return _pack(assignment, report)
+        case kind:
+            raise BuildFailed(f"{kind} is not a step of a build's own namespaces")
+
+
+def _fill(assignment: Assignment, report: Report) -> StepResult:
+    workspace = assignment.workspace
+    folder = Path(workspace.working_dir)
+    sources.fill(assignment.build.source, workspace.rootfs, folder=folder, report=report)
+    return StepResult()
+
+
+def _run_hooks(assignment: Assignment, report: Report) -> StepResult:
+    step = assignment.build.steps[assignment.step]
+    hooks = Hooks(assignment.build, step, assignment.workspace, report, assignment.idle_limit_s)
+    hooks.run()
+    return StepResult()
+
+
+def _pack(assignment: Assignment, report: Report) -> StepResult:
+    workspace = assignment.workspace
+    target = Path(workspace.output_dir, assignment.build.output.name)
+    return StepResult(artifacts=(archive.pack(workspace.rootfs, target, report=report),))
+
+
+def main() -> int:
+    """Take the assignment, do it, tell how it went."""
+    report = PipeReport(_take_stdout())
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        report.send(Message(result=perform(decode(sys.stdin.buffer.read(), Assignment), report)))
+    except StagefarmError as error:
+        report.send(
+            Message(failure=Failure(kind=type(error).__name__, message=str(error), hint=error.hint))
+        )
+        return error.exit_code
+    return 0
+
+
+def _take_stdout() -> int:
+    """Keep standard output for messages alone: whatever else prints, prints to standard error."""
+    messages = os.dup(1)
+    os.dup2(2, 1)
+    return messages
+
+
+def _end(*_: object) -> NoReturn:
+    """On TERM leave by an exception, so that what is half done is undone on the way."""
+    raise SystemExit(KILLED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,289 @@
+"""Steps in their namespaces: what hooks see, how they fail, what is left when they are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks import cgroup
+from tasks.errors import BuildFailed, HookFailed, HostUnfit, TimedOut
+from tasks.isolate import perform
+from tasks.model import (
+    Bind,
+    Build,
+    Hook,
+    HookType,
+    Line,
+    Output,
+    Progress,
+    Source,
+    SourceType,
+    Step,
+    StepKind,
+    Stream,
+)
+from tasks.settings import Settings
+from tasks.workspace import Workspace, is_in_use, kill_tree
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("can_isolate", "host_unchanged")]
+
+INNER, OUTER = HookType.INNER_CHROOT, HookType.OUTER_CHROOT
+
+
+class Log:
+    """A `Report` that keeps what hooks print."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+
+    def line(self, line: Line) -> None:
+        self.lines.append(line)
+
+    def progress(self, progress: Progress) -> None:
+        pass
+
+    @property
+    def printed(self) -> list[str]:
+        return [line.text for line in self.lines if line.stream is not Stream.NOTE]
+
+
+class Farmer:
+    """One build on this host; `hooks` runs commands as a step of it, after its source."""
+
+    def __init__(self, folder: Path, seed: Path) -> None:
+        self.folder = folder
+        self.seed = seed
+        self.settings = Settings(state_dir=str(folder / "state"))
+        self.log = Log()
+
+    def build(self, phase: HookType, commands: Sequence[str], **more: object) -> Build:
+        hook = Hook(name="h", type=phase, commands=tuple(commands))
+        binds = (Bind(source=str(self.folder / "ws/cache"), target="/var/cache/packages"),)
+        steps = (
+            Step(number=0, kind=StepKind.SOURCE),
+            Step(number=1, kind=StepKind.HOOKS, phase=phase, file="f.yml", hooks=(hook,)),
+            Step(number=2, kind=StepKind.PACK),
+        )
+        fields: dict[str, object] = {
+            "id": "b-1",
+            "job": "b",
+            "specfile": str(self.folder / "s.yaml"),
+            "folder": str(self.folder),
+            "source": Source(type=SourceType.FILE, path=str(self.seed)),
+            "output": Output(name="o.tar", dir=str(self.folder / "out")),
+            "steps": steps,
+            "workspacedir": str(self.folder / "ws"),
+            "chroot_binds": binds,
+        }
+        return Build(**(fields | more))  # type: ignore[arg-type]
+
+    def workspace(self, build: Build) -> Workspace:
+        return Workspace.on_farm(build, 1, self.settings)
+
+    def hooks(self, phase: HookType, *commands: str, **more: object) -> list[str]:
+        build = self.build(phase, commands, **more)
+        workspace = self.workspace(build)
+        with workspace.lock():
+            perform(build, 0, workspace, self.log)
+            perform(build, 1, workspace, self.log)
+        return self.log.printed
+
+
+@pytest.fixture
+def farmer(tmp_path: Path, seed: Path) -> Farmer:
+    return Farmer(tmp_path, seed)
+
+
+def test_an_inner_hook_is_in_the_root_filesystem(farmer: Farmer) -> None:
+    printed = farmer.hooks(INNER, "cat /etc/hostname; echo $$; pwd; echo > /dev/null; ls /dev/pts")
+    assert printed == ["stage", printed[1], "/", "ptmx"]
+
+
+def test_an_outer_hook_is_on_the_host_in_the_folder_of_the_build(farmer: Farmer) -> None:
+    printed = farmer.hooks(
+        OUTER, "pwd; ls $MARKDEVKIT_ROOTFS/etc/hostname; ls $MARKDEVKIT_WORKSPACE"
+    )
+    home = farmer.folder / "state/builds/b-1.1"
+    workspace = farmer.folder / "ws"
+    assert printed == [str(home / "context"), f"{workspace}/rootfs/etc/hostname", "cache", "rootfs"]
+
+
+def test_a_hook_sees_what_is_promised_and_nothing_else(
+    farmer: Farmer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAGEFARM_REDIS_URL", "redis://:s3cret@host/0")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.delenv("LS_COLORS", raising=False)
+    printed = farmer.hooks(INNER, "exec env", environment={"USE": "-X", "TERM": "mine"})
+    seen = dict(line.split("=", 1) for line in printed)
+    names = {"PATH", "HOME", "LANG", "TERM", "COLORTERM", "USE"}
+    places = {"MARKDEVKIT_VERSION", "MARKDEVKIT_WORKSPACE", "MARKDEVKIT_ROOTFS"}
+    bash_makes = {"PWD", "SHLVL", "_"}
+    assert seen.keys() - bash_makes == names | places
+    assert seen["TERM"] == "mine"
+    assert seen["MARKDEVKIT_ROOTFS"] == str(farmer.folder / "ws/rootfs")
+
+
+def test_binds_are_shared_with_the_host_and_the_root_filesystem(farmer: Farmer) -> None:
+    farmer.hooks(INNER, "echo built > /var/cache/packages/p; echo x > /var/cache/y")
+    home = farmer.folder / "state/builds/b-1.1"
+    assert (farmer.folder / "ws/cache/p").read_text() == "built\n"
+    assert list((home / "workspace/cache").iterdir()) == []
+    assert list((home / "workspace/rootfs/var/cache/packages").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "command", "message"),
+    [
+        (INNER, "exit 7", r"hook h \(f.yml\): command exited with 7"),
+        (OUTER, "exit 7", r"hook h \(f.yml\): command exited with 7"),
+        (OUTER, "kill -SEGV $$", r"hook h \(f.yml\): command was ended by signal 11"),
+        (INNER, "sh -c 'kill -SEGV $$'; exit $?", r"exited with 139 \(signal 11\)"),
+    ],
+)
+def test_the_first_failing_command_fails_the_step(
+    farmer: Farmer, phase: HookType, command: str, message: str
+) -> None:
+    with pytest.raises(HookFailed, match=message):
+        farmer.hooks(phase, command)
+
+
+def test_a_later_command_is_named_by_its_number_and_ends_the_hook(farmer: Farmer) -> None:
+    with pytest.raises(HookFailed, match="command 2 of 3 exited with 1"):
+        farmer.hooks(INNER, "echo one", "false", "echo three")
+    assert farmer.log.printed == ["one"]
+
+
+def test_a_hook_with_retries_is_tried_again(farmer: Farmer) -> None:
+    hook = Hook(
+        name="flaky",
+        type=OUTER,
+        commands=("echo try; test -e marker || { touch marker; exit 9; }", "echo next"),
+        retries=2,
+    )
+    step = Step(number=1, kind=StepKind.HOOKS, phase=OUTER, file="f.yml", hooks=(hook,))
+    build = farmer.build(OUTER, [])
+    build = replace(build, steps=(build.steps[0], step, build.steps[2]))
+    perform(build, 1, farmer.workspace(build), farmer.log)
+    assert farmer.log.printed == ["try", "try", "next"]
+    assert "tries left: 2" in " ".join(line.text for line in farmer.log.lines)
+
+
+def test_processes_without_end_are_bounded(farmer: Farmer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.isolate.PIDS_MAX", 64)
+    with cgroup.limited(64) as group:
+        if not group:
+            pytest.skip("no control group with a limit on processes can be made here")
+    hook = Hook(name="bomb", type=OUTER, commands=(FORKS,), entrypoint=(sys.executable, "-c"))
+    step = Step(number=1, kind=StepKind.HOOKS, phase=OUTER, file="f.yml", hooks=(hook,))
+    build = farmer.build(OUTER, [])
+    build = replace(build, steps=(build.steps[0], step, build.steps[2]))
+    with pytest.raises(HookFailed, match="exited with 1"):
+        perform(build, 1, farmer.workspace(build), farmer.log)
+    assert "BlockingIOError" in farmer.log.printed[-1]
+
+
+FORKS = """
+import os, signal
+for _ in range(200):
+    if os.fork() == 0:
+        signal.pause()
+"""
+
+
+def test_silence_longer_than_the_limit_ends_a_step(farmer: Farmer) -> None:
+    build = farmer.build(INNER, ["exec sleep 1000"])
+    workspace = farmer.workspace(build)
+    perform(build, 0, workspace, farmer.log)
+    with pytest.raises(TimedOut, match="hook h .* printed nothing for 0.3 s"):
+        perform(build, 1, workspace, farmer.log, idle_limit_s=0.3)
+
+
+def test_killing_the_tree_ends_what_left_its_session(farmer: Farmer) -> None:
+    build = farmer.build(OUTER, ["setsid sh -c 'echo $$; exec sleep 1000' & echo started; wait"])
+    workspace = farmer.workspace(build)
+    perform(build, 0, workspace, farmer.log)
+
+    class Killer(Log):
+        killed = False
+
+        def line(self, line: Line) -> None:
+            if line.text == "started":
+                self.killed = kill_tree(Path(workspace.home))
+
+    killer = Killer()
+    with pytest.raises(BuildFailed, match="was killed"):
+        perform(build, 1, workspace, killer)
+    assert killer.killed
+    assert eventually(lambda: not processes_below(farmer.folder))
+    assert not kill_tree(Path(workspace.home))
+
+
+def test_the_tree_dies_with_the_process_that_wanted_it(farmer: Farmer, tmp_path: Path) -> None:
+    build = farmer.build(OUTER, ["setsid sleep 1000 & echo started; wait"])
+    workspace = farmer.workspace(build)
+    perform(build, 0, workspace, farmer.log)
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    arguments = [str(farmer.folder), str(farmer.seed)]
+    with subprocess.Popen(
+        [sys.executable, script, *arguments],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as parent:
+        assert parent.stdout
+        assert parent.stdout.readline() == b"started\n"
+        assert is_in_use(Path(workspace.home))
+        parent.send_signal(signal.SIGKILL)
+    assert eventually(lambda: not is_in_use(Path(workspace.home)))
+    assert eventually(lambda: not processes_below(farmer.folder))
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from tests.integration.test_isolation import Farmer, OUTER, Log
+from tasks.isolate import perform
+
+class Say(Log):
+    def line(self, line):
+        print(line.text, flush=True) if line.text == "started" else None
+
+farmer = Farmer(Path(sys.argv[1]), Path(sys.argv[2]))
+build = farmer.build(OUTER, ["setsid sleep 1000 & echo started; wait"])
+workspace = farmer.workspace(build)
+with workspace.lock():
+    perform(build, 1, workspace, Say())
+"""
+
+
+def test_a_locked_workspace_keeps_others_out(farmer: Farmer) -> None:
+    workspace = farmer.workspace(farmer.build(OUTER, []))
+    with workspace.lock(), pytest.raises(HostUnfit, match="in use by another build"):
+        with workspace.lock():
+            pass
+    with workspace.lock():
+        assert is_in_use(Path(workspace.home))
+    workspace.remove()
+    assert not Path(workspace.home).exists()
+
+
+def processes_below(folder: Path) -> list[str]:
+    """The processes that stand, or see their root, below `folder`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            places = [(process / "cwd").readlink(), (process / "root").readlink()]
+        except OSError:
+            continue
+        if any(place.is_relative_to(folder) for place in places):
+            found.append((process / "cmdline").read_text())
+    return found
