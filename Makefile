@@ -17,6 +17,9 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+demo: install ## Build a small nightly batch on an embedded farm
+	$(BIN)/stagefarm demo
+
 test: install ## Run every check and test
 	$(BIN)/pytest
 

@@ -54,6 +54,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Build on the farm": {},
     "Run the farm": {
+        "demo": (
+            "orchestrator.commands.demo:demo",
+            "Show a farm at work, on this machine alone.",
+        ),
         "worker": (
             "orchestrator.commands.worker:worker",
             "Serve queues: build here what is submitted to them.",

@@ -25,7 +25,7 @@ NAMESPACES = (
 )  # fmt: skip
 SAID_MAX_LINES = 20
 PIDS_MAX = 16_384
-"""Processes that one step may have at a time: far more than a build wants, fewer than a host has."""
+"""Processes that one step may have: far more than a build wants, fewer than a host has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,159 @@
+"""The demonstration itself: set up a farm, build the shipped nightly batch, verify the tarballs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.demo.seed import make_seed
+from orchestrator.demo.servers import (
+    LOOPBACK,
+    free_port,
+    http_server,
+    process,
+    redis_server,
+    stagefarm,
+    wait_for_port,
+)
+from orchestrator.shipped import shipped
+from orchestrator.terminal import size
+from tasks.errors import BuildFailed, HostUnfit
+from tasks.process import output, standard_environment
+
+QUEUES = {"east": "x86-64bit.generic_64", "west": "x86-64bit.amd64-zen2"}
+"""The hosts of the farm, and the queue that each serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The folders of one demonstration, all below `root`."""
+
+    root: Path
+
+    @property
+    def specs(self) -> Path:
+        return self.root / "specs"
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def www(self) -> Path:
+        return self.root / "www"
+
+    def make(self) -> None:
+        """Begin anew, with copies of the shipped specs and hooks and a seed made on the spot."""
+        for folder in (self.specs, self.store, self.logs, self.www, self.root / "hosts"):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        for name in ("jobs", "hooks"):
+            shutil.copytree(shipped(name), self.specs / name)
+        make_seed(self.www / "seed.tar.xz")
+
+
+def show(folder: Path, *, hold: bool) -> None:
+    """Run the demonstration in `folder`; with `hold`, leave the farm up until Enter is pressed.
+    `BuildFailed` if a build or a check failed."""
+    console = Console(highlight=False)
+    place = Place(folder.absolute())
+    console.print(f"[bold]1[/] A seed from this machine's own programs, in {place.root}")
+    place.make()
+    with _farm(place, console) as (environ, seed_url):
+        console.print("[bold]4[/] The nightly batch\n")
+        batch = place.specs / "jobs/demo/nightly.yaml"
+        submit = ["submit", "--batch", str(batch), "-o", f"seed_url={seed_url}", "--follow"]
+        code = subprocess.run(
+            stagefarm(*submit), cwd=place.specs, env=environ, check=False
+        ).returncode
+        if hold:
+            console.input("\nThe farm is up. Press Enter to end it. ")
+    if code:
+        raise BuildFailed("a build of the batch failed", f"see the logs in {place.logs}")
+    _verify(place, console)
+
+
+@contextmanager
+def _farm(place: Place, console: Console) -> Iterator[tuple[Mapping[str, str], str]]:
+    """A farm of two hosts and its Redis, supervisor and Flower; gives the environment of its
+    commands and the URL of the seed."""
+    with ExitStack() as farm:
+        redis_url = farm.enter_context(redis_server(place.root / "redis"))
+        seed_url = farm.enter_context(http_server(place.www))
+        console.print(f"[bold]2[/] Redis at {redis_url}, seed at {seed_url}/seed.tar.xz")
+        environ = standard_environment() | _settings(place, redis_url)
+        for host, queue in QUEUES.items():
+            words = stagefarm("worker", "--queue", queue, "--slots", "2", "--name", host)
+            state = {"STAGEFARM_STATE_DIR": str(place.root / "hosts" / host)}
+            log = place.logs / f"worker-{host}.log"
+            farm.enter_context(process(words, log, environ | state))
+        log = place.logs / "supervisor.log"
+        farm.enter_context(process(stagefarm("supervisor"), log, environ))
+        port, log = free_port(), place.logs / "flower.log"
+        words = stagefarm("flower", "--port", str(port))
+        farm.enter_context(process(words, log, environ))
+        wait_for_port(port, "Flower", log)
+        hosts = ", ".join(f"{host} ({queue})" for host, queue in QUEUES.items())
+        console.print(f"[bold]3[/] Hosts {hosts}; Flower at http://{LOOPBACK}:{port}")
+        yield environ, f"{seed_url}/seed.tar.xz"
+
+
+def _settings(place: Place, redis_url: str) -> dict[str, str]:
+    return {
+        "STAGEFARM_REDIS_URL": redis_url,
+        "STAGEFARM_STORE_URL": place.store.as_uri(),
+        "STAGEFARM_DISK_FREE_MIN_BYTES": str(256 * 1024 * 1024),
+    }
+
+
+def _verify(place: Place, console: Console) -> None:
+    """Unpack every tarball of the store, and show them; `BuildFailed` where one is not whole."""
+    tarballs = sorted(place.store.rglob("*.tar.*"))
+    tarballs = [path for path in tarballs if path.suffix in (".zst", ".xz")]
+    table = Table(title="\nTarballs, each unpacked to verify it", title_justify="left")
+    for column in ("tarball", "size", "files", "sha256"):
+        table.add_column(column, justify="right" if column in ("size", "files") else "left")
+    for tarball in tarballs:
+        digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
+        files = _unpack(tarball)
+        table.add_row(tarball.name, size(tarball.stat().st_size), str(files), digest[:16] + "…")
+    console.print(table)
+    console.print(f"They are in {place.store}")
+
+
+def _unpack(tarball: Path) -> int:
+    """How many files and folders come out of `tarball`."""
+    with tempfile.TemporaryDirectory() as folder:
+        code, said = output(["tar", "-xf", str(tarball), "-C", folder])
+        if code:
+            raise BuildFailed(f"{tarball} does not unpack: {said}")
+        return sum(1 for _ in Path(folder).rglob("*"))
+
+
+def become_root() -> None:
+    """As an ordinary user, go on as root of a user namespace; `HostUnfit` where the kernel does
+    not let us."""
+    if os.geteuid() == 0:
+        return
+    namespace = ["unshare", "--map-root-user"]
+    code, _ = output([*namespace, "unshare", "--mount", "--pid", "--fork", "--mount-proc", "true"])
+    if code:
+        raise HostUnfit(
+            "an ordinary user can make no namespaces on this machine", "run it with sudo"
+        )
+    os.execvp(namespace[0], [*namespace, sys.executable, "-P", "-m", "orchestrator", *sys.argv[1:]])
