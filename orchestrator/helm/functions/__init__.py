@@ -1,0 +1,33 @@
+"""The functions that a template may call, family by family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.helm.functions import (
+    builtins,
+    dates,
+    defaults,
+    dicts,
+    encodings,
+    helm,
+    lists,
+    numbers,
+    paths,
+    strings,
+)
+from orchestrator.helm.signature import Function
+
+# Later families win: Sprig's `slice` over that of text/template.
+FUNCTIONS: Mapping[str, Function] = {
+    **builtins.FUNCTIONS,
+    **strings.FUNCTIONS,
+    **numbers.FUNCTIONS,
+    **lists.FUNCTIONS,
+    **defaults.FUNCTIONS,
+    **dicts.FUNCTIONS,
+    **dates.FUNCTIONS,
+    **encodings.FUNCTIONS,
+    **paths.FUNCTIONS,
+    **helm.FUNCTIONS,
+}

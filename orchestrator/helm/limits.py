@@ -1,0 +1,76 @@
+"""What a template may use up, so that no template can hang or eat the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.helm.errors import LimitReached
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """`steps` bounds what the interpreter carries out, `size` the characters of one value or of
+    the output, `items` those of one list, `work` the characters and items of all that is made on
+    the way, and `depth` the templates that call each other."""
+
+    steps: int = 2_000_000
+    size: int = 4_000_000
+    items: int = 200_000
+    work: int = 50_000_000
+    depth: int = 1000
+
+
+@dataclass(slots=True)
+class Budget:
+    """What has been used up of the limits by one rendering."""
+
+    limits: Limits
+    steps: int = 0
+    work: int = 0
+    depth: int = 0
+
+    def step(self, count: int = 1) -> None:
+        self.steps += count
+        if self.steps > self.limits.steps:
+            raise LimitReached(
+                f"the template takes more than {self.limits.steps} steps",
+                "does a loop go on for too long?",
+            )
+
+    def reserve(self, size: int) -> None:
+        """Ask before a text of `size` characters is made."""
+        if size > self.limits.size:
+            raise LimitReached(
+                f"the template makes a text of more than {self.limits.size} characters"
+            )
+        self.work += max(size, 0)
+        if self.work > self.limits.work:
+            raise LimitReached(
+                f"the template makes more than {self.limits.work} characters of text"
+            )
+
+    def reserve_items(self, count: int) -> None:
+        """Ask before a list of `count` items is made."""
+        if count > self.limits.items:
+            raise LimitReached(f"the template makes a list of more than {self.limits.items} items")
+        self.work += max(count, 0)
+
+    def measure(self, *values: object) -> int:
+        """Ask before `values` are walked to their depth, to print or compare them; gives their
+        size. A list may hold another many times over, so its own length says little."""
+        size = 0
+        waiting = list(values)
+        while waiting:
+            value = waiting.pop()
+            size += 1
+            if isinstance(value, str):
+                size += len(value)
+            elif isinstance(value, dict):
+                waiting.extend(value)
+                waiting.extend(value.values())
+            elif isinstance(value, list):
+                waiting.extend(value)
+            if size > self.limits.size or len(waiting) > self.limits.size:
+                break
+        self.reserve(size)
+        return size
