@@ -107,14 +107,24 @@ class Hook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What the root filesystem starts from. Paths are absolute, save `anise_config`, which is
-    relative to the folder the build was started in."""
+    """What the root filesystem starts from. Paths are absolute, save `anise_config` and `keyring`,
+    which are relative to the folder the build was started in.
+
+    A `uri` that ends with `.txt` is a pointer: a text file that names the tarball, as Gentoo's
+    `latest-stage3-*.txt` do. `checksums` is the address of a `.sha256` or `.DIGESTS` file, and
+    `signature` that of a detached OpenPGP signature (default: the tarball's with `.asc` behind
+    it); both may be relative to the tarball's.
+    """
 
     type: SourceType
     uri: str = ""
     path: str = ""
     target: str = ""
     sha256: str = ""
+    sha512: str = ""
+    checksums: str = ""
+    keyring: str = ""
+    signature: str = ""
     anise_config: str = ""
     anise_repos: tuple[str, ...] = ()
     anise_packages: tuple[str, ...] = ()

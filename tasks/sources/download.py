@@ -1,0 +1,283 @@
+"""Downloading over HTTP through what networks do: cut connections, busy servers, moved files.
+
+A download that was broken goes on where it stopped (Range) if the server says that the file is
+still the same (If-Range with its ETag or Last-Modified, RFC 9110 section 13.1.5), and anew if not.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+
+from tasks import __version__
+from tasks.errors import SourceFailed, StagefarmError
+from tasks.files import sync_folder, write_all
+from tasks.meter import Meter
+from tasks.model import Line, decode, encode
+from tasks.report import Report
+
+SMALL_MAX_BYTES = 1 << 20
+WORTH_A_RETRY = (408, 425, 429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How often a download that gets nowhere is tried, and the seconds between; each wait is twice
+    the last one, and up to a half longer by chance so that a farm does not come back as one."""
+
+    attempts: int = 6
+    first_s: float = 1.0
+    longest_s: float = 60.0
+
+    def wait_s(self, failures: int) -> float:
+        wait = min(self.longest_s, self.first_s * 2.0 ** (failures - 1))
+        return wait * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What an unfinished download is a part of; kept beside it."""
+
+    uri: str
+    etag: str = ""
+    last_modified: str = ""
+
+    @property
+    def validator(self) -> str:
+        """What If-Range can take: a strong ETag, or else the date."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
+
+
+class _Broken(Exception):
+    """The transfer failed in a way that trying again may mend."""
+
+
+class Downloader:
+    """Fetches files; one connection pool for all that belong to a source."""
+
+    def __init__(
+        self,
+        report: Report,
+        retries: Retries | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self._report = report
+        self._retries = retries or Retries()
+        self._sleep = sleep
+        self._client = httpx.Client(
+            follow_redirects=True,
+            timeout=timeout_s,
+            headers={"User-Agent": f"stagefarm/{__version__}", "Accept-Encoding": "identity"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def download(self, uri: str, partial: Path, *, verified: bool = False) -> Origin:
+        """Fetch `uri` into the file `partial`, going on with what is there of it. If the result
+        is going to be `verified`, a server that cannot tell whether its file is still the same is
+        trusted that it is."""
+        failures = 0
+        while True:
+            before = _size(partial)
+            try:
+                return self._transfer(uri, partial, verified=verified)
+            except _Broken as problem:
+                failures = 1 if _size(partial) > before else failures + 1
+                self._pause(uri, problem, failures)
+            except OSError as error:
+                raise _disk_error(error, partial) from error
+
+    def _pause(self, uri: str, problem: Exception, failures: int) -> None:
+        if failures >= self._retries.attempts:
+            raise SourceFailed(
+                f"{shown(uri)}: {problem}, {failures} times in a row",
+                "is the server up, and can this machine reach it?",
+            ) from problem
+        wait_s = self._retries.wait_s(failures)
+        self._report.line(Line(text=f"{shown(uri)}: {problem}; trying again in {wait_s:.0f} s"))
+        self._sleep(wait_s)
+
+    def _transfer(self, uri: str, partial: Path, *, verified: bool) -> Origin:
+        """One try; `_Broken` if it may be worth another."""
+        have = _size(partial)
+        headers = _range(partial, uri, have, verified=verified)
+        with self._get(uri, headers) as answer:
+            if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and headers:
+                return self._too_far(uri, partial, answer, have)
+            _check_status(uri, answer)
+            start = _start(answer)
+            if start not in (0, have):
+                raise _Broken("the server sent another part than was asked for")
+            origin = Origin(
+                uri=uri,
+                etag=answer.headers.get("etag", ""),
+                last_modified=answer.headers.get("last-modified", ""),
+            )
+            _origin_of(partial).write_bytes(encode(origin))
+            self._save(uri, answer, partial, start)
+            return origin
+
+    def _too_far(self, uri: str, partial: Path, answer: httpx.Response, have: int) -> Origin:
+        """The server has nothing behind what is there: all is there, or it is something else."""
+        if answer.headers.get("content-range") == f"bytes */{have}":
+            return decode(_origin_of(partial).read_bytes(), Origin)
+        self.forget(partial)
+        raise _Broken("what was fetched before is not a part of what is there now")
+
+    @contextmanager
+    def _get(self, uri: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        try:
+            with self._client.stream("GET", uri, headers=headers) as answer:
+                yield answer
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+            raise SourceFailed(f"{shown(uri)}: {error}", "check source.uri") from error
+        except httpx.TransportError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise SourceFailed(f"{shown(uri)}: {error}", "check the server's name") from error
+            raise _Broken(str(error) or type(error).__name__) from error
+
+    def _save(self, uri: str, answer: httpx.Response, partial: Path, start: int) -> None:
+        length = int(answer.headers.get("content-length") or 0)
+        _check_space(partial, length)
+        meter = Meter(self._report, f"fetch {partial.name.strip('.').removesuffix('.partial')}")
+        meter.done, meter.total = start, start + length if length else 0
+        with partial.open("r+b" if start else "wb", buffering=0) as file:
+            file.seek(start)
+            file.truncate()
+            _copy(answer, file, meter)
+            os.fsync(file.fileno())
+        if length and meter.done != start + length:
+            raise _Broken(f"the server sent {meter.done - start} bytes of {length}")
+        meter.finish()
+
+    def small(self, uri: str) -> bytes:
+        """The content of a small file: a pointer, checksums, a signature."""
+        failures = 0
+        while True:
+            try:
+                with self._get(uri, {}) as answer:
+                    _check_status(uri, answer)
+                    return _limited(uri, answer)
+            except _Broken as problem:
+                failures += 1
+                self._pause(uri, problem, failures)
+
+    @contextmanager
+    def kept(self, data: bytes) -> Iterator[Path]:
+        """`data` as a file, for a program that wants one."""
+        with tempfile.NamedTemporaryFile(prefix="stagefarm-") as file:
+            file.write(data)
+            file.flush()
+            yield Path(file.name)
+
+    def forget(self, partial: Path) -> None:
+        """Throw away what was fetched."""
+        for path in (partial, _origin_of(partial)):
+            path.unlink(missing_ok=True)
+
+    def complete(self, partial: Path, target: Path) -> None:
+        """Give what was fetched its own name."""
+        partial.rename(target)
+        _origin_of(partial).unlink(missing_ok=True)
+        sync_folder(target.parent)
+
+
+def _range(partial: Path, uri: str, have: int, *, verified: bool) -> dict[str, str]:
+    """The headers that ask for the rest, if what is there is sure to be a part of it."""
+    try:
+        origin = decode(_origin_of(partial).read_bytes(), Origin)
+    except (OSError, StagefarmError):
+        return {}
+    if not have or origin.uri != uri:
+        return {}
+    if origin.validator:
+        return {"Range": f"bytes={have}-", "If-Range": origin.validator}
+    return {"Range": f"bytes={have}-"} if verified else {}
+
+
+def _origin_of(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.json")
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _check_status(uri: str, answer: httpx.Response) -> None:
+    code = answer.status_code
+    if code in WORTH_A_RETRY:
+        raise _Broken(f"the server says {code} {answer.reason_phrase}".strip())
+    if code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        hint = {401: "does it need a password?", 403: "does it need a password?"}
+        raise SourceFailed(
+            f"{shown(uri)}: the server says {code} {answer.reason_phrase}".strip(),
+            hint.get(code, "check source.uri: is the file still there?"),
+        )
+
+
+def _start(answer: httpx.Response) -> int:
+    """Where in the file the answer's content begins (`bytes FIRST-LAST/SIZE`)."""
+    if answer.status_code != HTTPStatus.PARTIAL_CONTENT:
+        return 0
+    found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", answer.headers.get("content-range", ""))
+    return int(found[1]) if found else -1
+
+
+def _check_space(partial: Path, length: int) -> None:
+    room = os.statvfs(partial.parent)
+    if length > (free := room.f_bavail * room.f_frsize):
+        raise SourceFailed(
+            f"no space left: the tarball has {length:,} bytes, the disk has {free:,} left",
+            f"free some space on the disk that holds {partial.parent}",
+        )
+
+
+def _copy(answer: httpx.Response, file: BinaryIO, meter: Meter) -> None:
+    for piece in answer.iter_raw():  # as it comes: nothing is lost when the connection is
+        write_all(file.fileno(), piece)
+        meter.add(len(piece))
+
+
+def _limited(uri: str, answer: httpx.Response) -> bytes:
+    data = b""
+    for piece in answer.iter_raw():
+        data += piece
+        if len(data) > SMALL_MAX_BYTES:
+            raise SourceFailed(f"{shown(uri)}: too large for a text file", "check source.uri")
+    return data
+
+
+def _disk_error(error: OSError, partial: Path) -> SourceFailed:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = f"free some space on the disk that holds {partial.parent}" if full else ""
+    return SourceFailed(f"cannot write {partial}: {error.strerror}", hint)
+
+
+def shown(uri: str) -> str:
+    """`uri` without the password that may be in it."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -1,0 +1,142 @@
+"""The `http` source: a tarball fetched once for this machine, and verified before it is used.
+
+A file under the target's own name is always whole and verified: it is kept under another name
+until then. Two builds that want one target take turns, and the second finds it there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urljoin, urlsplit
+
+from tasks import settings
+from tasks.errors import SourceFailed
+from tasks.files import alone, partial_of
+from tasks.model import Line, Source
+from tasks.report import Report
+from tasks.sources import verify
+from tasks.sources.download import Downloader, shown
+
+
+def fetch(source: Source, *, folder: Path, report: Report) -> Path:
+    """The tarball of `source.uri`, at `source.target` or in the cache of downloads."""
+    with Downloader(report) as downloader:
+        return _Fetch(source, folder, report, downloader).run()
+
+
+class _Fetch:
+    """One source being fetched: what was learned on the way is shared by its steps."""
+
+    def __init__(
+        self, source: Source, folder: Path, report: Report, downloader: Downloader
+    ) -> None:
+        self._source = source
+        self._keyring = folder / source.keyring if source.keyring else None
+        self._report = report
+        self._downloader = downloader
+
+    def run(self) -> Path:
+        check_address(self._source.uri)
+        uri = self._pointed_at() if is_pointer(self._source.uri) else self._source.uri
+        target = Path(self._source.target) if self._source.target else cached(uri)
+        with alone(target, on_wait=lambda: self._say(f"waiting for {target}: it is being fetched")):
+            if target.is_file() and self._is_wanted(target, uri):
+                self._say(f"{target} is there already")
+            else:
+                self._bring(uri, target)
+        return target
+
+    def _say(self, text: str) -> None:
+        self._report.line(Line(text=text))
+
+    def _pointed_at(self) -> str:
+        """The address of the tarball that a pointer file names, relative to its own."""
+        uri = self._source.uri
+        names = [
+            line.split()[0]
+            for line in self._text(uri).splitlines()
+            if line.strip() and not line.lstrip().startswith("#") and ".tar" in line.split()[0]
+        ]
+        if not names:
+            raise SourceFailed(
+                f"{shown(uri)}: this text file names no tarball",
+                "a uri that ends with .txt is a pointer; its lines are `name.tar.xz size`",
+            )
+        self._say(f"{shown(uri)} points at {names[0]}")
+        return urljoin(uri, names[0])
+
+    def _text(self, uri: str, *, must_be_signed: bool = False) -> str:
+        """The text at `uri`; where there is a keyring, only what is signed in it."""
+        data = self._downloader.small(uri)
+        if b"-----BEGIN PGP SIGNED MESSAGE-----" not in data:
+            if must_be_signed:
+                raise SourceFailed(f"{shown(uri)}: not signed", "name a signature, or no keyring")
+            return data.decode(errors="replace")
+        with self._downloader.kept(data) as file:
+            if self._keyring:
+                return verify.signed_text(self._keyring, file, name=shown(uri))
+            return data.decode(errors="replace").partition("-----BEGIN PGP SIGNATURE-----")[0]
+
+    def _is_wanted(self, target: Path, uri: str) -> bool:
+        """False if the file that is there has other checksums than the source says."""
+        try:
+            verify.sums(target, verify.expected(self._source), name=str(target))
+        except SourceFailed as error:
+            self._say(f"fetching {shown(uri)} again: {error}")
+            return False
+        return True
+
+    def _bring(self, uri: str, target: Path) -> None:
+        partial = partial_of(target)
+        self._downloader.download(uri, partial, verified=bool(verify.expected(self._source)))
+        try:
+            self._verify(uri, partial)
+        except SourceFailed:
+            self._downloader.forget(partial)
+            raise
+        self._downloader.complete(partial, target)
+
+    def _verify(self, uri: str, file: Path) -> None:
+        wanted = verify.expected(self._source)
+        if self._source.checksums:
+            wanted |= self._published(uri)
+        verify.sums(file, wanted, name=shown(uri))
+        if self._keyring and (self._source.signature or not self._source.checksums):
+            address = urljoin(uri, self._source.signature or f"{name_of(uri)}.asc")
+            with self._downloader.kept(self._downloader.small(address)) as detached:
+                verify.signature(self._keyring, file, detached, name=shown(uri))
+
+    def _published(self, uri: str) -> dict[str, str]:
+        """The checksums in the checksum file that the source names."""
+        address = urljoin(uri, self._source.checksums)
+        signed = bool(self._keyring) and not self._source.signature
+        text = self._text(address, must_be_signed=signed)
+        found = verify.parse_checksums(text, name_of(uri))
+        if not found:
+            raise SourceFailed(f"{shown(address)}: it has no sha256 or sha512 of {name_of(uri)}")
+        return found
+
+
+def check_address(uri: str) -> None:
+    try:
+        scheme = urlsplit(uri).scheme
+    except ValueError as error:
+        raise SourceFailed(f"{uri}: {error}", "check source.uri") from error
+    if scheme not in ("http", "https"):
+        raise SourceFailed(f"{uri}: an http source takes http:// and https://", "check source.uri")
+
+
+def is_pointer(uri: str) -> bool:
+    return urlsplit(uri).path.endswith(".txt")
+
+
+def name_of(uri: str) -> str:
+    """The file's name in an address."""
+    return unquote(PurePosixPath(urlsplit(uri).path).name) or "seed.tar"
+
+
+def cached(uri: str) -> Path:
+    """Where the tarball of `uri` is kept when the source names no target."""
+    key = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    return settings.current().state / "downloads" / f"{key}-{name_of(uri)}"

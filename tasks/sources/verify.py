@@ -1,0 +1,95 @@
+"""Whether a tarball is what it should be: checksums, checksum files, OpenPGP signatures."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from tasks import process
+from tasks.errors import HostUnfit, SourceFailed
+from tasks.model import Source, Stream
+
+_LENGTHS = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
+STRONG = ("sha512", "sha256")
+
+
+def expected(source: Source) -> dict[str, str]:
+    """The checksums that the source itself names, by algorithm."""
+    named = {"sha256": source.sha256, "sha512": source.sha512}
+    return {algorithm: value.lower() for algorithm, value in named.items() if value}
+
+
+def sums(file: Path, wanted: Mapping[str, str], *, name: str) -> None:
+    """`SourceFailed` unless `file` has all the checksums `wanted`."""
+    for algorithm, value in wanted.items():
+        if (found := digest(file, algorithm)) != value:
+            raise SourceFailed(
+                f"{name}: its {algorithm} is {found}, not {value}",
+                "the file was changed where it comes from, or on the way; check the source",
+            )
+
+
+def digest(file: Path, algorithm: str = "sha256") -> str:
+    with file.open("rb", buffering=0) as opened:
+        return hashlib.file_digest(opened, algorithm).hexdigest()
+
+
+def parse_checksums(text: str, name: str) -> dict[str, str]:
+    """The strong checksums that a `.sha256`, `.DIGESTS` or BSD style file gives for the file
+    `name`; a lone checksum is taken as that of the one file it can be for.
+
+    In a Gentoo `.DIGESTS` file two algorithms have checksums of one length, so a `# SHA512 HASH`
+    line above says which.
+    """
+    found: dict[str, str] = {}
+    algorithm = ""
+    for line in text.splitlines():
+        if heading := re.fullmatch(r"#\s*([A-Za-z0-9]+) HASH\s*", line):
+            algorithm = heading[1].lower()
+        elif entry := _entry(line, name):
+            kind = entry[0] or algorithm or _LENGTHS.get(len(entry[1]), "")
+            found.setdefault(kind, entry[1])
+    return {kind: value for kind, value in found.items() if kind in STRONG}
+
+
+def _entry(line: str, name: str) -> tuple[str, str] | None:
+    """The algorithm, if the line names it, and the checksum of a line that is about `name`."""
+    if bsd := re.fullmatch(r"(\w+) ?\((.+)\) = ([0-9a-fA-F]+)\s*", line):
+        return (bsd[1].lower(), bsd[3].lower()) if bsd[2].endswith(name) else None
+    if gnu := re.fullmatch(r"([0-9a-fA-F]{32,128})(?:[ \t]+\*?(\S.*?))?\s*", line):
+        named = gnu[2] is None or Path(gnu[2]).name == name
+        return ("", gnu[1].lower()) if named else None
+    return None
+
+
+def signature(keyring: Path, signed: Path, detached: Path, *, name: str) -> None:
+    """`SourceFailed` unless a key of `keyring` made the signature `detached` of `signed`."""
+    _gpgv(keyring, [str(detached), str(signed)], name)
+
+
+def signed_text(keyring: Path, file: Path, *, name: str) -> str:
+    """What a key of `keyring` signed in the clear-signed `file`, and nothing around it."""
+    return _gpgv(keyring, ["--output", "-", str(file)], name)
+
+
+def _gpgv(keyring: Path, arguments: list[str], name: str) -> str:
+    if not keyring.is_file():
+        raise SourceFailed(
+            f"{keyring}: no such keyring", "source.keyring is a file of OpenPGP keys"
+        )
+    said: dict[Stream, list[str]] = {Stream.STDOUT: [], Stream.STDERR: []}
+    argv = ["gpgv", "--keyring", str(keyring.absolute()), *arguments]
+    try:
+        code = process.run(
+            argv,
+            on_line=lambda line, stream: said[stream].append(line),
+            env=process.standard_environment() | {"LC_ALL": "C"},
+        )
+    except HostUnfit as error:
+        raise HostUnfit(f"cannot check a signature: {error}", "install gpgv") from error
+    if code:
+        reason = " / ".join(line.removeprefix("gpgv: ") for line in said[Stream.STDERR][-2:])
+        raise SourceFailed(f"{name}: its signature is not good: {reason}")
+    return "\n".join(said[Stream.STDOUT])

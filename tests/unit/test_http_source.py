@@ -1,0 +1,239 @@
+"""Fetching over HTTP from a real server that cuts, refuses and changes."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import SourceFailed
+from tasks.files import alone
+from tasks.model import Line, Source, SourceType
+from tasks.report import Silent
+from tasks.sources import download, fetch
+from tests.webserver import Site, serving
+
+DATA = random.Random(1).randbytes(1_000_000)
+SHA256 = hashlib.sha256(DATA).hexdigest()
+SHA512 = hashlib.sha512(DATA).hexdigest()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Retries that do not wait; gives how long they would have."""
+    slept: list[float] = []
+    monkeypatch.setattr(download.Downloader.__init__, "__defaults__", (None, slept.append, 60.0))
+    return slept
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def line(self, line: Line) -> None:
+        self.texts.append(line.text)
+
+
+def bring(tmp_path: Path, uri: str, **more: str) -> bytes:
+    source = Source(type=SourceType.HTTP, uri=uri, target=str(tmp_path / "d" / "a.tar"), **more)
+    tarball = fetch(source, folder=tmp_path, report=Silent())
+    assert tarball
+    assert [path.name for path in tarball.parent.iterdir()] == ["a.tar"]
+    return tarball.read_bytes()
+
+
+def test_a_file_is_fetched_whole_with_its_query(tmp_path: Path, site: Site) -> None:
+    uri = site.put("a.tar", DATA)
+    assert bring(tmp_path, f"{uri}?token=a%2Fb&x=1") == DATA
+    assert [request.path for request in site.requests] == ["/a.tar?token=a%2Fb&x=1"]
+
+
+def test_a_target_that_is_there_is_used(tmp_path: Path, site: Site) -> None:
+    uri = site.put("a.tar", DATA)
+    bring(tmp_path, uri)
+    bring(tmp_path, uri)
+    assert len(site.requests) == 1
+
+
+def test_a_target_with_another_checksum_is_fetched_again(tmp_path: Path, site: Site) -> None:
+    bring(tmp_path, site.put("a.tar", b"old"))
+    assert bring(tmp_path, site.put("a.tar", DATA), sha256=SHA256) == DATA
+
+
+def test_redirects_are_followed(tmp_path: Path, site: Site) -> None:
+    uri = site.put("moved.tar", b"", redirect=site.put("a.tar", DATA))
+    assert bring(tmp_path, uri) == DATA
+
+
+@pytest.mark.parametrize(
+    "validator", [{"etag": '"1"'}, {"last_modified": "Sun, 22 Nov 2026 10:00:00 GMT"}]
+)
+def test_a_broken_download_goes_on_where_it_stopped(
+    tmp_path: Path, site: Site, validator: dict[str, str]
+) -> None:
+    uri = site.put("a.tar", DATA, faults=["cut=600000", "cut=300000"], **validator)
+    assert bring(tmp_path, uri) == DATA
+    assert site.requests[0].range == ""
+    assert site.requests[1].if_range == next(iter(validator.values()))
+    assert [r.range for r in site.requests[1:]] == ["bytes=600000-", "bytes=900000-"]
+
+
+@pytest.mark.parametrize("validator", [{}, {"etag": 'W/"1"'}])
+def test_without_a_validator_it_starts_anew(
+    tmp_path: Path, site: Site, validator: dict[str, str]
+) -> None:
+    uri = site.put("a.tar", DATA, faults=["cut=600000"], **validator)
+    assert bring(tmp_path, uri) == DATA
+    assert [request.range for request in site.requests] == ["", ""]
+
+
+def test_a_checksum_makes_up_for_a_missing_validator(tmp_path: Path, site: Site) -> None:
+    uri = site.put("a.tar", DATA, faults=["cut=600000"])
+    assert bring(tmp_path, uri, sha256=SHA256) == DATA
+    assert [request.range for request in site.requests] == ["", "bytes=600000-"]
+
+
+def test_a_file_that_changed_meanwhile_starts_anew(tmp_path: Path, site: Site) -> None:
+    site.put("a.tar", b"x" * 500_000, etag='"old"', faults=["cut=100000", 404])
+    with pytest.raises(SourceFailed, match="404"):
+        bring(tmp_path, f"{site.address}/a.tar")
+    uri = site.put("a.tar", DATA, etag='"new"')
+    assert bring(tmp_path, uri) == DATA
+    assert site.requests[-1].range == "bytes=100000-"
+
+
+def test_a_server_that_knows_no_ranges(tmp_path: Path, site: Site) -> None:
+    uri = site.put("a.tar", DATA, etag='"1"', ranges=False, faults=["cut=600000"])
+    assert bring(tmp_path, uri) == DATA
+
+
+def test_all_was_there_already(tmp_path: Path, site: Site) -> None:
+    uri = site.put("a.tar", DATA, etag='"1"')
+    partial = tmp_path / "d" / ".a.tar.partial"
+    partial.parent.mkdir()
+    partial.write_bytes(DATA)
+    partial.with_name(f"{partial.name}.json").write_bytes(
+        download.encode(download.Origin(uri=uri, etag='"1"'))
+    )
+    assert bring(tmp_path, uri) == DATA
+    assert [request.range for request in site.requests] == ["bytes=1000000-"]
+
+
+def test_a_busy_server_is_asked_again_with_growing_waits(
+    tmp_path: Path, site: Site, waits: list[float]
+) -> None:
+    uri = site.put("a.tar", DATA, faults=[503, 502, 500, 429])
+    assert bring(tmp_path, uri) == DATA
+    assert len(waits) == 4
+    assert waits == sorted(waits)
+
+
+@pytest.mark.parametrize("code", [404, 403, 410])
+def test_a_missing_file_is_one_clear_error_at_once(
+    tmp_path: Path, site: Site, waits: list[float], code: int
+) -> None:
+    uri = site.put("a.tar", DATA, faults=[code])
+    with pytest.raises(SourceFailed, match=f"a.tar: the server says {code}"):
+        bring(tmp_path, uri)
+    assert waits == []
+
+
+def test_a_server_that_never_answers_well_is_given_up(tmp_path: Path, site: Site) -> None:
+    uri = site.put("a.tar", DATA, faults=[503] * 20)
+    with pytest.raises(SourceFailed, match="503 Service Unavailable, 6 times in a row"):
+        bring(tmp_path, uri)
+    assert list((tmp_path / "d").iterdir()) == []
+
+
+def test_no_server_at_all(tmp_path: Path, site: Site) -> None:
+    with pytest.raises(SourceFailed, match="6 times in a row"):
+        bring(tmp_path, "http://127.0.0.1:1/a.tar")
+
+
+def test_a_truncated_download_keeps_no_target(tmp_path: Path, site: Site) -> None:
+    uri = site.put("a.tar", DATA, faults=["cut=0"] * 20)
+    with pytest.raises(SourceFailed, match="times in a row"):
+        bring(tmp_path, uri)
+    assert not (tmp_path / "d" / "a.tar").exists()
+
+
+def test_a_wrong_checksum_is_refused_and_forgotten(tmp_path: Path, site: Site) -> None:
+    uri = site.put("a.tar", DATA)
+    with pytest.raises(SourceFailed, match=f"its sha256 is {SHA256}, not {'0' * 64}"):
+        bring(tmp_path, uri, sha256="0" * 64)
+    assert list((tmp_path / "d").iterdir()) == []
+
+
+@pytest.mark.parametrize("scheme", ["ftp://127.0.0.1/a.tar", "file:///etc/passwd", "http://[bad/"])
+def test_an_address_that_is_none(tmp_path: Path, scheme: str) -> None:
+    with pytest.raises(SourceFailed):
+        bring(tmp_path, scheme)
+
+
+def test_a_password_in_the_address_is_not_shown(tmp_path: Path, site: Site) -> None:
+    with pytest.raises(SourceFailed) as caught:
+        bring(tmp_path, site.address.replace("//", "//user:secret@") + "/none.tar")
+    assert "secret" not in str(caught.value)
+
+
+def test_two_builds_fetch_one_target_once(tmp_path: Path, site: Site) -> None:
+    uri = site.put("a.tar", DATA)
+    target = tmp_path / "d" / "a.tar"
+    source = Source(type=SourceType.HTTP, uri=uri, target=str(target))
+    notes = Notes()
+    waiting = threading.Event()
+    notes.line = lambda line: (notes.texts.append(line.text), waiting.set())  # type: ignore[method-assign,assignment,func-returns-value]
+    with alone(target):
+        other = threading.Thread(
+            target=fetch, args=(source,), kwargs={"folder": tmp_path, "report": notes}
+        )
+        other.start()
+        assert waiting.wait(10)
+        target.write_bytes(DATA)
+    other.join()
+    assert site.requests == []
+    assert notes.texts == [
+        f"waiting for {target}: it is being fetched",
+        f"{target} is there already",
+    ]
+
+
+def test_checksum_files(tmp_path: Path, site: Site) -> None:
+    uri = site.put("a.tar", DATA)
+    digests = f"# BLAKE2B HASH\n{'b' * 128}  a.tar\n# SHA512 HASH\n{SHA512}  a.tar\n"
+    site.put("a.tar.DIGESTS", digests.encode())
+    assert bring(tmp_path, uri, checksums="a.tar.DIGESTS") == DATA
+    site.put("b.tar", DATA)
+    site.put("b.tar.sha256", f"{'0' * 64} *b.tar\n".encode())
+    with pytest.raises(SourceFailed, match="its sha256 is"):
+        fetch(
+            Source(
+                type=SourceType.HTTP,
+                uri=f"{site.address}/b.tar",
+                target=str(tmp_path / "b"),
+                checksums="b.tar.sha256",
+            ),
+            folder=tmp_path,
+            report=Silent(),
+        )
+
+
+def test_a_pointer_names_the_tarball(tmp_path: Path, site: Site) -> None:
+    site.put("x/2026/stage3.tar.xz", DATA)
+    pointer = site.put("x/latest-stage3.txt", b"# Latest\n# ts=1\n2026/stage3.tar.xz 1000000\n")
+    assert bring(tmp_path, pointer) == DATA
+
+
+def test_a_pointer_that_names_nothing(tmp_path: Path, site: Site) -> None:
+    with pytest.raises(SourceFailed, match="names no tarball"):
+        bring(tmp_path, site.put("latest.txt", b"<html>\n"))

@@ -1,0 +1,110 @@
+"""A real HTTP server on 127.0.0.1 whose files can be broken off, refused, or changed on the way."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+
+@dataclass
+class Page:
+    """A file; each of `faults` spoils one request: a status to answer, or `cut=N`: the connection
+    ends after N bytes."""
+
+    data: bytes
+    etag: str = ""
+    last_modified: str = ""
+    ranges: bool = True
+    lengths: bool = True
+    faults: list[int | str] = field(default_factory=list)
+    redirect: str = ""
+
+
+@dataclass
+class Request:
+    path: str
+    range: str
+    if_range: str
+
+
+class Site:
+    """What the server has, by path, and what it was asked for."""
+
+    def __init__(self, port: int) -> None:
+        self.address = f"http://127.0.0.1:{port}"
+        self.pages: dict[str, Page] = {}
+        self.requests: list[Request] = []
+
+    def put(self, path: str, data: bytes, **more: object) -> str:
+        self.pages[path] = Page(data, **more)  # type: ignore[arg-type]
+        return f"{self.address}/{path}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    site: Site
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        name = urlsplit(self.path).path.lstrip("/")
+        wanted, condition = self.headers.get("Range", ""), self.headers.get("If-Range", "")
+        self.site.requests.append(Request(self.path, wanted, condition))
+        page = self.site.pages.get(name)
+        fault = page.faults.pop(0) if page and page.faults else None
+        if page is None:
+            self.answer(404)
+        elif page.redirect:
+            self.answer(302, {"Location": page.redirect})
+        elif isinstance(fault, int):
+            self.answer(fault)
+        else:
+            self.give(page, wanted, condition, fault)
+
+    def give(self, page: Page, wanted: str, condition: str, fault: str | None) -> None:
+        headers = {"ETag": page.etag, "Last-Modified": page.last_modified}
+        start = 0
+        if page.ranges and wanted and condition in ("", page.etag, page.last_modified):
+            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
+            if start >= len(page.data):
+                self.answer(416, {"Content-Range": f"bytes */{len(page.data)}"})
+                return
+            headers["Content-Range"] = f"bytes {start}-{len(page.data) - 1}/{len(page.data)}"
+        body = page.data[start:]
+        if page.lengths:
+            headers["Content-Length"] = str(len(body))
+        if fault:
+            body = body[: int(fault.removeprefix("cut="))]
+            self.close_connection = True
+        self.answer(206 if start else 200, headers, body)
+
+    def answer(self, code: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
+        self.send_response(code)
+        for name, value in {"Content-Length": "0", **(headers or {})}.items():
+            if value and not (
+                name == "Content-Length" and headers and body and name not in headers
+            ):
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@contextmanager
+def serving() -> Iterator[Site]:
+    handler = type("SiteHandler", (Handler,), {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    handler.site = Site(server.server_port)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield handler.site
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
