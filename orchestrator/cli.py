@@ -52,7 +52,20 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "The same as `run`, by mark-devkit's name.",
         ),
     },
-    "Build on the farm": {},
+    "Build on the farm": {
+        "submit": (
+            "orchestrator.commands.submit:submit",
+            "Put a job, or a batch of jobs, on the farm.",
+        ),
+        "status": (
+            "orchestrator.commands.status:status",
+            "Show builds and batches, or one of them.",
+        ),
+        "logs": ("orchestrator.commands.logs:logs", "Print a build's log, or follow it."),
+        "why": ("orchestrator.commands.status:why", "Say why a build waits."),
+        "cancel": ("orchestrator.commands.change:cancel", "Stop builds, or whole batches."),
+        "retry": ("orchestrator.commands.change:retry", "Build ended builds anew."),
+    },
     "Run the farm": {
         "demo": (
             "orchestrator.commands.demo:demo",
@@ -61,6 +74,23 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "worker": (
             "orchestrator.commands.worker:worker",
             "Serve queues: build here what is submitted to them.",
+        ),
+        "workers": ("orchestrator.commands.status:workers", "Show the hosts of the farm."),
+        "drain": (
+            "orchestrator.commands.change:drain",
+            "Let a host finish what runs and take nothing new.",
+        ),
+        "undrain": (
+            "orchestrator.commands.change:undrain",
+            "Let a drained host take builds again.",
+        ),
+        "supervisor": (
+            "orchestrator.commands.supervisor:supervisor",
+            "Give the builds of lost hosts to others.",
+        ),
+        "flower": (
+            "orchestrator.commands.flower:flower",
+            "Show the farm's tasks on a web page.",
         ),
     },
 }

@@ -18,7 +18,7 @@ from redis.client import NEVER_DECODE
 from tasks.connection import Connection, check_schema, connect
 from tasks.errors import BadInput
 from tasks.model import Artifact, Build, StepResult, decode, encode
-from tasks.record import Attempt, Record, to_attempt, to_record
+from tasks.record import FIELDS, Attempt, Record, to_attempt, to_record
 from tasks.settings import Settings
 
 CONTEXT_TTL_S = 30 * 24 * 3600
@@ -132,10 +132,14 @@ class Ledger:
 
     def keep_context(self, digest: str, data: bytes) -> None:
         """Store a bundle under its digest, for as long as its builds may need it."""
-        key = self.connection.key("context", digest)
+        if not self.touch_context(digest):
+            with self.connection.reaching() as client:
+                client.set(self.connection.key("context", digest), data, ex=CONTEXT_TTL_S)
+
+    def touch_context(self, digest: str) -> bool:
+        """Keep a bundle for another month; False if it is gone."""
         with self.connection.reaching() as client:
-            if not client.expire(key, CONTEXT_TTL_S):
-                client.set(key, data, ex=CONTEXT_TTL_S)
+            return bool(client.expire(self.connection.key("context", digest), CONTEXT_TTL_S))
 
     # What a host does
 
@@ -220,12 +224,19 @@ class Ledger:
         wanted = list(builds)
         pipeline = self.connection.client.pipeline(transaction=False)
         for build in wanted:
-            pipeline.hgetall(self.connection.key("build", build))
-        found = self.connection.run(pipeline)
+            pipeline.hmget(self.connection.key("build", build), FIELDS)
         return [
-            to_record(build, self._known(build, fields or "unknown"))
-            for build, fields in zip(wanted, found, strict=True)
+            to_record(self._known(build, build if any(values) else "unknown"), values)
+            for build, values in zip(wanted, self.connection.run(pipeline), strict=True)
         ]
+
+    def step_times(self, build: str, attempt: int, steps: int) -> list[tuple[float, float]]:
+        """When each step of an attempt began and ended, 0 where it did not."""
+        names = [f"{attempt}.{step}.{what}" for step in range(steps) for what in ("began", "ended")]
+        with self.connection.reaching() as client:
+            found = client.hmget(self.connection.key("build", build, "steps"), names)
+        times = [float(time or 0) for time in found]
+        return list(zip(times[::2], times[1::2], strict=True))
 
     def attempts(self, build: str) -> list[Attempt]:
         with self.connection.reaching() as client:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import msgspec
 
@@ -58,12 +58,18 @@ class Attempt:
     reason: str = ""
 
 
-def to_record(build: str, fields: Mapping[str, str]) -> Record:
+FIELDS = tuple(field.name for field in fields(Record) if field.name != "id")
+"""What `to_record` wants of a build's hash, in this order."""
+
+
+def to_record(build: str, values: Sequence[str | None]) -> Record:
     """The record in a build's hash, whose fields are text, empty where there is nothing yet."""
-    values: dict[str, object] = {name: text for name, text in fields.items() if text}
+    found: dict[str, object] = {
+        name: text for name, text in zip(FIELDS, values, strict=True) if text
+    }
     for name in ("titles", "artifacts"):
-        values[name] = json.loads(fields.get(name) or "[]")
-    return msgspec.convert({**values, "id": build}, Record, strict=False)
+        found[name] = json.loads(str(found.get(name, "[]")))
+    return msgspec.convert({**found, "id": build}, Record, strict=False)
 
 
 def to_attempt(number: int, text: str) -> Attempt:

@@ -1,0 +1,101 @@
+"""`stagefarm cancel`, `retry`, `drain` and `undrain`: what people tell the farm to do."""
+
+from __future__ import annotations
+
+import getpass
+
+import click
+
+from orchestrator.commands.names import complete_build, complete_host
+
+
+@click.command(short_help="Stop builds, or whole batches.")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="BUILD|BATCH...", shell_complete=complete_build
+)
+@click.option("--reason", metavar="TEXT", help="Kept in the record of each build.")
+def cancel(*, names: tuple[str, ...], reason: str | None) -> None:
+    """Stop builds in whatever state: queued ones at once, running ones within seconds, with all
+    their processes. Nothing of them is published.
+
+    \b
+    Example:
+      stagefarm cancel nightly-20261122-7f3a
+    """
+    from orchestrator.farm import builds_named, open_ledger
+    from tasks.ledger import Cancel
+
+    ledger = open_ledger()
+    said = {
+        Cancel.CANCELLED: "cancelled",
+        Cancel.ASKED: "its host stops it",
+        Cancel.ENDED: "had ended before",
+    }
+    for build in builds_named(ledger, names):
+        answer = ledger.cancel(build, reason or f"cancelled by {getpass.getuser()}")
+        click.echo(f"{build}: {said[answer]}")
+
+
+@click.command(short_help="Build ended builds anew.")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="BUILD|BATCH...", shell_complete=complete_build
+)
+def retry(*, names: tuple[str, ...]) -> None:
+    """Build BUILD anew, as its next attempt; of a batch, what did not succeed.
+
+    \b
+    Example:
+      stagefarm retry stage3-20261122-7f3a
+    """
+    from orchestrator.farm import builds_named, open_ledger
+    from orchestrator.submit import send_again
+    from tasks.app import app
+    from tasks.model import BuildState
+
+    ledger = open_ledger()
+    for name in names:
+        builds = builds_named(ledger, [name])
+        if ledger.batch(name):
+            unsuccessful = (BuildState.FAILED, BuildState.CANCELLED)
+            builds = [r.id for r in ledger.records(builds) if r.state in unsuccessful]
+        for build in builds:
+            attempt = send_again(build, ledger=ledger, app=app)
+            click.echo(f"{build}: queued as attempt {attempt}")
+
+
+@click.command(short_help="Let a host finish what runs and take nothing new.")
+@click.argument("host", shell_complete=complete_host)
+def drain(*, host: str) -> None:
+    """Let HOST finish what it has begun and take nothing new, until `stagefarm undrain HOST`;
+    its worker may be restarted meanwhile. `stagefarm workers` shows when it is drained.
+
+    \b
+    Example:
+      stagefarm drain builder7
+    """
+    from orchestrator.farm import open_ledger
+    from tasks.hosts import Hosts
+
+    hosts = Hosts(open_ledger().connection)
+    new = hosts.drain(host)
+    known = {known.name: known for known in hosts.all()}[host]
+    if not known.life:
+        click.echo(f"warning: no worker of that name has been seen yet: {host}", err=True)
+    count = f"{len(known.builds)} build{'s' * (len(known.builds) != 1)} to finish"
+    click.echo(f"{host}: {'drained' if new else 'was drained before'}, {count}")
+
+
+@click.command(short_help="Let a drained host take builds again.")
+@click.argument("host", shell_complete=complete_host)
+def undrain(*, host: str) -> None:
+    """End the drain of HOST: it takes builds again within seconds.
+
+    \b
+    Example:
+      stagefarm undrain builder7
+    """
+    from orchestrator.farm import open_ledger
+    from tasks.hosts import Hosts
+
+    undrained = Hosts(open_ledger().connection).undrain(host)
+    click.echo(f"{host}: {'takes builds again' if undrained else 'was not drained'}")

@@ -1,0 +1,137 @@
+"""`stagefarm status`, `workers` and `why`: what the farm does, from the ledger."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.commands.names import complete_build
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tasks.hosts import Host
+    from tasks.ledger import Ledger
+    from tasks.record import Record
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+
+
+@click.command(short_help="Show builds and batches, or one of them.")
+@click.argument("name", required=False, metavar="[BUILD|BATCH]", shell_complete=complete_build)
+@click.option("-n", "--count", default=20, show_default=True, help="How many, without a name.")
+@json_option
+def status(*, name: str | None, count: int, as_json: bool) -> None:
+    """Show the newest builds, all builds of a batch, or one build with its steps and attempts.
+
+    \b
+    Examples:
+      stagefarm status
+      stagefarm status nightly-20261122-7f3a --json
+    """
+    from orchestrator.farm import builds_named, open_ledger
+
+    ledger = open_ledger()
+    builds = builds_named(ledger, [name]) if name else ledger.builds(count)
+    records = ledger.records(builds)
+    if as_json:
+        click.echo(json.dumps([_values(ledger, record) for record in records], indent=2))
+    elif name and len(records) == 1:
+        _show_one(ledger, records[0])
+    else:
+        from orchestrator.table import builds_table
+
+        _console().print(builds_table(records, ledger.now()))
+
+
+@click.command(short_help="Show the hosts of the farm.")
+@json_option
+def workers(*, as_json: bool) -> None:
+    """Show every host: its state, queues, slots, builds and free disk.
+
+    \b
+    Example:
+      stagefarm workers
+    """
+    import msgspec
+
+    from orchestrator.farm import open_ledger
+    from orchestrator.table import hosts_table, state_of
+    from tasks.hosts import Hosts
+    from tasks.settings import current
+
+    ledger, lease_s = open_ledger(), current().lease_s
+    hosts, now = Hosts(ledger.connection).all(), ledger.now()
+    if as_json:
+        values = [{**msgspec.to_builtins(h), "state": state_of(h, now, lease_s)} for h in hosts]
+        click.echo(json.dumps(values, indent=2))
+    else:
+        _console().print(hosts_table(hosts, now, lease_s))
+
+
+@click.command(short_help="Say why a build waits.")
+@click.argument("build", shell_complete=complete_build)
+@json_option
+def why(*, build: str, as_json: bool) -> None:
+    """Say why BUILD waits: no host serves its queue, all slots are busy, hosts refused it.
+
+    \b
+    Example:
+      stagefarm why stage3-20261122-7f3a
+    """
+    from orchestrator.farm import one_build, open_ledger
+    from orchestrator.why import explain
+    from tasks.hosts import Hosts
+    from tasks.settings import current
+
+    ledger = open_ledger()
+    record = ledger.record(one_build(ledger, build))
+    hosts = Hosts(ledger.connection).all()
+    lines = explain(
+        record,
+        hosts,
+        _running(ledger, hosts),
+        ledger.refusals(record.id),
+        now=ledger.now(),
+        lease_s=current().lease_s,
+    )
+    click.echo(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
+
+
+def _running(ledger: Ledger, hosts: list[Host]) -> dict[str, Record]:
+    held = [build for host in hosts for build in host.builds]
+    return {record.id: record for record in ledger.records(held)}
+
+
+def _values(ledger: Ledger, record: Record) -> dict[str, object]:
+    import msgspec
+
+    from orchestrator.table import as_values
+
+    return {**as_values(record), "attempts": msgspec.to_builtins(ledger.attempts(record.id))}
+
+
+def _show_one(ledger: Ledger, record: Record) -> None:
+    from orchestrator.table import artifacts_table, stage_of, times_table
+
+    console, now = _console(), ledger.now()
+    console.print(f"[bold]{record.id}[/]  job {record.job}, queue {record.queue}", highlight=False)
+    console.print(stage_of(record), markup=False, highlight=False)
+    if record.hint:
+        console.print(f"hint: {record.hint}", markup=False, highlight=False)
+    times = ledger.step_times(record.id, record.attempt, len(record.titles))
+    console.print(times_table(record, times, now))
+    for attempt in ledger.attempts(record.id):
+        where = f"attempt {attempt.number} on {attempt.host or 'no host'}: {attempt.how}"
+        console.print(f"{where} {attempt.reason}".rstrip(), markup=False, highlight=False)
+    if record.artifacts:
+        console.print(artifacts_table([record]))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)

@@ -1,0 +1,164 @@
+"""Builds, hosts and artifacts as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.terminal import duration, size
+from tasks.errors import StagefarmError
+from tasks.hosts import Host
+from tasks.model import BuildState, Progress, decode
+from tasks.record import Record
+
+COLOURS = {
+    BuildState.QUEUED: "dim",
+    BuildState.RUNNING: "cyan",
+    BuildState.SUCCEEDED: "green",
+    BuildState.FAILED: "red",
+    BuildState.CANCELLED: "yellow",
+}
+BAR_WIDTH = 18
+
+
+def stage_of(record: Record) -> str:
+    """Where a build is, in one line."""
+    if record.state is BuildState.RUNNING:
+        again = f", attempt {record.attempt}" if record.attempt > 1 else ""
+        if record.step < 0:
+            return f"claimed by {record.host}{again}"
+        count = f"step {record.step + 1}/{len(record.titles)}"
+        return f"{count} on {record.host}{again}: {record.step_title}"
+    if record.state is BuildState.QUEUED:
+        return f"queued in {record.queue}" + (f", attempt {record.attempt}" * (record.attempt > 1))
+    return f"{record.state}{f': {record.reason}' if record.reason else ''}"
+
+
+def builds_table(records: Sequence[Record], now: float, room: int = 0) -> Table:
+    """One line a build; with `room`, no more lines than that, those that run before the rest."""
+    table = Table(show_edge=False, box=None, pad_edge=False)
+    for title in ("build", "state", "host", "step", "time", ""):
+        table.add_column(title, no_wrap=title != "step", overflow="ellipsis")
+    shown = list(records)
+    if room and len(shown) > room:
+        shown = sorted(shown, key=lambda record: ORDER[record.state])[: max(room - 1, 1)]
+    for record in shown:
+        table.add_row(*_cells(record, now))
+    if len(shown) < len(records):
+        table.add_row(f"… and {len(records) - len(shown)} more: {_counts(records)}")
+    return table
+
+
+ORDER = {
+    BuildState.RUNNING: 0,
+    BuildState.FAILED: 1,
+    BuildState.QUEUED: 2,
+    BuildState.CANCELLED: 3,
+    BuildState.SUCCEEDED: 4,
+}
+
+
+def _cells(record: Record, now: float) -> tuple[str | Text | ProgressBar, ...]:
+    step = escape(record.reason or record.cancel or record.step_title)
+    if record.state is BuildState.RUNNING and record.step >= 0:
+        step = f"{record.step + 1}/{len(record.titles)} {escape(record.step_title)}"
+    return (
+        record.id,
+        Text(str(record.state), COLOURS[record.state]),
+        record.host,
+        step,
+        duration(max(0.0, (record.ended or now) - (record.claimed or record.submitted))),
+        bar(record),
+    )
+
+
+def bar(record: Record) -> ProgressBar | Text:
+    """How far the build is: its whole steps, and what its step says of itself."""
+    steps = len(record.titles) or 1
+    if record.state is BuildState.SUCCEEDED:
+        return ProgressBar(total=1, completed=1, width=BAR_WIDTH)
+    if record.state is not BuildState.RUNNING:
+        return Text("")
+    done = record.step + (1.0 if record.step_ended else _part(record.progress))
+    return ProgressBar(total=steps, completed=max(0.0, done), width=BAR_WIDTH)
+
+
+def _part(progress: str) -> float:
+    if not progress:
+        return 0.0
+    try:
+        said = decode(progress, Progress)
+    except StagefarmError:
+        return 0.0
+    return min(1.0, said.done / said.total) if said.total else 0.0
+
+
+def _counts(records: Sequence[Record]) -> str:
+    counts = {state: sum(r.state is state for r in records) for state in BuildState}
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
+
+def hosts_table(hosts: Sequence[Host], now: float, lease_s: float) -> Table:
+    table = Table(show_edge=False, box=None, pad_edge=False)
+    for title in ("host", "state", "queues", "slots", "builds", "free disk", "seen", "version"):
+        table.add_column(title)
+    for host in hosts:
+        table.add_row(
+            host.name,
+            state_of(host, now, lease_s),
+            "\n".join(host.queues),
+            f"{len(host.builds)}/{host.slots}",
+            "\n".join(host.builds),
+            size(host.disk_free_bytes),
+            f"{duration(max(0.0, now - host.seen))} ago" if host.seen else "never",
+            host.version,
+        )
+    return table
+
+
+def state_of(host: Host, now: float, lease_s: float) -> str:
+    """`up`, `drained`, `refuses`, `stopped`, `lost`, and `unknown` for one that never was there."""
+    if not host.life:
+        return "drained, never seen" if host.drained else "unknown"
+    if host.left:
+        return "stopped, drained" if host.drained else "stopped"
+    if not host.alive(now, lease_s):
+        return "lost"
+    if host.drained:
+        return "drained" if not host.builds else "draining"
+    return f"refuses: {host.refuses}" if host.refuses else "up"
+
+
+def artifacts_table(records: Sequence[Record]) -> Table:
+    """Every artifact of `records`, where it is, how large, with its checksum."""
+    table = Table(show_edge=False, box=None, pad_edge=False)
+    for title in ("artifact", "size", "sha256"):
+        table.add_column(title, overflow="fold")
+    for record in records:
+        for artifact in record.artifacts:
+            table.add_row(escape(artifact.path), size(artifact.size_bytes), artifact.sha256)
+    return table
+
+
+def times_table(record: Record, times: Sequence[tuple[float, float]], now: float) -> Table:
+    """The steps of a build's attempt, and how long each took."""
+    table = Table(show_edge=False, box=None, pad_edge=False)
+    table.add_column("step")
+    table.add_column("time", justify="right")
+    for title, (began, ended) in zip(record.titles, times, strict=True):
+        running = record.state is BuildState.RUNNING and began and not ended
+        took = duration((ended or now) - began) if ended or running else "did not end" * bool(began)
+        table.add_row(escape(title), f"{took} so far" if running else took)
+    return table
+
+
+def as_values(record: Record) -> Mapping[str, object]:
+    """A record for a program: as JSON would have it, with its step's title."""
+    import msgspec
+
+    values: dict[str, object] = msgspec.to_builtins(record)
+    return {**values, "step_title": record.step_title}

@@ -1,0 +1,73 @@
+"""Why a build waits, in sentences. Pure: from what the ledger says of the build and the hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.terminal import duration
+from tasks.hosts import Host
+from tasks.model import BuildState
+from tasks.record import Record
+
+
+def explain(
+    record: Record,
+    hosts: Sequence[Host],
+    running: Mapping[str, Record],
+    refusals: Mapping[str, tuple[float, str]],
+    *,
+    now: float,
+    lease_s: float,
+) -> list[str]:
+    """One sentence on the build, then one for each host that serves its queue. `running` are the
+    builds that hosts hold, `refusals` host to when and why it refused this one."""
+    if record.state is BuildState.RUNNING:
+        return [_on_its_host(record, now)]
+    if record.state is not BuildState.QUEUED:
+        return [
+            f"It does not wait: it is {record.state}{f', {record.reason}' * bool(record.reason)}."
+        ]
+    lines = [f"It waits in {record.queue} since {duration(now - record.queued)}."]
+    serving = [host for host in hosts if record.queue in host.queues]
+    if not [host for host in serving if host.alive(now, lease_s)]:
+        lines.append(f"No host serves {record.queue} now: stagefarm worker --queue {record.queue}")
+    lines += [_about(host, running, refusals, now, lease_s) for host in serving]
+    return lines
+
+
+def _on_its_host(record: Record, now: float) -> str:
+    if record.step < 0:
+        return f"It does not wait: {record.host} has claimed it."
+    since = duration(now - record.step_began)
+    step = f"step {record.step + 1} of {len(record.titles)}, {record.step_title}"
+    return f"It does not wait: {record.host} runs {step}, since {since}."
+
+
+def _about(
+    host: Host,
+    running: Mapping[str, Record],
+    refusals: Mapping[str, tuple[float, str]],
+    now: float,
+    lease_s: float,
+) -> str:
+    if host.left:
+        return f"{host.name}: its worker was stopped {duration(now - host.left)} ago."
+    if not host.alive(now, lease_s):
+        return f"{host.name}: no sign of life since {duration(now - host.seen)}."
+    if host.drained:
+        return f"{host.name}: drained {duration(now - host.drained)} ago, it takes nothing new."
+    if host.refuses:
+        return f"{host.name}: takes nothing new: {host.refuses}."
+    if len(host.builds) >= host.slots:
+        busy = [f"{build} ({_since(running.get(build), now)})" for build in host.builds]
+        return f"{host.name}: all {host.slots} slots are busy with {', '.join(busy)}."
+    if host.name in refusals:
+        at, reason = refusals[host.name]
+        return f"{host.name}: refused it {duration(now - at)} ago: {reason}."
+    return f"{host.name}: has a free slot and should take it within seconds."
+
+
+def _since(record: Record | None, now: float) -> str:
+    if record is None or not record.claimed:
+        return "just begun"
+    return f"since {duration(now - record.claimed)}"
