@@ -50,21 +50,33 @@ def _about(
     now: float,
     lease_s: float,
 ) -> str:
+    return f"{host.name}: {_closed(host, now, lease_s) or _open(host, running, refusals, now)}."
+
+
+def _closed(host: Host, now: float, lease_s: float) -> str:
+    """Why the host takes nothing at all; empty if it would."""
     if host.left:
-        return f"{host.name}: its worker was stopped {duration(now - host.left)} ago."
+        return f"its worker was stopped {duration(now - host.left)} ago"
     if not host.alive(now, lease_s):
-        return f"{host.name}: no sign of life since {duration(now - host.seen)}."
+        return f"no sign of life since {duration(now - host.seen)}"
     if host.drained:
-        return f"{host.name}: drained {duration(now - host.drained)} ago, it takes nothing new."
-    if host.refuses:
-        return f"{host.name}: takes nothing new: {host.refuses}."
+        return f"drained {duration(now - host.drained)} ago, it takes nothing new"
+    return f"takes nothing new: {host.refuses}" if host.refuses else ""
+
+
+def _open(
+    host: Host,
+    running: Mapping[str, Record],
+    refusals: Mapping[str, tuple[float, str]],
+    now: float,
+) -> str:
     if len(host.builds) >= host.slots:
         busy = [f"{build} ({_since(running.get(build), now)})" for build in host.builds]
-        return f"{host.name}: all {host.slots} slots are busy with {', '.join(busy)}."
+        return f"all {host.slots} slots are busy with {', '.join(busy)}"
     if host.name in refusals:
         at, reason = refusals[host.name]
-        return f"{host.name}: refused it {duration(now - at)} ago: {reason}."
-    return f"{host.name}: has a free slot and should take it within seconds."
+        return f"refused it {duration(now - at)} ago: {reason}"
+    return "has a free slot and should take it within seconds"
 
 
 def _since(record: Record | None, now: float) -> str:

@@ -19,7 +19,7 @@ from time import monotonic
 from celery.utils.log import get_task_logger
 
 from tasks import __version__
-from tasks.errors import FarmUnreachable, HostUnfit
+from tasks.errors import FarmUnreachable
 from tasks.farmhand import unfit
 from tasks.hosts import Held, Hosts, Orders
 from tasks.journal import Journal, Order
@@ -229,22 +229,3 @@ def wipe(home: Path) -> None:
 
 def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def require_alone(settings: Settings) -> int:
-    """Lock the state folder for one worker, until this process ends; `HostUnfit` if another has it.
-    Gives the descriptor that holds the lock."""
-    import fcntl
-
-    settings.state.mkdir(parents=True, exist_ok=True)
-    file = settings.state / "worker.lock"
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise HostUnfit(
-            f"another worker uses {settings.state}",
-            "give each worker its own STAGEFARM_STATE_DIR, or this one more --slots",
-        ) from None
-    return descriptor

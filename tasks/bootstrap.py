@@ -12,7 +12,7 @@ from celery.worker import state
 from celery.worker.control import control_command
 
 from tasks import life
-from tasks.agent import Agent, Worker, require_alone
+from tasks.agent import Agent, Worker
 from tasks.app import app
 from tasks.ledger import Ledger
 from tasks.messages import host_queue, send
@@ -33,7 +33,6 @@ class AgentStep(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         settings = current()
-        self.lock = require_alone(settings)
         host = str(parent.hostname).partition("@")[2]
         holder = life.begin(host)
         self.intake = Intake(parent, host_queue(host))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 LOOPBACK = "127.0.0.1"
+COLUMNS = ("name", "args", "kwargs", "state", "received", "runtime", "worker", "exception", "uuid")
 
 
 @click.command(short_help="Show the farm's tasks on a web page.")
@@ -26,8 +27,7 @@ def flower(*, address: str, port: int, writable: bool) -> None:
     from tasks.app import app
 
     arguments = [f"--address={address}", f"--port={port}", "--max_tasks=20000"]
-    arguments += ["--purge_offline_workers=3600", "--tasks_columns=name,args,kwargs,state,uuid,"
-                  "received,runtime,worker,exception"]  # fmt: skip
+    arguments += ["--purge_offline_workers=3600", f"--tasks_columns={','.join(COLUMNS)}"]
     if not writable:
         arguments.append("--read_only")
     app.start(["flower", *arguments])

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tasks.model import Build
 
 
+WIDE = 400
+"""Columns where no terminal limits them: a program reads whole lines."""
+
+
 @click.command(short_help="Put a job, or a batch of jobs, on the farm.")
 @click.option(
     "--specfile", type=click.Path(path_type=Path), metavar="FILE", help="The job's specfile."
@@ -92,9 +96,9 @@ def _wanted(
             raise BadInput(
                 "--batch names its own specfiles and jobs", "leave --specfile and --job out"
             )
-        from orchestrator.batch import load_batch
+        from orchestrator.batch_plan import plan_batch
 
-        return load_batch(batch, overrides=options, now=when)
+        return plan_batch(batch, overrides=options, now=when)
     if not specfile or not job:
         raise BadInput("nothing to submit", "give --specfile FILE --job NAME, or --batch FILE")
     plan = PlanOptions(farm=True)
@@ -111,7 +115,7 @@ def _follow(ledger: Ledger, builds: Sequence[Build], *, as_json: bool) -> None:
     from orchestrator.follow import failed, follow
     from orchestrator.table import artifacts_table, as_values
 
-    console = Console(stderr=as_json, soft_wrap=not sys.stdout.isatty())
+    console = Console(stderr=as_json, width=None if sys.stdout.isatty() else WIDE)
     try:
         records = follow(ledger, [build.id for build in builds], console)
     except KeyboardInterrupt:

@@ -31,6 +31,7 @@ def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool
       stagefarm worker --queue x86-64bit.generic_64 --slots 2
     """
     from orchestrator.farm import open_ledger, warn_of_forgetful_redis
+    from tasks.alone import require_alone
     from tasks.isolate import require_root
     from tasks.store import FileStore
 
@@ -43,7 +44,8 @@ def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool
     warn_of_forgetful_redis(open_ledger(settings))
     arguments = ["worker", "--queues", ",".join(queues), "--concurrency", str(slots)]
     arguments += ["--hostname", f"stagefarm@{host}", "--loglevel", "WARNING" if quiet else "INFO"]
-    _serve([*arguments, "--without-gossip", "--without-mingle"])
+    with require_alone(settings):
+        _serve([*arguments, "--without-gossip", "--without-mingle"])
 
 
 def _serve(arguments: list[str]) -> None:

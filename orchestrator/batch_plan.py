@@ -1,0 +1,39 @@
+"""From a batch file to builds, all rendered at the same moment."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.batch import BatchBuild, load_batch
+from orchestrator.plan import PlanOptions, build_id
+from orchestrator.prepare import render_and_plan
+from orchestrator.render import merge
+from tasks.model import Build
+
+
+def plan_batch(file: Path, *, overrides: Mapping[str, Any], now: datetime) -> list[Build]:
+    """The builds of the batch at `file`; `overrides` win over what the batch says."""
+    batch = load_batch(file)
+    name = build_id(batch.name, f"{now:%Y%m%d}", secrets.token_hex(2))
+    return [_plan(build, name, overrides, now) for build in batch.builds]
+
+
+def _plan(build: BatchBuild, batch: str, overrides: Mapping[str, Any], now: datetime) -> Build:
+    options = PlanOptions(
+        farm=True,
+        batch=batch,
+        priority=build.priority,
+        optional=build.optional,
+        timeout_s=build.timeout_s,
+    )
+    return render_and_plan(
+        build.specfile,
+        build.job,
+        overrides=merge(dict(build.overrides), dict(overrides)),
+        now=now,
+        options=options,
+    )
