@@ -69,7 +69,8 @@ def _lines(value: Any, step: int = 4) -> Iterator[str]:
     if isinstance(value, dict):
         for key, item in value.items():
             shown = sorted_keys(item) if key == "options" else item
-            yield from _entry(f"{_scalar(key)}:", shown, step)
+            name = _quoted(key, '"') if isinstance(key, str) and "\n" in key else _scalar(key)
+            yield from _entry(f"{name}:", shown, step)
         return
     for item in value:
         if isinstance(item, dict | list) and item:

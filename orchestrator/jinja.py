@@ -15,7 +15,8 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import wraps
+from functools import lru_cache, wraps
+from types import CodeType
 from typing import Any, NoReturn
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, nodes
@@ -45,18 +46,30 @@ def render(
     limits: Limits = Limits(),
 ) -> str:
     """`text` rendered; TemplateError tells file (`name`), line and what is the matter."""
+    code = compiled(text, name)
     environment = _Environment(limits)
     try:
-        template = environment.from_string(text)
+        template = environment.template_class.from_code(
+            environment, code, environment.make_globals(None)
+        )
         return environment.bounded(template.generate(options=dict(options), now=now))
-    except TemplateSyntaxError as error:
-        raise TemplateError(error.message or "syntax error", "", name, error.lineno) from error
     except _TooMuch as error:
         raise TemplateError(str(error), _TOO_MUCH, name, _line(error)) from error
     except RecursionError as error:
         raise TemplateError("a macro calls itself too deep", _TOO_MUCH, name) from error
     except (JinjaError, *_VALUE_ERRORS) as error:
         raise TemplateError(str(error), _hint(error), name, _line(error)) from error
+
+
+@lru_cache(maxsize=256)
+def compiled(text: str, name: str) -> CodeType:
+    """`text` as code; TemplateError if it does not parse."""
+    try:
+        return _Environment(Limits()).compile(text)
+    except TemplateSyntaxError as error:
+        raise TemplateError(error.message or "syntax error", "", name, error.lineno) from error
+    except RecursionError as error:
+        raise TemplateError("nested too deep", _TOO_MUCH, name) from error
 
 
 _VALUE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, SpecProblems)

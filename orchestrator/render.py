@@ -102,6 +102,18 @@ def render_hook_file(
     return _parse_rendered(text, rendered, str(file))
 
 
+def check_syntax(text: str, engine: Engine, name: str) -> None:
+    """TemplateError if `text` is no template, whatever the options are."""
+    if engine is Engine.JINJA2:
+        from orchestrator.jinja import compiled
+
+        compiled(text, name)
+    else:
+        from orchestrator.helm.renderer import parsed
+
+        parsed(text, name)
+
+
 class _Renderer:
     """Renders the parts of one job, and keeps what is wrong until all were tried."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -12,9 +12,9 @@ from pathlib import Path
 from orchestrator.batch import Batch, load_batch
 from orchestrator.plan import problems as job_problems
 from orchestrator.reader import Document, read_text
-from orchestrator.render import Overrides, problems_of, render_hook_file, render_job
+from orchestrator.render import Overrides, check_syntax, problems_of, render_hook_file, render_job
 from orchestrator.spec import Engine, Specfile, load_specfile
-from tasks.errors import BadInput, Problem
+from tasks.errors import BadInput, Problem, TemplateError
 
 
 class FileKind(StrEnum):
@@ -126,8 +126,15 @@ def _check_batch(batch: Batch, file: Path, how: Checking) -> Verdict:
 
 
 def _check_hooks(file: Path, how: Checking) -> Verdict:
-    """A hook file by itself, rendered with the options given: it may lack those of its jobs."""
-    document = render_hook_file(file, dict(how.overrides), how.engine, how.now)
+    """A hook file by itself, rendered with the options given. Without any, a template that asks
+    for one is not wrong: it is told, and the hooks are left to the jobs that use them."""
+    try:
+        document = render_hook_file(file, dict(how.overrides), how.engine, how.now)
+    except TemplateError as error:
+        if how.overrides:
+            raise
+        check_syntax(read_text(file, "hook file"), how.engine, str(file))
+        return _not_rendered(file, error)
     hooks = document.value.hooks
     return Verdict(
         file=str(file),
@@ -135,3 +142,10 @@ def _check_hooks(file: Path, how: Checking) -> Verdict:
         summary=f"{len(hooks)} hook{'s' * (len(hooks) != 1)}",
         warnings=document.warnings,
     )
+
+
+def _not_rendered(file: Path, error: TemplateError) -> Verdict:
+    (problem,) = problems_of(error)
+    hint = "give the options with -o, or validate a specfile that uses this file"
+    warning = replace(problem, message=f"needs options to render: {problem.message}", hint=hint)
+    return Verdict(file=str(file), kind=FileKind.HOOKS, summary="a template", warnings=(warning,))

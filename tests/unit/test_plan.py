@@ -1,0 +1,220 @@
+"""Rendered jobs become builds: steps in their order, the environment, the queue."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.plan import PlanOptions, build_id, plan
+from orchestrator.prepare import moment, parse_overrides, render_and_plan
+from orchestrator.render import render_job
+from orchestrator.spec import load_specfile
+from tasks.errors import BadInput, SpecProblems
+from tasks.model import Bind, Build, HookType, StepKind, decode, encode
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+JOB = """
+jobs:
+- name: a b/c
+  source: {type: file, path: seed.tar}
+  output: {name: x.tar, dir: out}
+  workspacedir: w
+  timeout: 2h
+  chroot_binds: [{source: cache, target: /c}]
+  options: {arch: x86-64bit, subarch: generic_64, jobs: 4, on: true, ratio: 1.5, list: [1],
+            with-dash: d, nothing: ~, huge: 18446744073709551615, when: 2024-09-14, MAKEOPTS: no}
+  environments: [{key: MAKEOPTS, value: -j9}]
+  hooks_files: [one.yml, two.yml]
+"""
+ONE = """
+retries: 1
+timeout: 60
+hooks:
+- {type: inner-chroot, name: i1, commands: [a, b]}
+- {type: outer-pre-sourcer, name: s1}
+- {type: inner-chroot, name: i2, timeout: 5s, retries: 3}
+- {type: outer-chroot, name: o1, entrypoint: [/bin/sh, -ec]}
+- {type: inner-chroot, name: i3}
+- {type: outer-post-output, name: p1}
+"""
+TWO = """
+hooks:
+- {type: outer-post-chroot, name: q1}
+- {type: outer-pre-chroot, name: r1}
+- {type: outer-post-chroot, name: q2}
+- {commands: [c], chroot_binds: [{source: /s, target: /t}]}
+"""
+
+
+def build(tmp_path: Path, *, spec: str = JOB, **options: Any) -> Build:
+    (tmp_path / "s.yaml").write_text(spec)
+    (tmp_path / "one.yml").write_text(ONE)
+    (tmp_path / "two.yml").write_text(TWO)
+    rendered = render_job(
+        load_specfile(tmp_path / "s.yaml"), "a b/c", overrides={}, now=NOW, folder=Path("/start")
+    )
+    return plan(rendered, "id-1", PlanOptions(**options))
+
+
+def steps(build: Build) -> list[tuple[str, list[str]]]:
+    return [(step.title, [hook.name for hook in step.hooks]) for step in build.steps]
+
+
+def test_steps_come_in_the_order_of_the_design(tmp_path: Path) -> None:
+    made = build(tmp_path, farm=True)
+    assert steps(made) == [
+        ("outer-pre-sourcer one.yml", ["s1"]),
+        ("source", []),
+        ("outer-pre-chroot two.yml", ["r1"]),
+        ("inner-chroot one.yml", ["i1", "i2"]),
+        ("outer-chroot one.yml", ["o1"]),
+        ("inner-chroot one.yml", ["i3"]),
+        ("inner-chroot two.yml", ["two.yml#4"]),
+        ("outer-post-chroot two.yml", ["q1", "q2"]),
+        ("pack", []),
+        ("outer-post-output one.yml", ["p1"]),
+        ("publish", []),
+    ]
+    assert [step.number for step in made.steps] == list(range(11))
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [
+        ({"skip_source": True, "skip_hooks": True}, ["pack"]),
+        ({"skip_packer": True, "skip_hooks": True}, ["source"]),
+        ({"skip_hooks": True, "farm": True}, ["source", "pack", "publish"]),
+    ],
+)
+def test_phases_can_be_left_out(tmp_path: Path, options: Any, kinds: list[str]) -> None:
+    assert [step.kind for step in build(tmp_path, **options).steps] == kinds
+
+
+def test_without_packing_nothing_runs_after_it(tmp_path: Path) -> None:
+    made = build(tmp_path, skip_packer=True)
+    assert made.steps[-1].phase is HookType.OUTER_POST_CHROOT
+    assert StepKind.PACK not in [step.kind for step in made.steps]
+
+
+def test_hooks_see_text_and_whole_numbers_and_environments_win(tmp_path: Path) -> None:
+    assert build(tmp_path).environment == {
+        "arch": "x86-64bit", "subarch": "generic_64", "jobs": "4", "with_dash": "d",
+        "MAKEOPTS": "-j9",
+    }  # fmt: skip
+
+
+def test_a_build_is_complete(tmp_path: Path) -> None:
+    made = build(tmp_path, batch="nightly", priority=3, optional=True)
+    assert made.queue == "x86-64bit.generic_64"
+    assert made.source.path == str(tmp_path / "seed.tar")
+    assert (made.output.dir, made.output.name) == (str(tmp_path / "out"), "x.tar")
+    assert (made.workspacedir, made.folder) == (str(tmp_path / "w"), "/start")
+    assert made.chroot_binds == (Bind(source="/start/cache", target="/c"),)
+    assert (made.batch, made.priority, made.optional, made.timeout_s) == ("nightly", 3, True, 7200)
+    assert made.created_at == NOW.timestamp()
+    assert decode(encode(made), Build) == made
+
+
+def test_hooks_take_their_files_limits(tmp_path: Path) -> None:
+    hooks = {hook.name: hook for step in build(tmp_path).steps for hook in step.hooks}
+    assert (hooks["i1"].timeout_s, hooks["i1"].retries) == (60, 1)
+    assert (hooks["i2"].timeout_s, hooks["i2"].retries) == (5, 3)
+    assert (hooks["q1"].timeout_s, hooks["q1"].retries) == (0, 0)
+    assert hooks["i1"].entrypoint == ("/bin/bash", "-c")
+    assert hooks["o1"].entrypoint == ("/bin/sh", "-ec")
+    assert hooks["two.yml#4"].chroot_binds == (Bind(source="/s", target="/t"),)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("{type: file, path: seed.tar}", "{path: seed.tar}", "jobs[0].source.type"),
+        ("path: seed.tar", "path: '{{ .Values.gone }}'", "jobs[0].source.path"),
+        ("{type: file, path: seed.tar}", "{type: http, target: x}", "jobs[0].source.uri"),
+        ("{type: file, path: seed.tar}", "{type: http, uri: x}", "jobs[0].source.target"),
+        ("{type: file, path: seed.tar}", "{type: anise}", "jobs[0].source.anise_packages"),
+        ("name: x.tar, ", "", "jobs[0].output.name"),
+        (", dir: out", "", "jobs[0].output.dir"),
+        ("path: seed.tar}", "path: x, sha256: 12}", "jobs[0].source.sha256"),
+        ("key: MAKEOPTS", "key: A=B", "jobs[0].environments[0].key"),
+    ],
+)
+def test_what_a_build_lacks_is_told_with_its_place(
+    tmp_path: Path, old: str, new: str, path: str
+) -> None:
+    with pytest.raises(SpecProblems) as caught:
+        build(tmp_path, spec=JOB.replace(old, new))
+    (found,) = caught.value.problems
+    assert found.path == path
+    assert found.line > 0
+
+
+@pytest.mark.parametrize(
+    ("job", "made"),
+    [
+        ("stage3", "stage3-20261122-7f3a"),
+        ("a b/c:d*", "a-b-c-d-20261122-7f3a"),
+        ("../..", "job-20261122-7f3a"),
+        ("ünï", "n-20261122-7f3a"),
+    ],
+)
+def test_ids_are_safe_everywhere(job: str, made: str) -> None:
+    assert build_id(job, "20261122", "7f3a") == made
+
+
+def test_the_whole_way_from_files_to_a_build(tmp_path: Path) -> None:
+    build(tmp_path)
+    made = render_and_plan(
+        tmp_path / "s.yaml",
+        "a b/c",
+        overrides=parse_overrides(["subarch=haswell"]),
+        now=NOW,
+        options=PlanOptions(),
+    )
+    assert made.id.startswith("a-b-c-20261122-")
+    assert made.queue == "x86-64bit.haswell"
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        (["a=1", "b=yes", "c=true", "d="], {"a": 1, "b": "yes", "c": True, "d": ""}),
+        (["l=[x, y]", "u=https://h/p?q=1"], {"l": ["x", "y"], "u": "https://h/p?q=1"}),
+        (["a.b=1", "a.c.d=~", r"e\.f=2"], {"a": {"b": 1, "c": {"d": None}}, "e.f": 2}),
+        (["a=x=y"], {"a": "x=y"}),
+    ],
+)
+def test_options_of_the_command_line_are_typed(given: list[str], options: Any) -> None:
+    assert parse_overrides(given) == options
+
+
+@pytest.mark.parametrize("given", [["a"], ["=1"], ["a=[1"], ["a=1", "a.b=2"], ["a=@x"]])
+def test_options_that_cannot_be_read_are_refused(given: list[str]) -> None:
+    with pytest.raises(BadInput, match="^-o "):
+        parse_overrides(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "environ", "made"),
+    [
+        ("2026-11-22T14:30:00+01:00", {}, "2026-11-22T14:30:00+01:00"),
+        ("@0", {"SOURCE_DATE_EPOCH": "5"}, "1970-01-01T00:00:00+00:00"),
+        (None, {"SOURCE_DATE_EPOCH": "1732285800"}, "2024-11-22T14:30:00+00:00"),
+    ],
+)
+def test_the_moment_can_be_set(given: str | None, environ: dict[str, str], made: str) -> None:
+    assert moment(given, environ).isoformat() == made
+
+
+def test_moments_have_a_zone() -> None:
+    assert moment(None, {}).tzinfo is not None
+    assert moment("2026-11-22", {}).tzinfo is not None
+
+
+@pytest.mark.parametrize("given", ["soon", "2026-13-01", "@99999999999999999999"])
+def test_what_is_no_moment_is_refused(given: str) -> None:
+    with pytest.raises(BadInput, match="is not a moment"):
+        moment(given, {})
+    with pytest.raises(BadInput, match="SOURCE_DATE_EPOCH"):
+        moment(None, {"SOURCE_DATE_EPOCH": "x"})
