@@ -96,7 +96,7 @@ def _siblings_hint(file: Path) -> str:
         names = [entry.name for entry in file.parent.iterdir()]
     except OSError:
         return f"the folder {file.parent} is not there either"
-    return did_you_mean(file.name, names)
+    return did_you_mean(file.name, names, f"looked for it in {file.parent.absolute()}")
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -1,0 +1,182 @@
+"""The commands that look before one builds: diagnose, plan, validate, schema."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from orchestrator.cli import cli, run
+from orchestrator.schema import FORMATS, schema
+
+ROOT = Path(__file__).parents[2]
+COMPAT = ROOT / "tests" / "data" / "compat"
+SPECFILE = str(COMPAT / "jobs" / "x86_64" / "stages.yaml")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = run([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_diagnose_prints_the_job_and_nothing_else_on_stdout(call: Any) -> None:
+    code, out, err = call("diagnose", "job", "--specfile", SPECFILE, "--job", "stage3-full")
+    expected = (COMPAT / "expected-stage3-full.yaml").read_text().replace("@ROOT@", str(COMPAT))
+    assert (code, out.strip(), err) == (0, expected.strip(), f"Loading specfile {SPECFILE}\n")
+
+
+def test_diagnose_in_json_has_the_same_keys(call: Any) -> None:
+    code, out, err = call(
+        "diagnose", "job", "--specfile", SPECFILE, "--job", "stage3-full", "--json", "--quiet",
+        "-o", "subarch=haswell",
+    )  # fmt: skip
+    shown = json.loads(out)
+    assert (code, err, list(shown)) == (0, "", ["job", "hooks"])
+    assert shown["job"]["options"]["subarch"] == "haswell"
+    assert shown["job"]["source"]["uri"].endswith("/haswell/stage3-latest.tar.xz")
+
+
+def test_plan_prints_steps_queues_and_commands(call: Any) -> None:
+    code, out, _ = call("plan", "--specfile", SPECFILE, "--job", "stage3-minimal")
+    assert code == 0
+    lines = [line.strip() for line in out.splitlines()]
+    assert "0  outer-pre-sourcer steps/prepare.yml  [x86-64bit.generic_64]" in lines
+    assert "1  source  [host.<the host that took it>]" in lines
+    assert "anise install sys-apps/baselayout virtual/base" in lines
+    assert '/bin/bash -c: echo "0 TERRAGON"' in lines
+    assert "/bin/sh -ec: ldconfig -p" in lines
+    assert "9  publish  [host.<the host that took it>]" in lines
+
+
+def test_plan_in_json_is_the_build(call: Any) -> None:
+    code, out, _ = call("plan", "--specfile", SPECFILE, "--job", "stage3-full", "--json", "--local")
+    build = json.loads(out)
+    assert code == 0
+    assert (build["job"], build["subarch"]) == ("stage3-full", "arm64_generic")
+    assert [step["kind"] for step in build["steps"]].count("publish") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--specfile", "gone.yaml", "--job", "x"], "gone.yaml: no such specfile"),
+        (["--specfile", SPECFILE, "--job", "stage3-ful"], "no job 'stage3-ful'"),
+        (["--specfile", SPECFILE, "--job", "stage3-full", "-o", "x"], "expected key=value"),
+        (["--specfile", SPECFILE, "--job", "stage3-full", "--now", "x"], "is not a moment"),
+    ],
+)
+def test_bad_input_is_one_clear_error(call: Any, arguments: list[str], words: str) -> None:
+    code, out, err = call("plan", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert words in err
+    assert " hint: " in err
+
+
+def test_validate_tells_what_files_are(call: Any) -> None:
+    files = sorted(str(file) for file in (COMPAT / "jobs").rglob("*.y*ml"))
+    code, out, _ = call("validate", *files)
+    assert code == 0
+    assert "stages.yaml: specfile, 2 jobs: stage3-minimal, stage3-full" in out
+    assert out.count(": hooks, ") == 3
+
+
+def test_every_shipped_spec_is_valid(call: Any) -> None:
+    files = [file for folder in ("jobs", "hooks") for file in (ROOT / folder).rglob("*.y*ml")]
+    assert files
+    code, _, err = call("validate", *files)
+    assert (code, "error:" in err) == (0, False), err
+
+
+def test_validate_tells_every_problem_of_every_file(call: Any, tmp_path: Path) -> None:
+    shutil.copytree(COMPAT / "jobs", tmp_path / "jobs")
+    spec = tmp_path / "jobs" / "x86_64" / "stages.yaml"
+    spec.write_text(
+        spec.read_text().replace("  source:\n    type: http", "  source:\n    type: ftp")
+    )
+    hooks = tmp_path / "jobs" / "hooks" / "steps" / "finish.yml"
+    hooks.write_text("hooks:\n- {tipe: x}\n- {commands: x}\n")
+    code, out, err = call("validate", spec, hooks)
+    assert (code, out) == (2, "")
+    assert f"error: {spec}:65:11: jobs[1].source.type: unsupported source type 'ftp'" in err
+    assert f"error: {hooks}:2:4: hooks[0].tipe: unknown key\n hint: did you mean `type`?" in err
+    assert f"error: {hooks}:3:14: hooks[1].commands: expected a list, found `x`" in err
+
+
+def test_validate_renders_each_job_unless_told_not_to(call: Any, tmp_path: Path) -> None:
+    spec = tmp_path / "s.yaml"
+    spec.write_text("jobs:\n- name: a\n  source: {type: http, uri: '{{ bad'}\n  hooks_files: [x]\n")
+    code, _, err = call("validate", spec)
+    assert code == 2
+    assert f"{spec}:3:" in err
+    assert "jobs[0].hooks_files[0]" in err
+    assert call("validate", "--no-render", spec)[0] == 0
+
+
+def test_validate_tells_what_jobs_lack_and_warns(call: Any, tmp_path: Path) -> None:
+    spec = tmp_path / "s.yaml"
+    spec.write_text("hook: []\njobs:\n- name: a\n---\n")
+    code, _, err = call("validate", spec)
+    assert code == 2
+    assert f"warning: {spec}:4:1: a second document begins here" in err
+    assert f"error: {spec}:3:3: jobs[0].source.type: job 'a': `source.type` is missing" in err
+    assert f"error: {spec}:3:3: jobs[0].output.name: job 'a': `output.name` is missing" in err
+
+
+def test_validate_checks_batches_and_their_builds(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("jobs:\n- name: a\n  source: {uri: '{{ .Values.a.b }}'}\n")
+    batch = tmp_path / "b.yaml"
+    batch.write_text("builds:\n- specfile: s.yaml\n")
+    code, _, err = call("validate", batch)
+    assert code == 2
+    assert "s.yaml:3:" in err
+    assert call("validate", batch, "--no-render")[0] == 0
+
+
+def test_a_hook_file_alone_may_need_options(call: Any, tmp_path: Path) -> None:
+    hooks = tmp_path / "h.yml"
+    hooks.write_text("hooks:\n- commands: ['{{ .Values.a.b }}']\n")
+    code, out, err = call("validate", hooks)
+    assert (code, "a template" in out) == (0, True)
+    assert f"warning: {hooks}:2:" in err
+    assert call("validate", hooks, "-o", "a.b=1")[1] == f"ok  {hooks}: hooks, 1 hook\n"
+    assert call("validate", hooks, "-o", "c=1")[0] == 2
+    hooks.write_text("hooks:\n- commands: ['{{ .Values.a.b ']\n")
+    assert call("validate", hooks)[0] == 2
+
+
+def test_a_file_of_no_known_kind_is_refused(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: 1\n")
+    code, _, err = call("validate", tmp_path / "x.yaml", tmp_path / "gone.yaml")
+    assert code == 2
+    assert "x.yaml: cannot tell what this file is" in err
+    assert "gone.yaml: no such file" in err
+    assert call("validate", "--kind", "specfile", tmp_path / "x.yaml")[0] == 0
+
+
+def test_validate_speaks_json(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("jobs:\n- nam: a\n")
+    code, out, _ = call("validate", "--json", tmp_path / "s.yaml")
+    (verdict,) = json.loads(out)
+    assert (code, verdict["ok"], verdict["kind"]) == (2, False, "specfile")
+    assert [item["path"] for item in verdict["problems"]] == ["jobs[0]", "jobs[0].nam"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_committed_schemas_are_current(call: Any, name: str) -> None:
+    file = ROOT / "docs" / "schema" / f"{name}.json"
+    assert json.loads(file.read_text()) == schema(name), f"run: stagefarm schema {name} > {file}"
+    assert call("schema", name) == (0, file.read_text(), "")
+
+
+def test_names_of_jobs_complete_in_the_shell() -> None:
+    complete = ShellComplete(cli, {}, "stagefarm", "_STAGEFARM_COMPLETE")
+    found = complete.get_completions(["plan", "--specfile", SPECFILE, "--job"], "stage3-f")
+    assert [item.value for item in found] == ["stage3-full"]
+    assert complete.get_completions(["plan", "--specfile", "gone", "--job"], "") == []
