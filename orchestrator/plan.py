@@ -74,6 +74,7 @@ def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
         batch=options.batch,
         priority=options.priority,
         optional=options.optional,
+        rootfs=job.rootfs,
         created_at=rendered.now.timestamp(),
         timeout_s=options.timeout_s or job.timeout,
     )
@@ -174,6 +175,10 @@ def _source(rendered: RenderedJob) -> Source:
         path=str(rendered.specfile.parent / source.path) if source.path else "",
         target=source.target,
         sha256=source.sha256.lower(),
+        sha512=source.sha512.lower(),
+        checksums=source.checksums,
+        keyring=source.keyring,
+        signature=source.signature,
         anise_config=source.anise_config,
         anise_repos=source.anise_repos,
         anise_packages=source.anise_packages,

@@ -1,8 +1,8 @@
 """A job and its options become a rendered job: every template filled in, every path absolute.
 
-Rendered are `source.uri`, `source.path`, `source.target`, `output.name`, `output.dir`, and each
-hook file as a whole before it is read. Nothing here asks the machine for the time: `now` is given,
-so that all parts of a build see one moment.
+Rendered are the fields that `orchestrator.spec` says are templates, such as `source.uri` and
+`output.name`, and each hook file as a whole before it is read. Nothing here asks the machine for the time:
+`now` is given, so that all parts of a build see one moment.
 """
 
 from __future__ import annotations
@@ -16,8 +16,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from orchestrator.reader import Document, did_you_mean, nearest, read_text
-from orchestrator.spec import Engine, Hookfile, Job, Specfile, find_job, parse_hookfile
+from orchestrator.reader import Document, did_you_mean, fields_of, nearest, read_text
+from orchestrator.spec import (
+    Engine,
+    Hookfile,
+    Job,
+    Specfile,
+    find_job,
+    parse_hookfile,
+)
 from orchestrator.yaml12 import Scalar
 from tasks.errors import BadInput, Problem, SpecProblems, TemplateError
 
@@ -164,21 +171,20 @@ class _Renderer:
         )
 
     def job(self, job: Job, base: Path) -> Job:
-        source = replace(
-            job.source,
-            uri=self.field("source.uri", job.source.uri),
-            path=self.field("source.path", job.source.path),
-            target=_below(base, self.field("source.target", job.source.target)),
-        )
-        output = replace(
-            job.output,
-            name=self.field("output.name", job.output.name),
-            dir=_below(base, self.field("output.dir", job.output.dir)),
-        )
-        workspacedir = _below(base, job.workspacedir) or str(base)
+        source, output = self.fields("source", job.source), self.fields("output", job.output)
         return replace(
-            job, source=source, output=output, options=self.options, workspacedir=workspacedir
+            job,
+            source=replace(source, target=_below(base, source.target)),
+            output=replace(output, dir=_below(base, output.dir)),
+            options=self.options,
+            workspacedir=_below(base, job.workspacedir) or str(base),
         )
+
+    def fields(self, name: str, value: Any) -> Any:
+        """`value` with all its fields rendered that are templates."""
+        templates = [info.name for info in fields_of(type(value)) if info.key.rendered]
+        rendered = {key: self.field(f"{name}.{key}", getattr(value, key)) for key in templates}
+        return replace(value, **rendered)
 
     def hook_files(self, job: Job, base: Path) -> tuple[RenderedHookfile, ...]:
         folder = base / job.hooks_basedir

@@ -72,11 +72,31 @@ class JobSource:
         dict[str, Any] | None,
         Key("Options of mark-devkit's archive library; accepted, and not used."),
     ] = None
-    sha256: Annotated[str, Key("SHA-256 the tarball must have, in hex.")] = ""
-    sha512: Annotated[str, Key("SHA-512 the tarball must have, in hex.")] = ""
+    sha256: Annotated[str, Key("SHA-256 the tarball must have, in hex.", rendered=True)] = ""
+    sha512: Annotated[str, Key("SHA-512 the tarball must have, in hex.", rendered=True)] = ""
+    checksums: Annotated[
+        str,
+        Key(
+            "URL of a `.sha256` or `.DIGESTS` file the tarball is checked with; may be relative to "
+            "`uri`.",
+            rendered=True,
+        ),
+    ] = ""
     keyring: Annotated[
         str,
-        Key("OpenPGP keyring that the tarball's signature is checked with.", relative_to=SPECFILE),
+        Key(
+            "OpenPGP keyring that must hold the key of the tarball's signature.",
+            rendered=True,
+            relative_to=START,
+        ),
+    ] = ""
+    signature: Annotated[
+        str,
+        Key(
+            "URL of the tarball's detached signature, used with `keyring`; default: its own with "
+            "`.asc` behind it.",
+            rendered=True,
+        ),
     ] = ""
 
 

@@ -161,7 +161,7 @@ class Build:
     `environment` is what hooks see beside the variables of the build's place; `folder` is where
     the command was started; `context` is the digest of the bundle of that folder, empty on the
     machine itself; `created_at` is the moment of submission in seconds since 1970; `timeout_s`
-    is the time limit of the whole build, 0 for none.
+    is the time limit of the whole build, 0 for none; `rootfs` is None where the host may choose.
     """
 
     id: str
@@ -185,6 +185,7 @@ class Build:
     optional: bool = False
     created_at: float = 0.0
     timeout_s: float = 0.0
+    rootfs: RootfsKind | None = None
 
     @property
     def queue(self) -> str:
