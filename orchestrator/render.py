@@ -1,8 +1,8 @@
 """A job and its options become a rendered job: every template filled in, every path absolute.
 
 Rendered are the fields that `orchestrator.spec` says are templates, such as `source.uri` and
-`output.name`, and each hook file as a whole before it is read. Nothing here asks the machine for the time:
-`now` is given, so that all parts of a build see one moment.
+`output.name`, and each hook file as a whole before it is read. Nothing here asks the machine for
+the time: `now` is given, so that all parts of a build see one moment.
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ class _Renderer:
 
     def fields(self, name: str, value: Any) -> Any:
         """`value` with all its fields rendered that are templates."""
-        templates = [info.name for info in fields_of(type(value)) if info.key.rendered]
+        kind: type = type(value)
+        templates = [info.name for info in fields_of(kind) if info.key.rendered]
         rendered = {key: self.field(f"{name}.{key}", getattr(value, key)) for key in templates}
         return replace(value, **rendered)
 
