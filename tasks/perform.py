@@ -12,7 +12,7 @@ from tasks import archive, sources
 from tasks.errors import BuildFailed, StagefarmError
 from tasks.hooks import Hooks
 from tasks.isolate import Assignment, Failure, Message
-from tasks.model import Line, Progress, StepKind, StepResult, decode, encode
+from tasks.model import Line, Progress, RootfsKind, StepKind, StepResult, decode, encode
 from tasks.report import Report
 
 KILLED = 143
@@ -52,9 +52,16 @@ def perform(assignment: Assignment, report: Report) -> StepResult:
 
 
 def _fill(assignment: Assignment, report: Report) -> StepResult:
+    """Begin from a layer above a seed where there is one and it can be, else in a plain folder."""
     workspace = assignment.workspace
-    folder = Path(workspace.working_dir)
-    sources.fill(assignment.build.source, workspace.rootfs, folder=folder, report=report)
+    place = sources.Place(
+        folder=Path(workspace.working_dir), storage=workspace.storage, report=report
+    )
+    if workspace.rootfs_kind is RootfsKind.OVERLAY and sources.has_tarball(assignment.build.source):
+        sources.seed(assignment.build.source, workspace.seed, place)
+        workspace.mount_layer()
+    else:
+        sources.fill(assignment.build.source, workspace.rootfs, place)
     return StepResult()
 
 
@@ -68,7 +75,8 @@ def _run_hooks(assignment: Assignment, report: Report) -> StepResult:
 def _pack(assignment: Assignment, report: Report) -> StepResult:
     workspace = assignment.workspace
     target = Path(workspace.output_dir, assignment.build.output.name)
-    return StepResult(artifacts=(archive.pack(workspace.rootfs, target, report=report),))
+    made = archive.pack(workspace.rootfs, target, report=report, levels=workspace.storage.levels)
+    return StepResult(artifacts=(made,))
 
 
 def main() -> int:

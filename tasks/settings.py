@@ -78,6 +78,30 @@ class Settings:
     disk_free_min_bytes: int = 2 * 1024**3
     """A host with less free space in `state_dir` takes no new build."""
 
+    seeds_limit_bytes: int = 64 * 1024**3
+    """Unpacked seeds that this machine keeps; those in use are kept whatever their size."""
+
+    unpack_limit_bytes: int = 256 * 1024**3
+    """Largest content of a tarball that is unpacked."""
+
+    unpack_limit_ratio: int = 250
+    """How many times its own size a tarball may unpack to, once that is more than 1 GiB."""
+
+    zstd_level: int = 3
+    """How hard `.zst` tarballs are compressed, 1 to 19."""
+
+    zstd_long: int = 0
+    """Window of `.zst` tarballs as a power of two, such as 27; 0 is the level's own."""
+
+    xz_level: int = 6
+    """How hard `.xz` tarballs are compressed, 0 to 9."""
+
+    gzip_level: int = 6
+    """How hard `.gz` tarballs are compressed, 1 to 9."""
+
+    bzip2_level: int = 9
+    """How hard `.bz2` tarballs are compressed, 1 to 9."""
+
     @property
     def state(self) -> Path:
         return Path(self.state_dir)

@@ -30,6 +30,7 @@ from tasks.model import Build, RootfsKind
 from tasks.mounts import bind, overlay
 from tasks.removal import remove_tree
 from tasks.settings import Settings
+from tasks.storage import Storage
 
 KEEPS_S = 20.0
 """How long `kill` waits for a tree that was killed."""
@@ -50,7 +51,7 @@ class Workspace:
     workspacedir: str
     output_dir: str
     working_dir: str
-    seeds_dir: str
+    storage: Storage
     shared: tuple[str, ...] = ()
     rootfs_kind: RootfsKind = RootfsKind.PLAIN
 
@@ -65,7 +66,7 @@ class Workspace:
             workspacedir=build.workspacedir,
             output_dir=build.output.dir,
             working_dir=build.folder,
-            seeds_dir=str(settings.state / "seeds"),
+            storage=Storage.of(settings),
             rootfs_kind=kind,
         )
 
@@ -79,7 +80,7 @@ class Workspace:
             workspacedir=build.workspacedir,
             output_dir=f"{home}/output",
             working_dir=f"{home}/context",
-            seeds_dir=str(settings.state / "seeds"),
+            storage=Storage.of(settings),
             shared=_shared(build),
             rootfs_kind=RootfsKind.PLAIN if settings.rootfs == "plain" else RootfsKind.OVERLAY,
         )
@@ -113,7 +114,7 @@ class Workspace:
 
     def mount_layer(self) -> None:
         """Mount the root filesystem above its seed, if it has one."""
-        if (seed := Path(self.home, "seed")).is_symlink():
+        if (seed := self.seed).is_symlink():
             layer = Path(self.home, "layer")
             overlay(
                 lower=seed.readlink(),
@@ -122,11 +123,16 @@ class Workspace:
                 target=self.rootfs,
             )
 
+    @property
+    def seed(self) -> Path:
+        """The link that names the build's seed, and keeps it from being pruned."""
+        return Path(self.home, "seed")
+
     def remove_rootfs(self) -> None:
         """Remove the root filesystem, its layer and its link to a seed."""
         for path in (Path(self.folder, "rootfs"), Path(self.home, "layer")):
             remove_tree(path)
-        Path(self.home, "seed").unlink(missing_ok=True)
+        self.seed.unlink(missing_ok=True)
 
     def remove_home(self) -> None:
         """Remove what was written about the build, and leave its root filesystem."""

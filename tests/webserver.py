@@ -69,6 +69,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def give(self, page: Page, wanted: str, condition: str, fault: str | None) -> None:
         headers = {"ETag": page.etag, "Last-Modified": page.last_modified}
+        asked = self.headers.get("If-None-Match") or self.headers.get("If-Modified-Since")
+        if asked in (page.etag or page.last_modified, page.last_modified) and asked:
+            self.answer(304, headers)
+            return
         start = 0
         if page.ranges and wanted and condition in ("", page.etag, page.last_modified):
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])

@@ -6,30 +6,70 @@ from pathlib import Path
 
 from tasks import archive
 from tasks.model import Source, SourceType
-from tasks.report import Report
+from tasks.seeds import Seeds
 from tasks.sources import anise, local
+from tasks.sources.place import Place
+
+__all__ = ["Place", "fetch", "fill", "has_tarball", "seed"]
 
 
-def fetch(source: Source, *, folder: Path, report: Report) -> Path | None:
-    """Bring the source's tarball to this machine, verified; None for a source that has none.
-
-    `folder` is where the build was started. `SourceFailed` where it cannot be had.
-    """
-    match source.type:
-        case SourceType.HTTP:
-            from tasks.sources import http  # httpx takes a while to import
-
-            return http.fetch(source, folder=folder, report=report)
-        case SourceType.FILE:
-            return local.fetch(source, folder=folder)
-        case SourceType.ANISE:
-            return None
+def has_tarball(source: Source) -> bool:
+    """Whether the source is a tarball, which can be unpacked once for all builds."""
+    return source.type is not SourceType.ANISE
 
 
-def fill(source: Source, rootfs: Path, *, folder: Path, report: Report) -> None:
+def fetch(source: Source, place: Place) -> Path:
+    """Bring the source's tarball to this machine, verified; `SourceFailed` where it cannot be."""
+    if source.type is not SourceType.HTTP:
+        return local.fetch(source, place)
+    from tasks.sources import http  # httpx takes a while to import
+
+    return http.fetch(source, place)
+
+
+def fill(source: Source, rootfs: Path, place: Place) -> None:
     """Make the folder `rootfs` the root filesystem that `source` says; `SourceFailed` if it cannot
     be."""
-    if tarball := fetch(source, folder=folder, report=report):
-        archive.extract(tarball, rootfs, report=report)
+    if has_tarball(source):
+        limits = place.storage.limits
+        archive.extract(fetch(source, place), rootfs, report=place.report, limits=limits)
     else:
-        anise.install(source, rootfs, folder=folder, report=report)
+        anise.install(source, rootfs, place)
+
+
+def seed(source: Source, link: Path, place: Place) -> None:
+    """Make `link` point at the seed that `source` names, brought and unpacked only if this machine
+    does not have it. The seed stays as long as the link does."""
+    seeds = Seeds(place.storage.seeds, place.storage.limits)
+    digest = source.sha256.lower() or _unchanged(source, place)
+    if digest and _hold(seeds, digest, link, place):
+        return
+    tarball = fetch(source, place)
+    digest = place.memory.digest(tarball)
+    with seeds.lease(tarball, digest, link=link, report=place.report):
+        _remember(source, tarball, digest, place)
+    seeds.prune(place.storage.seeds_limit_bytes)
+
+
+def _hold(seeds: Seeds, digest: str, link: Path, place: Place) -> bool:
+    with seeds.hold(digest, link=link) as found:
+        if found:
+            place.note(f"the seed {digest[:12]} is on this machine already")
+        return found is not None
+
+
+def _unchanged(source: Source, place: Place) -> str:
+    """The digest of what the source gave last time, if it would give the same now; else empty."""
+    if source.type is not SourceType.HTTP or source.target:
+        return ""
+    from tasks.sources import http
+
+    return http.unchanged(source, place)
+
+
+def _remember(source: Source, tarball: Path, digest: str, place: Place) -> None:
+    """Know the source by its digest from now on. A tarball in the cache has done its duty."""
+    if source.type is SourceType.HTTP and not source.target:
+        from tasks.sources import http
+
+        http.remember(source, tarball, digest, place)

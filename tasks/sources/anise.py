@@ -8,18 +8,18 @@ from pathlib import Path
 from tasks import process
 from tasks.errors import HostUnfit, SourceFailed
 from tasks.model import Line, Source, Stream
-from tasks.report import Report
+from tasks.sources.place import Place
 
 
-def install(source: Source, rootfs: Path, *, folder: Path, report: Report) -> None:
+def install(source: Source, rootfs: Path, place: Place) -> None:
     """Install the source's repositories and packages into `rootfs`, as mark-devkit does; anise
-    runs in `folder`. `SourceFailed` says which of its commands failed, `HostUnfit` that it is not
-    there."""
+    runs in the folder where the build was started. `SourceFailed` says which of its commands
+    failed, `HostUnfit` that it is not there."""
     base = ["anise", "--system-target", str(rootfs)]
     if source.anise_config:
         base += ["--config", source.anise_config]
     for arguments in _commands(source):
-        _run([*base, *arguments], folder, report)
+        _run([*base, *arguments], place)
 
 
 def _commands(source: Source) -> Iterator[list[str]]:
@@ -31,13 +31,13 @@ def _commands(source: Source) -> Iterator[list[str]]:
     yield ["cleanup"]
 
 
-def _run(argv: list[str], folder: Path, report: Report) -> None:
+def _run(argv: list[str], place: Place) -> None:
     def say(text: str, stream: Stream) -> None:
-        report.line(Line(text=text, hook="anise", stream=stream))
+        place.report.line(Line(text=text, hook="anise", stream=stream))
 
     env = process.standard_environment()
     try:
-        code = process.run(argv, on_line=say, env=env, cwd=folder)
+        code = process.run(argv, on_line=say, env=env, cwd=place.folder)
     except HostUnfit as error:
         raise HostUnfit(
             f"an anise source needs the anise program: {error}",

@@ -29,6 +29,7 @@ from tasks.files import sync_folder, write_all
 from tasks.meter import Meter
 from tasks.model import Line, decode, encode
 from tasks.report import Report
+from tasks.sources.known import Origin
 
 SMALL_MAX_BYTES = 1 << 20
 WORTH_A_RETRY = (408, 425, 429, 500, 502, 503, 504)
@@ -46,20 +47,6 @@ class Retries:
     def wait_s(self, failures: int) -> float:
         wait = min(self.longest_s, self.first_s * 2.0 ** (failures - 1))
         return wait * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """What an unfinished download is a part of; kept beside it."""
-
-    uri: str
-    etag: str = ""
-    last_modified: str = ""
-
-    @property
-    def validator(self) -> str:
-        """What If-Range can take: a strong ETag, or else the date."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
 
 
 class _Broken(Exception):
@@ -204,6 +191,16 @@ class Downloader:
         partial.rename(target)
         _origin_of(partial).unlink(missing_ok=True)
         sync_folder(target.parent)
+
+    def is_unchanged(self, origin: Origin) -> bool:
+        """Whether the server says that what it gave then is what it would give now."""
+        asked = {"If-None-Match": origin.etag, "If-Modified-Since": origin.last_modified}
+        headers = {name: value for name, value in asked.items() if value}
+        try:
+            with self._get(origin.uri, headers) as answer:
+                return bool(headers) and answer.status_code == HTTPStatus.NOT_MODIFIED
+        except _Broken:
+            return False
 
 
 def _range(partial: Path, uri: str, have: int, *, verified: bool) -> dict[str, str]:

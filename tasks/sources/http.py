@@ -7,39 +7,62 @@ until then. Two builds that want one target take turns, and the second finds it 
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urljoin, urlsplit
 
-from tasks import settings
-from tasks.errors import SourceFailed
+from tasks.errors import SourceFailed, StagefarmError
 from tasks.files import alone, partial_of
-from tasks.model import Line, Source
-from tasks.report import Report
+from tasks.model import Source, decode, encode
 from tasks.sources import verify
 from tasks.sources.download import Downloader, shown
+from tasks.sources.known import Known, Origin
+from tasks.sources.place import Place
 
 
-def fetch(source: Source, *, folder: Path, report: Report) -> Path:
+def fetch(source: Source, place: Place) -> Path:
     """The tarball of `source.uri`, at `source.target` or in the cache of downloads."""
-    with Downloader(report) as downloader:
-        return _Fetch(source, folder, report, downloader).run()
+    with Downloader(place.report) as downloader:
+        return _Fetch(source, place, downloader).run()
+
+
+def unchanged(source: Source, place: Place) -> str:
+    """The digest of what the source gave when it was last remembered, if the server says that it
+    has not changed since; else empty."""
+    with Downloader(place.report) as downloader:
+        uri = _Fetch(source, place, downloader).address()
+        known = place.memory.recall(*_question(source, uri))
+        return known.digest if known and downloader.is_unchanged(known.origin) else ""
+
+
+def remember(source: Source, tarball: Path, digest: str, place: Place) -> None:
+    """Know from now on what the source gave, and remove `tarball` from the cache of downloads."""
+    origin = origin_of(tarball)
+    with suppress(OSError, StagefarmError):
+        known = Known(digest=digest, origin=decode(origin.read_bytes(), Origin))
+        place.memory.remember(known, *_question(source, known.origin.uri))
+    for path in (tarball, origin):
+        path.unlink(missing_ok=True)
+
+
+def _question(source: Source, uri: str) -> tuple[str, ...]:
+    """What a remembered digest is the answer to: the address, and how it was verified."""
+    return uri, source.sha512, source.checksums, source.keyring, source.signature
 
 
 class _Fetch:
     """One source being fetched: what was learned on the way is shared by its steps."""
 
-    def __init__(
-        self, source: Source, folder: Path, report: Report, downloader: Downloader
-    ) -> None:
+    def __init__(self, source: Source, place: Place, downloader: Downloader) -> None:
         self._source = source
-        self._keyring = folder / source.keyring if source.keyring else None
-        self._report = report
+        self._keyring = place.folder / source.keyring if source.keyring else None
+        self._cache = place.storage.downloads
+        self._say = place.note
         self._downloader = downloader
 
     def run(self) -> Path:
-        check_address(self._source.uri)
-        uri = self._pointed_at() if is_pointer(self._source.uri) else self._source.uri
-        target = Path(self._source.target) if self._source.target else cached(uri)
+        uri = self.address()
+        target = Path(self._source.target or self._cached(uri))
         with alone(target, on_wait=lambda: self._say(f"waiting for {target}: it is being fetched")):
             if target.is_file() and self._is_wanted(target, uri):
                 self._say(f"{target} is there already")
@@ -47,8 +70,15 @@ class _Fetch:
                 self._bring(uri, target)
         return target
 
-    def _say(self, text: str) -> None:
-        self._report.line(Line(text=text))
+    def address(self) -> str:
+        """Where the tarball itself is: what a pointer points at."""
+        check_address(self._source.uri)
+        return self._pointed_at() if is_pointer(self._source.uri) else self._source.uri
+
+    def _cached(self, uri: str) -> Path:
+        """Where the tarball of `uri` is kept when the source names no target."""
+        key = hashlib.sha256(repr(_question(self._source, uri)).encode()).hexdigest()[:16]
+        return self._cache / f"{key}-{name_of(uri)}"
 
     def _pointed_at(self) -> str:
         """The address of the tarball that a pointer file names, relative to its own."""
@@ -79,7 +109,10 @@ class _Fetch:
             return data.decode(errors="replace").partition("-----BEGIN PGP SIGNATURE-----")[0]
 
     def _is_wanted(self, target: Path, uri: str) -> bool:
-        """False if the file that is there has other checksums than the source says."""
+        """False if the file that is there has other checksums than the source says, or, in the
+        cache, if the server has another by now."""
+        if not self._source.target and not self._is_fresh(target):
+            return False
         try:
             verify.sums(target, verify.expected(self._source), name=str(target))
         except SourceFailed as error:
@@ -87,14 +120,23 @@ class _Fetch:
             return False
         return True
 
+    def _is_fresh(self, target: Path) -> bool:
+        with suppress(OSError, StagefarmError):
+            origin = decode(origin_of(target).read_bytes(), Origin)
+            return self._downloader.is_unchanged(origin)
+        return False
+
     def _bring(self, uri: str, target: Path) -> None:
         partial = partial_of(target)
-        self._downloader.download(uri, partial, verified=bool(verify.expected(self._source)))
+        expected = bool(verify.expected(self._source))
+        origin = self._downloader.download(uri, partial, verified=expected)
         try:
             self._verify(uri, partial)
         except SourceFailed:
             self._downloader.forget(partial)
             raise
+        if not self._source.target:
+            origin_of(target).write_bytes(encode(origin))
         self._downloader.complete(partial, target)
 
     def _verify(self, uri: str, file: Path) -> None:
@@ -136,7 +178,6 @@ def name_of(uri: str) -> str:
     return unquote(PurePosixPath(urlsplit(uri).path).name) or "seed.tar"
 
 
-def cached(uri: str) -> Path:
-    """Where the tarball of `uri` is kept when the source names no target."""
-    key = hashlib.sha256(uri.encode()).hexdigest()[:16]
-    return settings.current().state / "downloads" / f"{key}-{name_of(uri)}"
+def origin_of(tarball: Path) -> Path:
+    """Where it is written down where a tarball in the cache of downloads came from."""
+    return tarball.with_name(f".{tarball.name}.origin")

@@ -7,11 +7,13 @@ from pathlib import Path
 from tasks.errors import SourceFailed
 from tasks.model import Source
 from tasks.sources import verify
+from tasks.sources.place import Place
 
 
-def fetch(source: Source, *, folder: Path) -> Path:
-    """The tarball at `source.path`, once it is what the source says; nothing is copied."""
-    tarball = folder / source.path
+def fetch(source: Source, place: Place) -> Path:
+    """The tarball at `source.path` (or `source.target`), once it is what the source says; nothing
+    is copied."""
+    tarball = place.folder / (source.path or source.target)
     if not tarball.is_file():
         raise SourceFailed(
             f"{tarball}: no such tarball on this machine",

@@ -13,8 +13,11 @@ import pytest
 from tasks.errors import SourceFailed
 from tasks.files import alone
 from tasks.model import Line, Source, SourceType
-from tasks.report import Silent
-from tasks.sources import download, fetch
+from tasks.report import Report, Silent
+from tasks.settings import Settings
+from tasks.sources import Place, download, fetch
+from tasks.sources.known import Origin
+from tasks.storage import Storage
 from tests.webserver import Site, serving
 
 DATA = random.Random(1).randbytes(1_000_000)
@@ -44,9 +47,14 @@ class Notes(Silent):
         self.texts.append(line.text)
 
 
+def place(tmp_path: Path, report: Report | None = None) -> Place:
+    storage = Storage.of(Settings(state_dir=str(tmp_path / "state")))
+    return Place(folder=tmp_path, storage=storage, report=report or Silent())
+
+
 def bring(tmp_path: Path, uri: str, **more: str) -> bytes:
     source = Source(type=SourceType.HTTP, uri=uri, target=str(tmp_path / "d" / "a.tar"), **more)
-    tarball = fetch(source, folder=tmp_path, report=Silent())
+    tarball = fetch(source, place(tmp_path))
     assert tarball
     assert [path.name for path in tarball.parent.iterdir()] == ["a.tar"]
     return tarball.read_bytes()
@@ -123,7 +131,7 @@ def test_all_was_there_already(tmp_path: Path, site: Site) -> None:
     partial.parent.mkdir()
     partial.write_bytes(DATA)
     partial.with_name(f"{partial.name}.json").write_bytes(
-        download.encode(download.Origin(uri=uri, etag='"1"'))
+        download.encode(Origin(uri=uri, etag='"1"'))
     )
     assert bring(tmp_path, uri) == DATA
     assert [request.range for request in site.requests] == ["bytes=1000000-"]
@@ -194,9 +202,7 @@ def test_two_builds_fetch_one_target_once(tmp_path: Path, site: Site) -> None:
     waiting = threading.Event()
     notes.line = lambda line: (notes.texts.append(line.text), waiting.set())  # type: ignore[method-assign,assignment,func-returns-value]
     with alone(target):
-        other = threading.Thread(
-            target=fetch, args=(source,), kwargs={"folder": tmp_path, "report": notes}
-        )
+        other = threading.Thread(target=fetch, args=(source, place(tmp_path, notes)))
         other.start()
         assert waiting.wait(10)
         target.write_bytes(DATA)
@@ -223,8 +229,7 @@ def test_checksum_files(tmp_path: Path, site: Site) -> None:
                 target=str(tmp_path / "b"),
                 checksums="b.tar.sha256",
             ),
-            folder=tmp_path,
-            report=Silent(),
+            place(tmp_path),
         )
 
 

@@ -11,7 +11,9 @@ from tasks.archive import pack
 from tasks.errors import HostUnfit, SourceFailed
 from tasks.model import Source, SourceType
 from tasks.report import Silent
-from tasks.sources import fill, verify
+from tasks.settings import Settings
+from tasks.sources import Place, fill, verify
+from tasks.storage import Storage
 from tests import trees
 
 ANISE = """#!/bin/sh
@@ -27,6 +29,11 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     bin_dir.mkdir()
     monkeypatch.setenv("PATH", f"{bin_dir}:/usr/bin:/bin")
     return tmp_path / "record"
+
+
+def place(tmp_path: Path) -> Place:
+    storage = Storage.of(Settings(state_dir=str(tmp_path / "state")))
+    return Place(folder=tmp_path, storage=storage, report=Silent())
 
 
 def install_anise(record: Path, failing: str = "nothing") -> None:
@@ -46,7 +53,7 @@ def anise_source() -> Source:
 
 def test_anise_is_called_as_mark_devkit_calls_it(tmp_path: Path, record: Path) -> None:
     install_anise(record)
-    fill(anise_source(), tmp_path / "rootfs", folder=tmp_path, report=Silent())
+    fill(anise_source(), tmp_path / "rootfs", place(tmp_path))
     base = f"{tmp_path}: --system-target {tmp_path}/rootfs --config ./anise.yaml"
     assert record.read_text().splitlines() == [
         f"{base} repo update",
@@ -59,21 +66,21 @@ def test_anise_is_called_as_mark_devkit_calls_it(tmp_path: Path, record: Path) -
 def test_a_failing_anise_is_one_clear_error(tmp_path: Path, record: Path) -> None:
     install_anise(record, failing="--sync-repos")
     with pytest.raises(SourceFailed, match="--sync-repos .* ended with exit code 7"):
-        fill(anise_source(), tmp_path / "rootfs", folder=tmp_path, report=Silent())
+        fill(anise_source(), tmp_path / "rootfs", place(tmp_path))
     assert len(record.read_text().splitlines()) == 3
 
 
 @pytest.mark.usefixtures("record")
 def test_a_missing_anise_makes_the_host_unfit(tmp_path: Path) -> None:
     with pytest.raises(HostUnfit, match="anise"):
-        fill(anise_source(), tmp_path / "rootfs", folder=tmp_path, report=Silent())
+        fill(anise_source(), tmp_path / "rootfs", place(tmp_path))
 
 
 def test_a_local_tarball_is_unpacked_where_it_lies(tmp_path: Path) -> None:
     trees.plain(tmp_path / "tree")
     made = pack(tmp_path / "tree", tmp_path / "a.tar.zst", report=Silent())
     source = Source(type=SourceType.FILE, path=made.path, sha256=made.sha256)
-    fill(source, tmp_path / "rootfs", folder=tmp_path, report=Silent())
+    fill(source, tmp_path / "rootfs", place(tmp_path))
     assert trees.listing(tmp_path / "rootfs") == trees.listing(tmp_path / "tree")
 
 
@@ -82,8 +89,7 @@ def test_a_missing_local_tarball(tmp_path: Path) -> None:
         fill(
             Source(type=SourceType.FILE, path="/none.tar"),
             tmp_path,
-            folder=tmp_path,
-            report=Silent(),
+            place(tmp_path),
         )
 
 
@@ -91,7 +97,7 @@ def test_a_local_tarball_with_a_wrong_checksum(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"x")
     source = Source(type=SourceType.FILE, path=str(tmp_path / "a.tar"), sha512="0" * 128)
     with pytest.raises(SourceFailed, match="its sha512 is"):
-        fill(source, tmp_path / "rootfs", folder=tmp_path, report=Silent())
+        fill(source, tmp_path / "rootfs", place(tmp_path))
 
 
 A, B = hashlib.sha256(b"a").hexdigest(), hashlib.sha512(b"b").hexdigest()

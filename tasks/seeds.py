@@ -1,0 +1,262 @@
+"""Seeds: tarballs unpacked once for this machine, for all builds that start from them.
+
+    seeds/                   only for root: a seed may hold devices and setuid programs
+        DIGEST/              a seed's root filesystem; nobody writes to it
+        DIGEST.json          where it came from, its size; touched whenever it is used
+        DIGEST.lock          held, shared, by whoever is about to use it; alone by whoever makes it
+        DIGEST.users/        links to the links by which builds name the seed they use
+        .DIGEST.partial/     a seed that is being made
+        known/               what was learned of files and addresses (`tasks.sources.known`)
+
+DIGEST is the sha256 of the tarball. A build that uses a seed has a link to it in a folder of its
+own; as long as that link is there and points at the seed, the seed is in use, whatever becomes of
+the processes of the build.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tasks import archive
+from tasks.errors import SourceFailed, StagefarmError
+from tasks.model import Line, decode, encode
+from tasks.removal import remove_tree
+from tasks.report import Report
+
+SETTLED_S = 60.0
+"""After so long the kernel has written most of a new seed to the disk by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """What is known of one seed. `boot` is the boot in which it was made, empty once it is sure
+    to outlive a power cut; times are in seconds since 1970."""
+
+    digest: str
+    name: str
+    size_bytes: int
+    made_at: float
+    boot: str = ""
+    used_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """The seeds of this machine, in the folder `root`."""
+
+    root: Path
+    limits: archive.Limits = field(default_factory=archive.Limits)
+
+    @contextmanager
+    def lease(self, tarball: Path, digest: str, *, link: Path, report: Report) -> Iterator[Path]:
+        """The root filesystem of `tarball`, unpacked now if it never was; `link` becomes a link to
+        it. The seed stays until both the body has ended and the link is gone."""
+        with self.hold(digest, link=link) as found:
+            if found:
+                yield found
+                return
+        self._make(tarball, digest, report)
+        with self.hold(digest, link=link) as found:
+            if not found:
+                raise SourceFailed(f"the seed {digest[:12]} went away as soon as it was made")
+            yield found
+
+    @contextmanager
+    def hold(self, digest: str, *, link: Path) -> Iterator[Path | None]:
+        """`lease` for a seed that may be there: None where it is not."""
+        with self._locked(digest, fcntl.LOCK_SH):
+            folder = self.root / digest
+            if self._is_sound(digest):
+                self._register(digest, link)
+                os.utime(self._record(digest))
+                yield folder
+                return
+        yield None
+
+    def all(self) -> list[Seed]:
+        """All seeds, the one used last first."""
+        found = [seed for path in self.root.glob("*.json") if (seed := _read(path))]
+        return sorted(found, key=lambda seed: seed.used_at, reverse=True)
+
+    def is_used(self, digest: str) -> bool:
+        """Whether a build has it as its seed. The links of builds that are gone are removed."""
+        users = list(self._users(digest).glob("*"))
+        return sum(self._is_live(user, digest) for user in users) > 0
+
+    def prune(self, limit_bytes: int) -> list[Seed]:
+        """Remove what was not used for longest until the rest fits into `limit_bytes`; gives what
+        was removed. A seed in use is never removed."""
+        self._sweep()
+        seeds = self.all()
+        total = sum(seed.size_bytes for seed in seeds)
+        removed = []
+        for seed in reversed(seeds):
+            if total > limit_bytes and self.remove(seed.digest):
+                total -= seed.size_bytes
+                removed.append(seed)
+        return removed
+
+    def remove(self, digest: str) -> bool:
+        """Remove a seed unless it is in use; gives whether it went."""
+        try:
+            with self._locked(digest, fcntl.LOCK_EX | fcntl.LOCK_NB) as lock:
+                if self.is_used(digest):
+                    return False
+                self._wipe(digest)
+                lock.unlink()
+                return True
+        except BlockingIOError:
+            return False
+
+    # --- the parts -----------------------------------------------------------------------------
+
+    def _make(self, tarball: Path, digest: str, report: Report) -> None:
+        """Unpack beside, then rename: a seed is there whole or not at all."""
+        partial = self.root / f".{digest}.partial"
+        with self._locked(digest, fcntl.LOCK_EX):
+            if self._is_sound(digest):
+                return
+            self._wipe(digest)
+            try:
+                archive.extract(tarball, partial, report=report, limits=self.limits)
+                self._write(
+                    Seed(
+                        digest=digest,
+                        name=tarball.name,
+                        size_bytes=_used_bytes(partial),
+                        made_at=time.time(),
+                        boot=_boot_id(),
+                    )
+                )
+                partial.rename(self.root / digest)
+            except BaseException:
+                remove_tree(partial)
+                raise
+            report.line(Line(text=f"unpacked the seed {digest[:12]} for all builds to come"))
+
+    def _wipe(self, digest: str) -> None:
+        self._record(digest).unlink(missing_ok=True)
+        for name in (digest, f".{digest}.partial", f"{digest}.users"):
+            remove_tree(self.root / name)
+
+    def _is_sound(self, digest: str) -> bool:
+        """True for a seed that is whole: one made in an earlier boot that was never known to be on
+        the disk may have lost files in a power cut."""
+        seed = _read(self._record(digest))
+        if not seed or not (self.root / digest).is_dir():
+            return False
+        if seed.boot and seed.boot != _boot_id():
+            return False
+        if seed.boot and time.time() - seed.made_at > SETTLED_S:
+            _sync_disk(self.root)
+            self._write(replace(seed, boot=""))
+        return True
+
+    def _write(self, seed: Seed) -> None:
+        unfinished = self._record(seed.digest).with_suffix(".partial")
+        unfinished.write_bytes(encode(seed))
+        unfinished.rename(self._record(seed.digest))
+
+    def _record(self, digest: str) -> Path:
+        return self.root / f"{digest}.json"
+
+    def _users(self, digest: str) -> Path:
+        return self.root / f"{digest}.users"
+
+    def _register(self, digest: str, link: Path) -> None:
+        """Make `link` point at the seed, and the seed know of `link`: the second first, so that
+        the seed is in use from the moment on when the link is there."""
+        link = link.absolute()
+        user = self._users(digest) / hashlib.sha256(os.fsencode(link)).hexdigest()[:16]
+        user.parent.mkdir(exist_ok=True)
+        _point(user, link)
+        _point(link, self.root / digest)
+
+    def _is_live(self, user: Path, digest: str) -> bool:
+        with suppress(OSError):
+            if user.readlink().readlink() == self.root / digest:
+                return True
+        with suppress(OSError):
+            user.unlink()
+        return False
+
+    def _sweep(self) -> None:
+        """Remove what makers that were killed left behind."""
+        for path in self.root.glob(".*.partial"):
+            digest = path.name.removeprefix(".").removesuffix(".partial")
+            with suppress(BlockingIOError), self._locked(digest, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                remove_tree(path)
+
+    @contextmanager
+    def _locked(self, digest: str, how: int) -> Iterator[Path]:
+        """Holds the lock of a seed, which nobody has removed meanwhile; gives its file."""
+        path = self.root / f"{digest}.lock"
+        descriptor = _open_locked(path, how)
+        try:
+            yield path
+        finally:
+            os.close(descriptor)
+
+
+def _open_locked(path: Path, how: int) -> int:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, how)
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _point(link: Path, target: Path) -> None:
+    """Make `link` a link to `target`, in one step."""
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    fresh.rename(link)
+
+
+def _read(path: Path) -> Seed | None:
+    try:
+        return replace(decode(path.read_bytes(), Seed), used_at=path.stat().st_mtime)
+    except (OSError, StagefarmError):
+        return None
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _sync_disk(folder: Path) -> None:
+    """Write what is in memory of the folder's file system to the disk: syncfs(2)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        ctypes.CDLL(None).syncfs(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _used_bytes(folder: Path) -> int:
+    """What a tree takes on the disk, each hard link counted once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            entry = os.lstat(os.path.join(parent, name))  # noqa: PTH118 - twice as quick
+            key = (entry.st_dev, entry.st_ino)
+            if entry.st_nlink == 1 or key not in seen:
+                seen.add(key)
+                total += entry.st_blocks * 512
+    return total

@@ -1,0 +1,212 @@
+"""Seeds: made once, whole or not at all, kept while used, pruned by their last use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks import seeds as module
+from tasks.archive import pack
+from tasks.errors import SourceFailed
+from tasks.model import Artifact, Progress, Source, SourceType
+from tasks.report import Silent
+from tasks.seeds import Seeds
+from tasks.settings import Settings
+from tasks.sources import Place, seed
+from tasks.storage import Storage
+from tests import trees
+from tests.webserver import Site, serving
+
+
+@pytest.fixture
+def tarball(tmp_path: Path) -> Artifact:
+    trees.plain(tmp_path / "tree")
+    return pack(tmp_path / "tree", tmp_path / "seed.tar.zst", report=Silent())
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> Seeds:
+    return Seeds(tmp_path / "seeds")
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as made:
+        yield made
+
+
+class Count(Silent):
+    """How many tarballs were unpacked or fetched."""
+
+    def __init__(self) -> None:
+        self.works: set[str] = set()
+
+    def progress(self, progress: Progress) -> None:
+        self.works.add(progress.what.partition(" ")[0])
+
+
+def lease(seeds: Seeds, tarball: Artifact, link: Path) -> Path:
+    with seeds.lease(Path(tarball.path), tarball.sha256, link=link, report=Silent()) as folder:
+        return folder
+
+
+def test_a_seed_is_unpacked_once(tmp_path: Path, seeds: Seeds, tarball: Artifact) -> None:
+    first = lease(seeds, tarball, tmp_path / "link")
+    assert trees.listing(first) == trees.listing(tmp_path / "tree")
+    Path(tarball.path).unlink()
+    assert lease(seeds, tarball, tmp_path / "other") == first == (tmp_path / "link").readlink()
+    assert seeds.root.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_seed_in_use_is_never_pruned(tmp_path: Path, seeds: Seeds, tarball: Artifact) -> None:
+    folder = lease(seeds, tarball, tmp_path / "link")
+    assert seeds.prune(0) == []
+    assert folder.is_dir()
+    (tmp_path / "link").unlink()
+    assert [seed.digest for seed in seeds.prune(0)] == [tarball.sha256]
+    assert list(seeds.root.iterdir()) == []
+
+
+def test_a_held_seed_is_never_pruned(tmp_path: Path, seeds: Seeds, tarball: Artifact) -> None:
+    with seeds.lease(Path(tarball.path), tarball.sha256, link=tmp_path / "l", report=Silent()):
+        (tmp_path / "l").unlink()
+        assert seeds.prune(0) == []
+
+
+def test_the_seed_used_least_recently_goes_first(tmp_path: Path, seeds: Seeds) -> None:
+    made = []
+    for number in range(3):
+        trees.plain(tmp_path / str(number))
+        (tmp_path / str(number) / "number").write_text(str(number))
+        made.append(pack(tmp_path / str(number), tmp_path / f"{number}.tar", report=Silent()))
+        lease(seeds, made[-1], tmp_path / "link")
+        os.utime(seeds.root / f"{made[-1].sha256}.json", (number, number))
+    (tmp_path / "link").unlink()
+    size = sum(seed.size_bytes for seed in seeds.all())
+    assert [seed.name for seed in seeds.all()] == ["2.tar", "1.tar", "0.tar"]
+    assert [seed.name for seed in seeds.prune(size - 1)] == ["0.tar"]
+
+
+def test_a_broken_tarball_leaves_no_seed(tmp_path: Path, seeds: Seeds, tarball: Artifact) -> None:
+    path = Path(tarball.path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(SourceFailed):
+        lease(seeds, tarball, tmp_path / "link")
+    assert [path.suffix for path in seeds.root.iterdir()] == [".lock"]
+    assert seeds.all() == []
+
+
+def test_a_seed_of_a_boot_that_ended_early_is_made_again(
+    tmp_path: Path, seeds: Seeds, tarball: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = lease(seeds, tarball, tmp_path / "link")
+    (folder / "file").unlink()
+    monkeypatch.setattr(module, "_boot_id", lambda: "another")
+    assert trees.listing(lease(seeds, tarball, tmp_path / "link")) == trees.listing(
+        tmp_path / "tree"
+    )
+
+
+def test_a_settled_seed_outlives_a_boot(
+    tmp_path: Path, seeds: Seeds, tarball: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SETTLED_S", -1.0)
+    lease(seeds, tarball, tmp_path / "link")
+    lease(seeds, tarball, tmp_path / "link")
+    monkeypatch.setattr(module, "_boot_id", lambda: "another")
+    Path(tarball.path).unlink()
+    lease(seeds, tarball, tmp_path / "link")
+
+
+LEASE = """
+import sys
+from pathlib import Path
+from tasks.report import Silent
+from tasks.seeds import Seeds
+root, tarball, digest, link = sys.argv[1:]
+class Said(Silent):
+    def line(self, line):
+        print(line.text)
+with Seeds(Path(root)).lease(Path(tarball), digest, link=Path(link), report=Said()):
+    pass
+"""
+
+
+def test_many_builds_at_once_unpack_it_once(
+    tmp_path: Path, seeds: Seeds, tarball: Artifact
+) -> None:
+    started = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                LEASE,
+                seeds.root,
+                tarball.path,
+                tarball.sha256,
+                tmp_path / str(n),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(4)
+    ]
+    said = [process.communicate()[0] for process in started]
+    assert [process.returncode for process in started] == [0] * 4
+    assert sum("unpacked the seed" in text for text in said) == 1
+    assert len({(tmp_path / str(n)).readlink() for n in range(4)}) == 1
+
+
+def place(tmp_path: Path, report: Silent) -> Place:
+    storage = Storage.of(Settings(state_dir=str(tmp_path / "state")))
+    return Place(folder=tmp_path, storage=storage, report=report)
+
+
+@pytest.mark.parametrize(
+    "validator", [{"etag": '"1"'}, {"last_modified": "Sun, 22 Nov 2026 10:00:00 GMT"}]
+)
+def test_an_unchanged_seed_is_not_fetched_again(
+    tmp_path: Path, site: Site, tarball: Artifact, validator: dict[str, str]
+) -> None:
+    uri = site.put("seed.tar.zst", Path(tarball.path).read_bytes(), **validator)
+    works = []
+    for name in ("a", "b"):
+        count = Count()
+        seed(Source(type=SourceType.HTTP, uri=uri), tmp_path / name, place(tmp_path, count))
+        works.append(count.works)
+    assert works == [{"fetch", "unpack"}, set()]
+    assert (tmp_path / "a").readlink() == (tmp_path / "b").readlink()
+    assert list((tmp_path / "state" / "downloads").iterdir()) == []
+
+
+def test_a_changed_seed_is_fetched_again(tmp_path: Path, site: Site, tarball: Artifact) -> None:
+    data = Path(tarball.path).read_bytes()
+    source = Source(type=SourceType.HTTP, uri=site.put("seed.tar.zst", data, etag='"1"'))
+    seed(source, tmp_path / "a", place(tmp_path, Silent()))
+    (tmp_path / "tree" / "new").write_text("new")
+    other = pack(tmp_path / "tree", tmp_path / "other.tar.zst", report=Silent())
+    site.put("seed.tar.zst", Path(other.path).read_bytes(), etag='"2"')
+    seed(source, tmp_path / "b", place(tmp_path, Silent()))
+    assert (tmp_path / "b").readlink().name == other.sha256
+
+
+def test_a_seed_named_by_its_sum_needs_no_network(
+    tmp_path: Path, site: Site, tarball: Artifact
+) -> None:
+    uri = site.put("seed.tar.zst", Path(tarball.path).read_bytes())
+    source = Source(type=SourceType.HTTP, uri=uri, sha256=tarball.sha256)
+    for name in ("a", "b"):
+        seed(source, tmp_path / name, place(tmp_path, Silent()))
+    assert len(site.requests) == 1
+
+
+def test_a_local_tarball_is_read_once(tmp_path: Path, tarball: Artifact) -> None:
+    source = Source(type=SourceType.FILE, path=tarball.path)
+    for name in ("a", "b"):
+        seed(source, tmp_path / name, place(tmp_path, Silent()))
+    assert (tmp_path / "b").readlink().name == tarball.sha256
