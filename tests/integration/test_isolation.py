@@ -137,7 +137,7 @@ def test_binds_are_shared_with_the_host_and_the_root_filesystem(farmer: Farmer) 
     home = farmer.folder / "state/builds/b-1.1"
     assert (farmer.folder / "ws/cache/p").read_text() == "built\n"
     assert list((home / "workspace/cache").iterdir()) == []
-    assert list((home / "workspace/rootfs/var/cache/packages").iterdir()) == []
+    assert list((home / "layer/upper/var/cache/packages").iterdir()) == []
 
 
 @pytest.mark.parametrize(
