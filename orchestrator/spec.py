@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -220,7 +221,13 @@ class Hookfile:
 def load_specfile(file: Path) -> Document[Specfile]:
     """The specfile at `file`; `BadInput` if it cannot be read, `SpecProblems` with all that is
     wrong in it."""
-    document = read_document(read_text(file, "specfile"), str(file), Specfile)
+    return _parse_specfile(read_text(file, "specfile"), str(file))
+
+
+@lru_cache(maxsize=8)
+def _parse_specfile(text: str, file: str) -> Document[Specfile]:
+    """Kept, for the many builds of a batch that come from few files."""
+    document = read_document(text, file, Specfile)
     if problems := _names_given_twice(document):
         raise SpecProblems(problems)
     return document

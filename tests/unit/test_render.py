@@ -205,3 +205,16 @@ def test_problems_of_rendered_text_show_its_line(tmp_path: Path) -> None:
 def test_an_unknown_job_is_bad_input() -> None:
     with pytest.raises(BadInput, match="no job 'x'"):
         render(COMPAT / "jobs" / "x86_64" / "stages.yaml", "x")
+
+
+def test_templates_leave_the_options_as_they_were(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        "jobs:\n- name: a\n  options: {n: {x: 1}, l: [1]}\n  output:\n"
+        '    name: \'{{ $_ := set .Values.n "x" 2 }}{{ $_ := set .Values "y" 3 }}'
+        "{{ .Values.n.x }}'\n"
+        "    dir: '/{{ .Values.n.x }}{{ .Values.y }}'\n",
+    )
+    rendered = render(file, "a")
+    assert (rendered.job.output.name, rendered.job.output.dir) == ("2", "/1")
+    assert rendered.job.options == {"n": {"x": 1}, "l": [1]}
