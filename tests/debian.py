@@ -1,0 +1,76 @@
+"""Real Debian root filesystems, made by debootstrap and kept between runs in pytest's cache."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests import trees
+
+METADATA = ("--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls")
+
+
+def tarball(cache: Path, architecture: str) -> Path:
+    """A minimal Debian with one of everything in /srv, as a tarball; made if it is not there."""
+    found = cache / f"debian-{architecture}.tar"
+    if not found.exists():
+        if not shutil.which("debootstrap"):
+            pytest.skip("needs debootstrap")
+        with tempfile.TemporaryDirectory() as folder:
+            made = _debootstrap(Path(folder), architecture)
+            trees.one_of_everything(made / "srv/everything")
+            partial = found.with_suffix(".partial")
+            tar("-C", made, "-cf", partial, ".")
+            partial.rename(found)
+    return found
+
+
+def _debootstrap(folder: Path, architecture: str) -> Path:
+    """Run debootstrap with this machine's own release and mirror, in a mount namespace: it mounts
+    /proc, and leaves it behind where it is ended."""
+    root = folder / "root"
+    site, suite = _mirror()
+    words = ["debootstrap", "--variant=minbase", f"--arch={architecture}", suite, str(root), site]
+    made = subprocess.run(
+        ["unshare", "--mount", "--", *words], capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-2000:]
+    shutil.rmtree(root / "var/cache/apt/archives")
+    shutil.rmtree(root / "var/lib/apt/lists")
+    return root
+
+
+def _mirror() -> tuple[str, str]:
+    """The first mirror that apt is set up with, and its release."""
+    words = ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME)", "Created-By: Packages"]
+    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    site, suite = next(line for line in lines if "-" not in line.split()[1]).split()
+    return site, suite
+
+
+def tar(*words: str | Path) -> None:
+    """GNU tar with all metadata, independent of the code under test."""
+    subprocess.run(["tar", *METADATA, "--sparse", *map(str, words)], check=True)
+
+
+def unpacked(tarball: Path, folder: Path) -> dict[str, tuple[object, ...]]:
+    """Everything in `tarball`, as `trees.listing` tells it."""
+    folder.mkdir(parents=True)
+    tar("-C", folder, "-xpf", tarball)
+    found = trees.listing(folder)
+    shutil.rmtree(folder)
+    return found
+
+
+def handler_for(architecture: str) -> None:
+    """Skip where programs of `architecture` cannot run."""
+    names = {"arm64": "aarch64"}
+    if not Path(f"/proc/sys/fs/binfmt_misc/qemu-{names[architecture]}").exists():
+        pytest.skip(f"needs qemu-user-static and binfmt_misc for {architecture}")
+    if os.geteuid():
+        pytest.skip("needs root")
