@@ -42,8 +42,11 @@ class Chroot:
         self._fchroot = _fchroot(build) if build.chroot is ChrootKind.FCHROOT else ()
 
     def prepare(self) -> None:
-        """Mount what programs expect, and give the name servers of the host, as fchroot does."""
+        """Mount what programs expect, and give the name servers of the host, as fchroot does.
+        The sources of the job's own binds are made where they are missing."""
         require_handler_of(self._rootfs)
+        for item in self._binds:
+            _make_source(item)
         copy_resolv_conf(self._rootfs)
         if not self._fchroot:
             mount_system(self._rootfs)
@@ -111,6 +114,17 @@ def personality(rootfs: Path) -> list[str]:
     machine = machine_of(rootfs)
     narrow = {"x86_64": MACHINES["x86"], "aarch64": MACHINES["arm"]}.get(platform.machine())
     return ["setarch", "linux32"] if machine is not None and machine == narrow else []
+
+
+def _make_source(item: Bind) -> None:
+    try:
+        Path(item.source).mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        pass  # a file can be bound as well
+    except OSError as error:
+        raise HostUnfit(
+            f"cannot make {item.source}, the source of a bind: {error.strerror}"
+        ) from error
 
 
 def _bind_target(rootfs: Path, item: Bind) -> Path:
