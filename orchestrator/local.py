@@ -11,8 +11,7 @@ from pathlib import Path
 
 from tasks import isolate
 from tasks.errors import BadInput
-from tasks.foreign import require_handler_for
-from tasks.model import Artifact, Build, HookType, RootfsKind, Step, StepKind
+from tasks.model import Artifact, Build, RootfsKind, Step, StepKind
 from tasks.mounts import can_overlay
 from tasks.report import Report
 from tasks.settings import Settings
@@ -57,9 +56,7 @@ def run_here(
     With `keep` the root filesystem is a plain folder, is used as it is found, and stays when the
     build ends, however it ends; otherwise it is new and goes.
     """
-    isolate.require_root()
-    if HookType.INNER_CHROOT in {step.phase for step in build.steps}:
-        require_handler_for(build.arch)
+    isolate.require_fit(build)
     skips_source = StepKind.SOURCE not in {step.kind for step in build.steps}
     plain = keep or skips_source
     workspace = Workspace.here(build, settings, kind=_rootfs_kind(build, settings, plain=plain))

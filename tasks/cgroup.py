@@ -62,7 +62,7 @@ def _base() -> Path | None:
 
 
 def _remove(group: Path) -> None:
-    """Remove `group` once its last process is gone, and those of steps that were killed before."""
+    """Remove `group` once its last process is gone, and those whose makers are gone."""
     pause = threading.Event()
     end = time.monotonic() + REMOVE_S
     while time.monotonic() < end:
@@ -71,5 +71,7 @@ def _remove(group: Path) -> None:
             break
         pause.wait(0.01)
     for other in group.parent.glob(f"{PREFIX}*"):
-        with suppress(OSError):
-            other.rmdir()
+        maker = other.name.removeprefix(PREFIX).partition("-")[0]
+        if not Path("/proc", maker).exists():
+            with suppress(OSError):
+                other.rmdir()

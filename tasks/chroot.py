@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -36,15 +36,17 @@ Enter = Callable[[Sequence[str]], list[str]]
 class Chroot:
     """A root filesystem and the way in: `prepare` it once a step, then enter as `bound` says."""
 
-    def __init__(self, build: Build, rootfs: Path) -> None:
+    def __init__(self, build: Build, rootfs: Path, machines: Collection[int]) -> None:
+        """`machines` are those whose programs run here, as `foreign.runnable` says."""
         self._rootfs = rootfs
+        self._machines = machines
         self._binds = build.chroot_binds
         self._fchroot = _fchroot(build) if build.chroot is ChrootKind.FCHROOT else ()
 
     def prepare(self) -> None:
         """Mount what programs expect, and give the name servers of the host, as fchroot does.
         The sources of the job's own binds are made where they are missing."""
-        require_handler_of(self._rootfs)
+        require_handler_of(self._rootfs, self._machines)
         for item in self._binds:
             _make_source(item)
         copy_resolv_conf(self._rootfs)

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from tasks.chroot import Chroot
 from tasks.errors import HostUnfit, StagefarmError
+from tasks.foreign import runnable
 from tasks.hooks import environment
 from tasks.isolate import NAMESPACES, require_root
 from tasks.model import Build, HookType, Step, StepKind, decode, encode
@@ -26,6 +27,7 @@ class Visit:
     build: Build
     workspace: Workspace
     argv: tuple[str, ...]
+    machines: tuple[int, ...]
 
 
 def exec_shell(build: Build, workspace: Workspace, argv: Sequence[str]) -> NoReturn:
@@ -37,7 +39,7 @@ def exec_shell(build: Build, workspace: Workspace, argv: Sequence[str]) -> NoRet
             f"there is no root filesystem at {workspace.rootfs}",
             "build the job with --cleanup=false, which keeps it",
         )
-    visit = Visit(build=build, workspace=workspace, argv=tuple(argv))
+    visit = Visit(build=build, workspace=workspace, argv=tuple(argv), machines=runnable())
     descriptor = os.memfd_create("visit", 0)
     os.write(descriptor, encode(visit))
     command = [*NAMESPACES, sys.executable, "-P", "-m", "tasks.enter", str(descriptor)]
@@ -47,7 +49,7 @@ def exec_shell(build: Build, workspace: Workspace, argv: Sequence[str]) -> NoRet
 def _enter(visit: Visit) -> NoReturn:
     visit.workspace.mount_layer()
     step = Step(number=0, kind=StepKind.HOOKS, phase=HookType.INNER_CHROOT)
-    chroot = Chroot(visit.build, visit.workspace.rootfs)
+    chroot = Chroot(visit.build, visit.workspace.rootfs, visit.machines)
     chroot.prepare()
     with chroot.bound() as enter:
         command = enter(visit.argv)

@@ -7,6 +7,7 @@ are those of the ELF specification (`e_machine`).
 from __future__ import annotations
 
 import platform
+from collections.abc import Collection
 from pathlib import Path
 
 from tasks.errors import HostUnfit
@@ -34,14 +35,22 @@ ALSO_RUNS = {62: {3}, 183: {40}, 21: {20}}
 def require_handler_for(arch: str) -> None:
     """`HostUnfit` where programs of `arch` cannot run here. A name that is not known passes: the
     root filesystem itself will tell."""
-    if arch in MACHINES:
-        _require(MACHINES[arch], arch)
+    if arch in MACHINES and MACHINES[arch] not in runnable():
+        raise _unfit(arch)
 
 
-def require_handler_of(rootfs: Path) -> None:
-    """The same for the programs that are in `rootfs`."""
-    if (machine := machine_of(rootfs)) is not None:
-        _require(machine, _name(machine))
+def require_handler_of(rootfs: Path, machines: Collection[int]) -> None:
+    """The same for the programs that are in `rootfs`, where those of `machines` can run."""
+    machine = machine_of(rootfs)
+    if machine is not None and machine not in machines:
+        raise _unfit(_name(machine))
+
+
+def runnable() -> tuple[int, ...]:
+    """The machines whose programs run on this one. To be asked outside of a step's namespaces: the
+    handlers do not show in there, though they work."""
+    own = MACHINES.get(platform.machine(), 0)
+    return tuple(sorted({own, *ALSO_RUNS.get(own, ()), *_handled()}))
 
 
 def machine_of(rootfs: Path) -> int | None:
@@ -63,11 +72,8 @@ def _machine(header: bytes) -> int:
     return int.from_bytes(header[MACHINE_OFFSET:], order)  # type: ignore[arg-type]
 
 
-def _require(machine: int, name: str) -> None:
-    own = MACHINES.get(platform.machine(), 0)
-    if machine == own or machine in ALSO_RUNS.get(own, ()) or machine in _handled():
-        return
-    raise HostUnfit(
+def _unfit(name: str) -> HostUnfit:
+    return HostUnfit(
         f"this machine ({platform.machine()}) cannot run programs of {name}: "
         "no handler is registered in binfmt_misc",
         "install qemu-user-static and binfmt-support (Debian), or app-emulation/qemu with "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tasks.chroot import Chroot
 from tasks.errors import BuildFailed, HookFailed, TimedOut
+from tasks.isolate import Assignment
 from tasks.model import Build, Hook, HookType, Line, Step, StepKind, Stream
 from tasks.process import STANDARD_PATH, Limits, run, standard_environment
 from tasks.report import Report
@@ -26,15 +27,14 @@ Wrap = Callable[[Sequence[str]], Sequence[str]]
 class Hooks:
     """Runs the hooks of one step. Create it inside the step's namespaces."""
 
-    def __init__(
-        self, build: Build, step: Step, workspace: Workspace, report: Report, idle_limit_s: float
-    ) -> None:
-        self._build = build
-        self._step = step
-        self._workspace = workspace
+    def __init__(self, assignment: Assignment, report: Report) -> None:
+        self._build = assignment.build
+        self._step = assignment.build.steps[assignment.step]
+        self._workspace = assignment.workspace
+        self._idle_limit_s = assignment.idle_limit_s
+        self._machines = assignment.machines
         self._report = report
-        self._idle_limit_s = idle_limit_s
-        self._environment = environment(build, step, workspace)
+        self._environment = environment(self._build, self._step, self._workspace)
 
     def run(self) -> None:
         """Run every hook in order; `HookFailed` or `TimedOut` at the first that fails."""
@@ -42,7 +42,7 @@ class Hooks:
             for hook in self._step.hooks:
                 self._run_hook(hook, list)
             return
-        chroot = Chroot(self._build, self._workspace.rootfs)
+        chroot = Chroot(self._build, self._workspace.rootfs, self._machines)
         chroot.prepare()
         for hook in self._step.hooks:
             with chroot.bound(hook.chroot_binds) as enter:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from tasks import cgroup
 from tasks.errors import BuildFailed, HostUnfit, StagefarmError, by_name
-from tasks.model import Build, Line, Progress, StepResult, Stream, decode, encode
+from tasks.foreign import require_handler_for, runnable
+from tasks.model import Build, HookType, Line, Progress, StepResult, Stream, decode, encode
 from tasks.process import GRACE_S, Limits, run, standard_environment
 from tasks.report import Report
 from tasks.workspace import Workspace
@@ -30,12 +31,14 @@ PIDS_MAX = 16_384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """What a step's process is told: which step of what, where, and how long it may be silent."""
+    """What a step's process is told: which step of what, where, how long it may be silent, and
+    which machines' programs run here (`foreign.runnable`)."""
 
     build: Build
     step: int
     workspace: Workspace
-    idle_limit_s: float = 0.0
+    idle_limit_s: float
+    machines: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +75,15 @@ def perform(
     """Run step number `step` of `build` to its end and give its result; raises what it raised,
     `TimedOut` after `timeout_s` (0: never), and `BuildFailed` where its tree was killed. The
     caller holds the workspace's lock."""
-    require_root()
+    require_fit(build)
     relay = _Relay(report)
-    assignment = Assignment(build=build, step=step, workspace=workspace, idle_limit_s=idle_limit_s)
+    assignment = Assignment(
+        build=build,
+        step=step,
+        workspace=workspace,
+        idle_limit_s=idle_limit_s,
+        machines=runnable(),
+    )
     with cgroup.limited(PIDS_MAX) as group:
         code = run(
             [*group, *NAMESPACES, sys.executable, "-P", "-m", "tasks.perform"],
@@ -91,6 +100,13 @@ def perform(
     if code or not relay.result:
         raise BuildFailed(f"{build.steps[step].title}: {relay.last_words(code)}")
     return relay.result
+
+
+def require_fit(build: Build) -> None:
+    """`HostUnfit` where this machine or user cannot build `build`, before anything is done."""
+    require_root()
+    if HookType.INNER_CHROOT in {step.phase for step in build.steps}:
+        require_handler_for(build.arch)
 
 
 def require_root() -> None:

@@ -66,9 +66,7 @@ def _fill(assignment: Assignment, report: Report) -> StepResult:
 
 
 def _run_hooks(assignment: Assignment, report: Report) -> StepResult:
-    step = assignment.build.steps[assignment.step]
-    hooks = Hooks(assignment.build, step, assignment.workspace, report, assignment.idle_limit_s)
-    hooks.run()
+    Hooks(assignment, report).run()
     return StepResult()
 
 

@@ -7,13 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from orchestrator.demo.servers import http_server
+from tasks.model import BuildState
 from tests import debian
+from tests.farm import Farm
+from tests.redis_server import RedisServer
 
 pytestmark = [
     pytest.mark.root,
@@ -30,6 +33,8 @@ ADDED = {
 }
 REMOVED = {"etc/resolv.conf", "srv/everything/file"}
 CHANGED = {".", "etc", "srv/everything", "srv/everything/owned", "var/cache"}
+UNLINKED = "srv/everything/folder/hardlink"
+"""Its other name was removed, so it is now the first of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +52,11 @@ def folder(tmp_path: Path, debians: Path, monkeypatch: pytest.MonkeyPatch) -> It
         yield tmp_path
 
 
-def stagefarm(folder: Path, *words: str) -> str:
+def stagefarm(folder: Path, *words: str, environ: Mapping[str, str] = os.environ) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "orchestrator", *words],
         cwd=folder,
-        env=os.environ | {"STAGEFARM_STATE_DIR": str(folder / "state")},
+        env={"STAGEFARM_STATE_DIR": str(folder / "state"), **environ},
         capture_output=True,
         text=True,
         check=False,
@@ -74,7 +79,9 @@ def test_what_was_there_and_what_hooks_made_is_in_the_tarball(folder: Path, debi
     after = debian.unpacked(tarball, folder / "after")
     assert after.keys() - before.keys() == ADDED
     assert before.keys() - after.keys() - {"etc/resolv.conf"} == REMOVED - {"etc/resolv.conf"}
-    assert {path for path in before.keys() & after.keys() if before[path] != after[path]} == CHANGED
+    assert {
+        path for path in before.keys() & after.keys() if before[path] != after[path]
+    } == CHANGED | {UNLINKED}
     mode, uid, gid, _, _, first, _, content, *_ = after["stage/two"]
     assert (mode, uid, gid, first, content) == ("-rws--x--x", 1000, 1003, "stage/one", b"data\n")
     assert after["stage/null"][0] == "crw-r--r--"
@@ -92,9 +99,46 @@ def test_xz_through_the_name_of_mark_devkit_gives_the_same_tree(folder: Path) ->
     assert zst == xz
 
 
-def test_another_architecture_runs_through_qemu(folder: Path, debians: Path) -> None:
+@pytest.fixture
+def farm(folder: Path, seed: Path) -> Iterator[Farm]:
+    """A farm of two hosts, one for each architecture."""
+    (folder / "farm").mkdir()
+    farm = Farm(folder / "farm", seed, RedisServer(folder / "farm/redis"))
+    farm.redis.start()
+    try:
+        farm.worker("amd", "x86-64bit.generic_64")
+        farm.worker("arm", "arm-64bit.armv8a")
+        yield farm
+    finally:
+        farm.end()
+
+
+def test_a_farm_builds_two_architectures_at_once_and_the_same_tree(
+    folder: Path, debians: Path, farm: Farm
+) -> None:
     debian.handler_for("arm64")
     debian.tarball(debians, "arm64")
-    after = debian.unpacked(run(folder, "stage-arm64"), folder / "after")
-    assert after["stage/machine"][7] == b"aarch64\n"
-    assert after["stage/architecture"][7] == b"arm64\n"
+    (folder / "batch.yaml").write_text(BATCH)
+    url = f"url={os.environ['SEEDS_URL']}"
+    words = ["submit", "--batch", "batch.yaml", "-o", url, "--follow", "--json"]
+    stagefarm(folder, *words, environ=farm.environment("tester"))
+    amd, arm = (farm.ledger.record(build) for build in reversed(farm.ledger.builds(10)))
+    assert [(record.host, record.state) for record in (amd, arm)] == [
+        ("amd", BuildState.SUCCEEDED),
+        ("arm", BuildState.SUCCEEDED),
+    ]
+    assert max(amd.claimed, arm.claimed) < min(amd.ended, arm.ended), "at the same time"
+    (tarball,) = farm.store.glob("**/stage-arm64.tar.zst")
+    built = debian.unpacked(tarball, folder / "built")
+    assert built["stage/machine"][7] == b"aarch64\n"
+    assert built["stage/architecture"][7] == b"arm64\n"
+    (tarball,) = farm.store.glob("**/stage-amd64.tar.zst")
+    here = debian.unpacked(run(folder, "stage-zst"), folder / "here")
+    assert debian.unpacked(tarball, folder / "there") == here
+
+
+BATCH = """
+name: two
+builds:
+- {specfile: stages.yaml, jobs: [stage-zst, stage-arm64]}
+"""
