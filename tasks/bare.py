@@ -22,7 +22,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def below(folder: Path) -> list[Path]:
     """The mount points below `folder` in this mount namespace, not `folder` itself."""
     root = folder.resolve()
-    return [point for point in _mount_points() if point != root and point.is_relative_to(root)]
+    return [point for point in mounted_at_or_below(folder) if point != root]
+
+
+def mounted_at_or_below(path: Path) -> list[Path]:
+    """The mount points at `path`, which is not followed if it is a link, and below it."""
+    root = path.parent.resolve() / path.name if path.is_symlink() else path.resolve()
+    return [point for point in _mount_points() if point.is_relative_to(root)]
 
 
 def _mount_points() -> Iterator[Path]:

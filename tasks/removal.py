@@ -1,20 +1,37 @@
-"""Removing a build's folders: never through a mount, never through a link, never beyond."""
+"""Removing a build's folders: never through a mount, never through a link, never beyond.
+
+`rm` does the walking: it goes by open folders, not by names, so nobody can put a link in its way;
+it does not follow links, does not leave the file system, and bears trees of any depth.
+"""
 
 from __future__ import annotations
 
-import shutil
+import os
 from pathlib import Path
 
+from tasks import bare
 from tasks.errors import HostUnfit
+from tasks.process import output
 
 
 def remove_tree(path: Path) -> None:
-    """Remove `path` and all below it, if it is there; `HostUnfit` where something is mounted
-    below. Links are removed, not followed."""
-    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    if below := [point for point in mounted if Path(point).is_relative_to(path)]:
-        raise HostUnfit(f"not removing {path}: something is mounted at {below[0]}")
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
+    """Remove `path` and all below it, if it is there, also what was made immutable; `HostUnfit`
+    where something is mounted below, or something cannot be removed."""
+    if not os.path.lexists(path):
+        return
+    if mounted := bare.mounted_at_or_below(path):
+        raise HostUnfit(
+            f"not removing {path}: something is mounted at {mounted[0]}",
+            f"umount {mounted[0]}",
+        )
+    if (said := _rm(path)) and os.path.lexists(path):
+        output(["chattr", "-R", "-f", "-i", "-a", "--", str(path)])
+        said = _rm(path)
+    if os.path.lexists(path):
+        raise HostUnfit(f"cannot remove {path}: {said.partition(chr(10))[0]}")
+
+
+def _rm(path: Path) -> str:
+    """What `rm` complains of."""
+    code, said = output(["rm", "-rf", "--one-file-system", "--", str(path)])
+    return said if code else ""
