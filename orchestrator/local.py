@@ -11,8 +11,7 @@ from pathlib import Path
 
 from tasks import isolate
 from tasks.errors import BadInput
-from tasks.model import Artifact, Build, RootfsKind, Step, StepKind
-from tasks.mounts import can_overlay
+from tasks.model import Artifact, Build, Step, StepKind
 from tasks.report import Report
 from tasks.settings import Settings
 from tasks.workspace import Workspace
@@ -59,7 +58,7 @@ def run_here(
     isolate.require_fit(build)
     skips_source = StepKind.SOURCE not in {step.kind for step in build.steps}
     plain = keep or skips_source
-    workspace = Workspace.here(build, settings, kind=_rootfs_kind(build, settings, plain=plain))
+    workspace = Workspace.here(build, settings, plain=plain)
     with workspace.lock(), _rootfs(workspace, begin_anew=not plain, keep=keep):
         if skips_source:
             _require_content(workspace.rootfs)
@@ -99,18 +98,6 @@ def _rootfs(workspace: Workspace, *, begin_anew: bool, keep: bool) -> Iterator[N
             workspace.remove_home()
         else:
             workspace.remove()
-
-
-def _rootfs_kind(build: Build, settings: Settings, *, plain: bool) -> RootfsKind:
-    if plain or settings.rootfs == RootfsKind.PLAIN or not can_overlay(_existing(build)):
-        return RootfsKind.PLAIN
-    return RootfsKind.OVERLAY
-
-
-def _existing(build: Build) -> Path:
-    """The nearest folder of `workspacedir` that is there already."""
-    folder = Path(build.workspacedir)
-    return folder if folder.is_dir() else next(path for path in folder.parents if path.is_dir())
 
 
 def _require_content(rootfs: Path) -> None:

@@ -13,7 +13,9 @@ from tasks.errors import BuildFailed, StagefarmError
 from tasks.hooks import Hooks
 from tasks.isolate import Assignment, Failure, Message
 from tasks.model import Line, Progress, RootfsKind, StepKind, StepResult, decode, encode
+from tasks.mounts import can_overlay
 from tasks.report import Report
+from tasks.workspace import Workspace
 
 KILLED = 143
 
@@ -52,17 +54,23 @@ def perform(assignment: Assignment, report: Report) -> StepResult:
 
 
 def _fill(assignment: Assignment, report: Report) -> StepResult:
-    """Begin from a layer above a seed where there is one and it can be, else in a plain folder."""
+    """Begin from a layer above a seed, or in a plain folder: where one is asked for, where no
+    overlay can be had, and where a hook has put files that the source may replace."""
     workspace = assignment.workspace
     place = sources.Place(
         folder=Path(workspace.working_dir), storage=workspace.storage, report=report
     )
-    if workspace.rootfs_kind is RootfsKind.OVERLAY and sources.has_tarball(assignment.build.source):
+    if sources.has_tarball(assignment.build.source) and _may_layer(workspace):
         sources.seed(assignment.build.source, workspace.seed, place)
         workspace.mount_layer()
     else:
         sources.fill(assignment.build.source, workspace.rootfs, place)
     return StepResult()
+
+
+def _may_layer(workspace: Workspace) -> bool:
+    wanted = workspace.rootfs_kind is RootfsKind.OVERLAY
+    return wanted and not any(workspace.rootfs.iterdir()) and can_overlay(Path(workspace.home))
 
 
 def _run_hooks(assignment: Assignment, report: Report) -> StepResult:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -56,10 +57,9 @@ class Workspace:
     rootfs_kind: RootfsKind = RootfsKind.PLAIN
 
     @classmethod
-    def here(
-        cls, build: Build, settings: Settings, kind: RootfsKind = RootfsKind.PLAIN
-    ) -> Workspace:
-        """On one machine: the job's own `workspacedir`."""
+    def here(cls, build: Build, settings: Settings, *, plain: bool = True) -> Workspace:
+        """On one machine: the job's own `workspacedir`; with `plain` the root filesystem is a
+        plain folder whatever the job and the settings say."""
         return cls(
             home=f"{build.workspacedir}/.stagefarm",
             folder=build.workspacedir,
@@ -67,7 +67,7 @@ class Workspace:
             output_dir=build.output.dir,
             working_dir=build.folder,
             storage=Storage.of(settings),
-            rootfs_kind=kind,
+            rootfs_kind=RootfsKind.PLAIN if plain else _rootfs_kind(build, settings),
         )
 
     @classmethod
@@ -82,7 +82,7 @@ class Workspace:
             working_dir=f"{home}/context",
             storage=Storage.of(settings),
             shared=_shared(build),
-            rootfs_kind=RootfsKind.PLAIN if settings.rootfs == "plain" else RootfsKind.OVERLAY,
+            rootfs_kind=_rootfs_kind(build, settings),
         )
 
     @staticmethod
@@ -115,13 +115,9 @@ class Workspace:
     def mount_layer(self) -> None:
         """Mount the root filesystem above its seed, if it has one."""
         if (seed := self.seed).is_symlink():
-            layer = Path(self.home, "layer")
-            overlay(
-                lower=seed.readlink(),
-                upper=_make(layer / "upper"),
-                work=_make(layer / "work"),
-                target=self.rootfs,
-            )
+            lower, layer = seed.readlink(), Path(self.home, "layer")
+            upper = _make_like(layer / "upper", lower)
+            overlay(lower=lower, upper=upper, work=_make(layer / "work"), target=self.rootfs)
 
     @property
     def seed(self) -> Path:
@@ -254,6 +250,24 @@ def _shared(build: Build) -> tuple[str, ...]:
         if not any(path.is_relative_to(other) for other in outermost):
             outermost.append(path)
     return tuple(map(str, outermost))
+
+
+def _rootfs_kind(build: Build, settings: Settings) -> RootfsKind:
+    """A layer above the seed unless the job or the host wants a plain folder."""
+    plain = build.rootfs is RootfsKind.PLAIN or settings.rootfs == RootfsKind.PLAIN
+    return RootfsKind.PLAIN if plain else RootfsKind.OVERLAY
+
+
+def _make_like(folder: Path, model: Path) -> Path:
+    """Make `folder` with the owner, mode, times and attributes of `model`: what the top of a layer
+    has, the root of the root filesystem has."""
+    if not folder.exists():
+        new = _make(folder.with_name(f"{folder.name}.new"))
+        entry = model.stat()
+        os.chown(new, entry.st_uid, entry.st_gid)
+        shutil.copystat(model, new)
+        new.rename(folder)
+    return folder
 
 
 def _make(folder: Path, mode: int = 0o755) -> Path:

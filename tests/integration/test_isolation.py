@@ -23,6 +23,7 @@ from tasks.model import (
     Line,
     Output,
     Progress,
+    RootfsKind,
     Source,
     SourceType,
     Step,
@@ -130,6 +131,42 @@ def test_a_hook_sees_what_is_promised_and_nothing_else(
     assert seen.keys() - bash_makes == names | places
     assert seen["TERM"] == "mine"
     assert seen["MARKDEVKIT_ROOTFS"] == str(farmer.folder / "ws/rootfs")
+
+
+@pytest.mark.parametrize("rootfs", [RootfsKind.PLAIN, RootfsKind.OVERLAY])
+def test_the_root_filesystem_has_the_root_of_the_seed(
+    farmer: Farmer, tmp_path: Path, rootfs: RootfsKind
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir(mode=0o751)
+    (tree / "file").touch()
+    os.chown(tree, 12, 34)
+    os.utime(tree, ns=(1, 1_000_000_000_000_000_000))
+    farmer.seed = tmp_path / "owned.tar"
+    subprocess.run(["tar", "-C", tree, "-cf", farmer.seed, "."], check=True)
+    build = farmer.build(OUTER, ["stat -c '%a %u %g %Y' $MARKDEVKIT_ROOTFS"], rootfs=rootfs)
+    perform(build, 0, farmer.workspace(build), farmer.log)
+    perform(build, 1, farmer.workspace(build), farmer.log)
+    assert farmer.log.printed == ["751 12 34 1000000000"]
+
+
+def test_what_hooks_put_there_before_the_source_is_kept_unless_the_source_has_it(
+    farmer: Farmer,
+) -> None:
+    before = "echo mine > $MARKDEVKIT_ROOTFS/mine; mkdir $MARKDEVKIT_ROOTFS/etc; "
+    before += "echo mine > $MARKDEVKIT_ROOTFS/etc/hostname"
+    early = Hook(name="early", type=HookType.OUTER_PRE_SOURCER, commands=(before,))
+    phase = HookType.OUTER_PRE_SOURCER
+    build = farmer.build(OUTER, ["cd $MARKDEVKIT_ROOTFS && cat mine etc/hostname"])
+    steps = (
+        Step(number=0, kind=StepKind.HOOKS, phase=phase, file="f.yml", hooks=(early,)),
+        Step(number=1, kind=StepKind.SOURCE),
+        replace(build.steps[1], number=2),
+    )
+    build = replace(build, steps=steps)
+    for number in range(3):
+        perform(build, number, farmer.workspace(build), farmer.log)
+    assert farmer.log.printed == ["mine", "stage"]
 
 
 def test_binds_are_shared_with_the_host_and_the_root_filesystem(farmer: Farmer) -> None:
