@@ -16,6 +16,7 @@ import yaml
 
 from orchestrator.render import RenderedJob
 from orchestrator.scalars import resolve
+from orchestrator.spec import Environment
 
 
 def document(rendered: RenderedJob) -> dict[str, Any]:
@@ -26,9 +27,11 @@ def document(rendered: RenderedJob) -> dict[str, Any]:
 
 
 def _bare(value: Any) -> Any:
-    """Dataclasses as dicts without empty values; options keep theirs."""
+    """Dataclasses as dicts without empty values; options and variables keep theirs."""
     if dataclasses.is_dataclass(value):
         items = {item.name: _bare(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        if isinstance(value, Environment):
+            return items
         return {key: item for key, item in items.items() if item not in (None, "", 0, [], {})}
     if isinstance(value, tuple):
         return [_bare(item) for item in value]

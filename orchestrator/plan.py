@@ -195,20 +195,21 @@ def _output(rendered: RenderedJob) -> Output:
 
 def problems(rendered: RenderedJob, *, packed: bool = True) -> tuple[Problem, ...]:
     """Why `rendered` cannot be built, though every part of it could be read."""
-    lacking = [*_lacking_in_source(rendered.job.source)]
-    lacking += _lacking_in_output(rendered.job.output) if packed else []
+    found = [*_lacking_in_source(rendered.job.source, str(rendered.specfile.parent))]
+    found += _lacking_in_output(rendered.job.output) if packed else []
+    found += [*_odd_sums(rendered.job.source), *_odd_names(rendered), *_odd_binds(rendered)]
     return tuple(
         rendered.problem(key, f"job {rendered.job.name!r}: {message}", hint)
-        for key, message, hint in [*lacking, *_odd_sums(rendered.job.source), *_odd_names(rendered)]
+        for key, message, hint in found
     )
 
 
-def _lacking_in_source(source: JobSource) -> Iterator[tuple[str, str, str]]:
+def _lacking_in_source(source: JobSource, base: str) -> Iterator[tuple[str, str, str]]:
     if source.type is None:
         yield "source.type", "`source.type` is missing", "it can be http, anise or file"
     if source.type is SourceType.HTTP and not source.uri:
         yield "source.uri", "`source.uri` is missing or renders to nothing", "give the URL"
-    if source.type is SourceType.HTTP and not source.target:
+    if source.type is SourceType.HTTP and source.target in ("", base):
         hint = "say where the downloaded tarball is kept"
         yield "source.target", "`source.target` is missing or renders to nothing", hint
     if source.type is SourceType.FILE and not source.path:
@@ -231,6 +232,18 @@ def _odd_sums(source: JobSource) -> Iterator[tuple[str, str, str]]:
         given = getattr(source, key)
         if given and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", given):
             yield f"source.{key}", f"`source.{key}` is not {digits} hex digits", ""
+
+
+def _odd_binds(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
+    hint = "the host's folder, and where it shows inside"
+    for number, item in enumerate(rendered.job.chroot_binds):
+        if not item.source or not item.target:
+            yield f"chroot_binds[{number}]", "a bind needs `source` and `target`", hint
+    for number, file in enumerate(rendered.hook_files):
+        binds = [item for hook in file.content.hooks for item in hook.chroot_binds]
+        if not all(item.source and item.target for item in binds):
+            message = f"{file.name}: a bind of its hooks needs `source` and `target`"
+            yield f"hooks_files[{number}]", message, hint
 
 
 def _odd_names(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:

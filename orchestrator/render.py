@@ -174,10 +174,12 @@ class _Renderer:
         source, output = self.fields("source", job.source), self.fields("output", job.output)
         return replace(
             job,
-            source=replace(source, target=_below(base, source.target)),
-            output=replace(output, dir=_below(base, output.dir)),
+            source=replace(source, target=_below(base, source.target))
+            if job.source.target
+            else source,
+            output=replace(output, dir=_below(base, output.dir)) if job.output.dir else output,
             options=self.options,
-            workspacedir=_below(base, job.workspacedir) or str(base),
+            workspacedir=_below(base, job.workspacedir),
         )
 
     def fields(self, name: str, value: Any) -> Any:
@@ -261,8 +263,8 @@ def _line_of(line: str, source: str) -> int:
 
 
 def _below(base: Path, path: str) -> str:
-    """A relative `path` as seen from `base`; an absolute or empty one as it is."""
-    return path if not path or path.startswith("/") else os.path.normpath(base / path)
+    """A relative `path` as seen from `base`; an absolute one as it is."""
+    return path if path.startswith("/") else os.path.normpath(base / path)
 
 
 def _engine(engine: Engine) -> Callable[..., str]:

@@ -32,7 +32,7 @@ class Engine(StrEnum):
 class Environment:
     """One variable that hooks see; it wins over an option of the same name."""
 
-    key: Annotated[str, Key("Name of the variable.")]
+    key: Annotated[str, Key("Name of the variable.")] = ""
     value: Annotated[str, Key("Its value.")] = ""
 
 
@@ -40,8 +40,10 @@ class Environment:
 class ChrootBind:
     """A folder of the host shown inside the root filesystem."""
 
-    source: Annotated[str, Key("Folder of the host; made if it is not there.", relative_to=START)]
-    target: Annotated[str, Key("Where it shows inside the root filesystem.")]
+    source: Annotated[
+        str, Key("Folder of the host; made if it is not there.", relative_to=START)
+    ] = ""
+    target: Annotated[str, Key("Where it shows inside the root filesystem.")] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

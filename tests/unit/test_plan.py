@@ -51,6 +51,7 @@ def build(tmp_path: Path, *, spec: str = JOB, **options: Any) -> Build:
     (tmp_path / "s.yaml").write_text(spec)
     (tmp_path / "one.yml").write_text(ONE)
     (tmp_path / "two.yml").write_text(TWO)
+    (tmp_path / "bad.yml").write_text(TWO.replace("target: /t", ""))
     rendered = render_job(
         load_specfile(tmp_path / "s.yaml"), "a b/c", overrides={}, now=NOW, folder=Path("/start")
     )
@@ -138,6 +139,9 @@ def test_hooks_take_their_files_limits(tmp_path: Path) -> None:
         (", dir: out", "", "jobs[0].output.dir"),
         ("path: seed.tar}", "path: x, sha256: 12}", "jobs[0].source.sha256"),
         ("key: MAKEOPTS", "key: A=B", "jobs[0].environments[0].key"),
+        ("key: MAKEOPTS, ", "", "jobs[0].environments[0].key"),
+        ("target: /c", "target: ''", "jobs[0].chroot_binds[0]"),
+        ("two.yml]", "bad.yml]", "jobs[0].hooks_files[1]"),
     ],
 )
 def test_what_a_build_lacks_is_told_with_its_place(
