@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test fuzz lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -22,6 +22,12 @@ demo: install ## Build a small nightly batch on an embedded farm
 
 test: install ## Run every check and test
 	$(BIN)/pytest
+
+fuzz: install ## Attack archives for some minutes
+	FUZZ_EXAMPLES=5000 $(BIN)/pytest -q -o timeout=1800 tests/integration/test_hostile_archives.py
+
+bench: install ## Measure unpacking and packing against tar, zstd and xz
+	$(BIN)/python -m tests.bench
 
 lint: install ## Format and check the code
 	$(BIN)/ruff format .

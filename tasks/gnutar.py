@@ -14,6 +14,7 @@ from tasks.compression import drained, widened
 from tasks.errors import BuildFailed, HostUnfit, PackFailed, SourceFailed
 from tasks.files import write_all
 from tasks.model import Line
+from tasks.process import STANDARD_PATH
 from tasks.report import Report
 
 _METADATA = (
@@ -33,10 +34,7 @@ _REPRODUCIBLE = (
     "--sparse-version=0.0",  # the later versions write tar's process id into the archive
     "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
 )
-_ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LC_ALL": "C",
-}
+_ENVIRONMENT = {"PATH": STANDARD_PATH, "LC_ALL": "C"}
 _NOTES_MAX = 20
 _LAST_WORDS = ("Exiting with failure status", "Error is not recoverable")
 
@@ -44,13 +42,12 @@ _LAST_WORDS = ("Exiting with failure status", "Error is not recoverable")
 def unpack(pieces: Iterator[bytes], rootfs: Path, report: Report) -> None:
     """Make in the folder `rootfs` what the tar stream says; `SourceFailed` if tar cannot."""
     argv = ["--extract", "--same-owner", "--same-permissions", *_METADATA, *_labels()]
-    with _started([*argv, f"--directory={rootfs}"], subprocess.PIPE, None) as tar:
-        complaints = _Complaints(tar.stderr, report)
+    with _started([*argv, f"--directory={rootfs}"], subprocess.PIPE, None) as (tar, complaints):
         assert tar.stdin
         with suppress(BrokenPipeError), widened(tar.stdin) as pipe:  # then tar says why
             for piece in pieces:
                 write_all(pipe.fileno(), piece)
-        complaints.judge(tar.wait(), SourceFailed)
+        complaints.judge(tar.wait(), SourceFailed, report)
 
 
 def pack(folder: Path, report: Report, source_date_epoch: int | None) -> Iterator[bytes]:
@@ -58,10 +55,12 @@ def pack(folder: Path, report: Report, source_date_epoch: int | None) -> Iterato
     argv = ["--create", *_REPRODUCIBLE, *_METADATA, *_labels()]
     if source_date_epoch is not None:
         argv += ["--clamp-mtime", f"--mtime=@{source_date_epoch}"]
-    with _started([*argv, f"--directory={folder}", "."], None, subprocess.PIPE) as tar:
-        complaints = _Complaints(tar.stderr, report)
+    with _started([*argv, f"--directory={folder}", "."], None, subprocess.PIPE) as (
+        tar,
+        complaints,
+    ):
         yield from drained(tar.stdout)
-        complaints.judge(tar.wait(), PackFailed)
+        complaints.judge(tar.wait(), PackFailed, report)
 
 
 def _labels() -> list[str]:
@@ -71,7 +70,7 @@ def _labels() -> list[str]:
 @contextmanager
 def _started(
     argv: list[str], stdin: int | None, stdout: int | None
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[tuple[subprocess.Popen[bytes], _Complaints]]:
     """A running tar on standard input or output; killed if the body fails."""
     try:
         tar = subprocess.Popen(
@@ -84,23 +83,29 @@ def _started(
     except FileNotFoundError:
         raise HostUnfit("this machine has no tar", "install GNU tar") from None
     with tar:
+        complaints = _Complaints(tar.stderr)
         try:
-            yield tar
+            yield tar, complaints
         except BaseException:
             tar.kill()
             raise
+        finally:
+            complaints.end()
 
 
 class _Complaints:
     """What tar says on its standard error, collected while it works."""
 
-    def __init__(self, pipe: IO[bytes] | None, report: Report) -> None:
-        self._report = report
+    def __init__(self, pipe: IO[bytes] | None) -> None:
         self._lines: list[str] = []
         self._count = 0
         self._unexpected = False
         self._thread = threading.Thread(target=self._collect, args=(pipe,), daemon=True)
         self._thread.start()
+
+    def end(self) -> None:
+        """Wait for the last one: tar has ended, or is about to."""
+        self._thread.join()
 
     def _collect(self, pipe: IO[bytes] | None) -> None:
         assert pipe
@@ -112,15 +117,15 @@ class _Complaints:
                 if self._count <= _NOTES_MAX:
                     self._lines.append(text)
 
-    def judge(self, code: int, failure: type[BuildFailed]) -> None:
+    def judge(self, code: int, failure: type[BuildFailed], report: Report) -> None:
         """Pass the complaints on as notes, or as the failure that they are."""
-        self._thread.join()
+        self.end()
         if code and (self._unexpected or not self._count):
             raise failure(self._failure(code), _hint(self._lines))
         for text in self._lines:
-            self._report.line(Line(text=f"tar: {text}"))
+            report.line(Line(text=f"tar: {text}"))
         if self._count > len(self._lines):
-            self._report.line(Line(text=f"tar: {self._count - len(self._lines)} more like these"))
+            report.line(Line(text=f"tar: {self._count - len(self._lines)} more like these"))
 
     def _failure(self, code: int) -> str:
         reasons = [text for text in self._lines if not text.startswith("Removing leading")]
