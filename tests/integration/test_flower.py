@@ -1,0 +1,130 @@
+"""What a person sees in Flower, in a real browser, while a batch runs and after it.
+
+Screenshots go to the folder in $STAGEFARM_SCREENSHOTS, or pytest's own temporary one; the test
+prints which.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tasks.model import BuildState, Hook, HookType
+from tests.farm import Farm
+from tests.redis_server import RedisServer, free_port
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.usefixtures("host_unchanged")]
+
+QUIET = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--hide-scrollbars", "--window-size=1900,700", "--virtual-time-budget=6000",
+)  # fmt: skip
+TAG = re.compile(r"<[^>]+>")
+
+
+@dataclass
+class Browser:
+    """Chromium on Flower's pages: their text as a person reads it, and pictures of them."""
+
+    url: str
+    profile: Path
+    pictures: Path
+
+    def text(self, page: str) -> str:
+        """What the page shows once its scripts have run."""
+        return unescape(TAG.sub(" ", self._chromium(page, "--dump-dom")))
+
+    def rows(self, page: str) -> list[str]:
+        """The rows of the page's table."""
+        rows = re.findall(r"<tr.*?</tr>", self._chromium(page, "--dump-dom"), re.DOTALL)
+        return [" ".join(unescape(TAG.sub(" ", row)).split()) for row in rows]
+
+    def picture(self, page: str, name: str) -> Path:
+        picture = self.pictures / f"{name}.png"
+        self._chromium(page, f"--screenshot={picture}")
+        assert picture.stat().st_size > 5000
+        return picture
+
+    def _chromium(self, page: str, what: str) -> str:
+        words = ["chromium", *QUIET, f"--user-data-dir={self.profile}", what, f"{self.url}/{page}"]
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=90).stdout
+
+
+@pytest.fixture
+def farm(tmp_path: Path, seed: Path, can_isolate: None) -> Iterator[Farm]:
+    if not shutil.which("chromium"):
+        pytest.skip("needs chromium")
+    farm = Farm(tmp_path, seed, RedisServer(tmp_path / "redis"))
+    farm.redis.start()
+    try:
+        yield farm
+    finally:
+        farm.end()
+
+
+@pytest.fixture
+def browser(farm: Farm, tmp_path: Path) -> Browser:
+    """A browser on the farm's Flower, which saw the workers come."""
+    url = f"http://127.0.0.1:{free_port()}"
+    farm.start(["flower", "--port", url.rpartition(":")[2]])
+
+    def answers() -> bool:
+        try:
+            with urlopen(f"{url}/healthcheck") as page:
+                return bool(page.status == 200)
+        except OSError:
+            return False
+
+    assert eventually(answers, 60), farm.logs()
+    pictures = Path(os.environ.get("STAGEFARM_SCREENSHOTS", tmp_path / "screenshots"))
+    pictures.mkdir(parents=True, exist_ok=True)
+    return Browser(url, tmp_path / "profile", pictures)
+
+
+def test_a_person_can_follow_a_batch_in_flower(farm: Farm, browser: Browser) -> None:
+    farm.worker("east")
+    farm.worker("west", "x86-64bit.haswell")
+    door = farm.folder / "door"
+    wait = Hook(
+        name="wait",
+        type=HookType.OUTER_CHROOT,
+        commands=(f"until test -e {door}; do sleep 0.1; done",),
+    )
+    good = farm.build_of((wait,), name="stage3-good")
+    bad = farm.build("exit 42", name="stage3-bad", subarch="haswell")
+    farm.submit(good, bad)
+    farm.wait(bad, state=BuildState.FAILED)
+    farm.wait_step(good, 1)
+
+    (running,) = [row for row in browser.rows("tasks") if "STARTED" in row]
+    for word in ("stagefarm.hooks", "job=stage3-good", "arch=x86-64bit", "subarch=generic_64"):
+        assert word in running
+    for word in (f"build={good.id}", "attempt=1", "step=2/4", "hooks.yaml", "host=east"):
+        assert word in running
+    during = browser.picture("tasks", "tasks-during")
+    assert any("west" in row for row in browser.rows("workers")), browser.text("workers")
+    browser.picture("workers", "workers-during")
+
+    door.touch()
+    farm.wait(good, state=BuildState.SUCCEEDED)
+    rows = browser.rows("tasks")
+    (failed,) = [row for row in rows if "FAILURE" in row]
+    for word in ("stagefarm.hooks", f"build={bad.id}", "subarch=haswell", "host=west"):
+        assert word in failed
+    assert "hook work (" in failed
+    assert "exited with 42" in failed
+    assert len([row for row in rows if f"build={good.id}" in row and "SUCCESS" in row]) == 4
+    assert not [row for row in rows if "STARTED" in row]
+    browser.picture("tasks", "tasks-after")
+    print(f"screenshots: {during.parent}")
