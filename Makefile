@@ -34,6 +34,9 @@ lint: install ## Format and check the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
 
+bench: install ## Measure what should not be felt
+	$(BIN)/python -m tests.bench.rendering
+
 lock: ## Bring the lock file up to date
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
