@@ -28,6 +28,9 @@ T = TypeVar("T")
 Seconds = NewType("Seconds", float)
 """A length of time: `90m`, `2h30m`, or a number of seconds."""
 
+Count = NewType("Count", int)
+"""A whole number, 0 or more."""
+
 SECONDS_OF = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _SECONDS = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[dhms])+", re.ASCII)
 
@@ -154,7 +157,7 @@ class Reader:
         self.places[path] = node
         if kind is Any:
             return plain(node)
-        if isinstance(node, Scalar) and node.value is None:
+        if is_null(node):
             return MISSING
         if get_origin(kind) is UnionType:  # `X | None`
             kind = get_args(kind)[0]
@@ -169,7 +172,8 @@ class Reader:
     def read_list(self, node: Node, kind: Any, path: str) -> Any:
         if not isinstance(node, Sequence):
             return self.unfit(node, path, "a list", "begin each item with `- `")
-        items = [self.read(item, kind, f"{path}[{i}]") for i, item in enumerate(node.items)]
+        given = [item for item in node.items if kind is Any or not is_null(item)]
+        items = [self.read(item, kind, f"{path}[{i}]") for i, item in enumerate(given)]
         return tuple(item for item in items if item is not MISSING)
 
     def read_map(self, node: Node, kind: Any, path: str) -> Any:
@@ -185,10 +189,10 @@ class Reader:
         known = {info.name: info for info in fields_of(kind)}
         found = {}
         for key, value in node.entries:
-            if info := known.get(key.text):
+            if not (info := known.get(key.text)):
+                self.unknown_key(key, kind, path, {key.text for key, _ in node.entries})
+            elif not is_null(value):
                 found[key.text] = self.read(value, info.kind, _join(path, key.text))
-            else:
-                self.unknown_key(key, kind, path, {name for name, _ in _texts(node)})
         return self.make(node, kind, path, found)
 
     def make(self, node: Node, kind: type, path: str, found: dict[str, Any]) -> Any:
@@ -232,6 +236,11 @@ class Reader:
         return MISSING
 
 
+def is_null(node: Node) -> bool:
+    """Whether `node` says nothing: it leaves a default, and is no item of a list, as in Go."""
+    return isinstance(node, Scalar) and node.value is None
+
+
 def describe(node: Node) -> str:
     """`node` in a few words, for a message."""
     if isinstance(node, Sequence):
@@ -250,10 +259,6 @@ def _subject(path: str) -> str:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-def _texts(node: yaml12.Mapping) -> list[tuple[str, Node]]:
-    return [(key.text, value) for key, value in node.entries]
 
 
 # --- Scalars, as Go's decoder converts them ------------------------------------------------------
@@ -281,6 +286,11 @@ def _to_int(node: Scalar) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def _to_count(node: Scalar) -> Count | None:
+    number = _to_int(node)
+    return Count(number) if number is not None and number >= 0 else None
+
+
 def _to_seconds(node: Scalar) -> Seconds | None:
     """`90`, `90m` or `2h30m`, in seconds."""
     if isinstance(node.value, int | float) and not isinstance(node.value, bool):
@@ -295,5 +305,6 @@ _SCALARS: dict[Any, tuple[str, Callable[[Scalar], Any]]] = {
     str: ("text", _to_text),
     bool: ("true or false", _to_bool),
     int: ("a whole number", _to_int),
+    Count: ("a whole number, 0 or more", _to_count),
     Seconds: ("a length of time such as 90, 45s, 90m or 2h30m", _to_seconds),
 }

@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin
 
 from orchestrator.batch import Batchfile
-from orchestrator.reader import FieldInfo, Seconds, fields_of, is_open
+from orchestrator.reader import Count, FieldInfo, Seconds, fields_of, is_open
 from orchestrator.spec import Hookfile, Specfile
 
 FORMATS: dict[str, type] = {"specfile": Specfile, "hooks": Hookfile, "batch": Batchfile}
@@ -23,6 +23,7 @@ _SCALARS: dict[Any, dict[str, Any]] = {
     str: {"type": ["string", "number", "boolean", "null"]},
     bool: {"type": ["boolean", "null"]},
     int: {"type": ["integer", "null"]},
+    Count: {"type": ["integer", "null"], "minimum": 0},
     Seconds: {
         "type": ["number", "string", "null"],
         "minimum": 0,

@@ -12,13 +12,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from orchestrator.reader import Document, Key, Seconds, did_you_mean, read_document, read_text
+from orchestrator.reader import (
+    Count,
+    Document,
+    Key,
+    Seconds,
+    did_you_mean,
+    read_document,
+    read_text,
+)
 from tasks.errors import BadInput, Problem, SpecProblems
 from tasks.model import Bind, HookType, OutputType, RootfsKind, SourceType
 
 SPECFILE, HOOKFILE = "the specfile's folder", "hooks_basedir"
 START = "the folder the command is started in"
-NO_LIMIT = Seconds(0)
+NO_LIMIT, NEVER = Seconds(0), Count(0)
 
 
 class Engine(StrEnum):
@@ -200,7 +208,7 @@ class FileHook:
         tuple[ChrootBind, ...], Key("Folders shown inside the root filesystem to this hook.")
     ] = ()
     timeout: Annotated[Seconds, Key("Time limit of each command; 0 is the file's.")] = NO_LIMIT
-    retries: Annotated[int, Key("How often a command that failed is tried again.")] = 0
+    retries: Annotated[Count, Key("How often a command that failed is tried again.")] = NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +222,7 @@ class Hookfile:
     timeout: Annotated[Seconds, Key("Time limit of each command of the file; 0 is none.")] = (
         NO_LIMIT
     )
-    retries: Annotated[int, Key("How often a failed command of the file is tried again.")] = 0
+    retries: Annotated[Count, Key("How often a failed command of the file is tried again.")] = NEVER
     checkpoint: Annotated[
         bool, Key("Keep the root filesystem's layer after the groups of this file.")
     ] = False

@@ -207,3 +207,18 @@ def test_lengths_of_time(tmp_path: Path, text: str, seconds: float) -> None:
 def test_no_lengths_of_time(tmp_path: Path, text: str) -> None:
     (found,) = problems(tmp_path, f"jobs: [{{name: a, timeout: {text}}}]")
     assert found.path == "jobs[0].timeout"
+
+
+def test_null_is_as_if_left_out(tmp_path: Path) -> None:
+    made = spec(tmp_path, "jobs:\n- ~\n- name: a\n  source: ~\n  hooks_files: [~, x]\n")
+    (job,) = made.value.jobs
+    assert (job.source.type, job.hooks_files) == (None, ("x",))
+    assert made.places["jobs[0].hooks_files[0]"].line == 5
+    (found,) = problems(tmp_path, "jobs:\n- name: ~\n")
+    assert (found.path, found.message) == ("jobs[0]", "`name` is missing")
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "many", "true"])
+def test_retries_are_a_count(text: str) -> None:
+    with pytest.raises(SpecProblems, match="a whole number, 0 or more"):
+        parse_hookfile(f"retries: {text}", "h.yml")
