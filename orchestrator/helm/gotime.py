@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.helm.durations import SECOND, format_duration
-from orchestrator.helm.values import Opaque, Sized, Struct
+from orchestrator.helm.values import Int64, Opaque, Sized, Struct, Uint64, Verbatim
 
 if TYPE_CHECKING:
     from orchestrator.helm.signature import Function
@@ -50,6 +50,9 @@ class Location(Opaque):
 
     def at(self, unix_s: int) -> tuple[str, int]:
         return self.name, 0
+
+    def in_json(self) -> object:
+        return {}
 
     def methods(self) -> Mapping[str, Function]:
         return {"String": str_of}
@@ -214,8 +217,20 @@ class Time(Opaque):
     def inside(self) -> object:
         """What the verbs that are not for strings print."""
         seconds = self.unix_s + EPOCH_DAY * DAY_S
-        fields: dict[str, object] = {"wall": self.nanosecond, "ext": seconds, "loc": 0}
+        fields: dict[str, object] = {
+            "wall": Uint64(self.nanosecond),
+            "ext": Int64(seconds),
+            "loc": 0,
+        }
         return Struct("time.Time", fields)
+
+    def in_json(self) -> object:
+        from orchestrator.helm.layouts import format_time
+
+        return format_time(self, "2006-01-02T15:04:05.999999999Z07:00")
+
+    def in_yaml(self) -> object:
+        return Verbatim(self.in_json())
 
     def methods(self) -> Mapping[str, Function]:
         from orchestrator.helm.timemethods import METHODS
@@ -238,6 +253,12 @@ class Named(Sized, Opaque):
     def inside(self) -> object:
         return int(self)
 
+    def in_json(self) -> object:
+        return int(self)
+
+    def in_yaml(self) -> object:
+        return int(self)
+
     def go_syntax(self) -> str:
         return str(int(self))
 
@@ -250,6 +271,9 @@ class Duration(Named):
 
     def __str__(self) -> str:
         return format_duration(int(self))
+
+    def in_yaml(self) -> object:
+        return str(self)
 
     def methods(self) -> Mapping[str, Function]:
         from orchestrator.helm.timemethods import DURATION_METHODS

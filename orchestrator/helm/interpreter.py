@@ -22,8 +22,6 @@ from orchestrator.helm.values import NO_VALUE, sorted_keys, truth
 from tasks.errors import TemplateError
 
 if TYPE_CHECKING:
-    from random import SystemRandom
-
     from orchestrator.helm.gotime import Time
 
 TEXT_NAME = "gotpl"  # what Helm calls a text given to `tpl`
@@ -80,11 +78,6 @@ class Run:
         self.budget.depth += 1
         Interpreter(self, template, dot, output).walk(dot, template.body)
         self.budget.depth = depth
-
-    def random(self) -> SystemRandom:
-        from random import SystemRandom
-
-        return SystemRandom()
 
     def render_text(self, text: str, data: object) -> str:
         """What a text made by a template gives, itself taken as a template. What it defines is

@@ -30,9 +30,11 @@ INTEGER = re.compile(
     r"(?P<sign>[+-]?)(?P<digits>0[xX](_?[0-9a-fA-F])+|0[bB](_?[01])+|0[oO](_?[0-7])+"
     r"|0(_?[0-7])*|[1-9](_?[0-9])*)"
 )
+DIGITS = r"[0-9](?:_?[0-9])*"
+HEX_DIGITS = r"[0-9a-fA-F](?:_?[0-9a-fA-F])*"
 FLOAT = re.compile(
-    r"[+-]?(?:(?P<hex>0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+)"
-    r"|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+    rf"[+-]?(?:(?P<hex>0[xX](?:_?{HEX_DIGITS}\.?(?:{HEX_DIGITS})?|\.{HEX_DIGITS})[pP][+-]?{DIGITS})"
+    rf"|(?:{DIGITS}\.?(?:{DIGITS})?|\.{DIGITS})(?:[eE][+-]?{DIGITS})?)"
 )
 
 
@@ -161,10 +163,10 @@ def parse_int(text: str) -> int | None:
 
 def parse_float(text: str) -> float | None:
     """A float in Go's syntax; None if it is none or too large."""
-    bare = text.replace("_", "") if re.match(r"[+-]?0[xX]", text) else text
-    found = FLOAT.fullmatch(bare)
+    found = FLOAT.fullmatch(text)
     if not found:
         return None
+    bare = text.replace("_", "")
     try:
         value = float.fromhex(bare) if found["hex"] else float(bare)
     except (OverflowError, ValueError):

@@ -87,11 +87,12 @@ def format_nil(_: NoValue | None, verb: str, flags: Flags, depth: int) -> str:
 
 
 def format_bool(value: bool, verb: str, flags: Flags) -> str:  # noqa: FBT001
-    return flags.pad("true" if value else "false") if verb in "tv" else bad(value, verb)
+    return flags.pad("true" if value else "false") if verb in "tv" else bad(value, verb, flags)
 
 
-def bad(value: object, verb: str) -> str:
-    return f"%!{verb}({type_of(value)}={format_value(value, 'v', PLAIN)})"
+def bad(value: object, verb: str, flags: Flags) -> str:
+    """Go's complaint that the verb does not fit."""
+    return f"%!{verb}({type_of(value)}={format_value(value, 'v', flags)})"
 
 
 def truncated(text: str, flags: Flags) -> str:
@@ -108,7 +109,7 @@ def format_string(text: str, verb: str, flags: Flags) -> str:
             return format_quoted(text, flags)
         case "x" | "X":
             return format_bytes(to_bytes(text), verb, flags)
-    return bad(text, verb)
+    return bad(text, verb, flags)
 
 
 def format_quoted(text: str, flags: Flags) -> str:
@@ -144,7 +145,7 @@ def format_integer(value: int, verb: str, flags: Flags) -> str:
             return flags.pad(quote(character, "'", ascii_only=flags.plus))
         case "U":
             return format_code_point(value, character, flags)
-    return bad(value, verb)
+    return bad(value, verb, flags)
 
 
 def in_base(value: int, base: int, verb: str, flags: Flags) -> str:
@@ -182,7 +183,7 @@ FLOAT_VERBS = {"v": "g", "F": "f"}
 
 def format_real(value: float, verb: str, flags: Flags) -> str:
     if verb not in "vbgGxXfFeE":
-        return bad(value, verb)
+        return bad(value, verb, flags)
     precision = 6 if verb in "fFeE" else -1
     if flags.precision is not None:
         precision = flags.precision
@@ -217,7 +218,8 @@ def with_point(text: str, verb: str, precision: int) -> str:
     digits = 0
     if verb in "gGx":
         digits = 6 if precision == -1 else precision
-    significant = number[1:].replace("0x", "").lstrip("0.").replace(".", "")
+    counted = number[number.find("x") :] if "x" in number else number[1:].lstrip("0.")
+    significant = counted.replace(".", "")
     digits -= len(significant)
     if "." not in number:
         digits -= number[1:] == "0"
@@ -227,7 +229,7 @@ def with_point(text: str, verb: str, precision: int) -> str:
 
 def format_complex(value: complex, verb: str, flags: Flags) -> str:
     if verb not in "vbgGxXfFeE":
-        return bad(value, verb)
+        return bad(value, verb, flags)
     imaginary = format_real(value.imag, verb, replace(flags, plus=True))
     return f"({format_real(value.real, verb, flags)}{imaginary}i)"
 
@@ -302,7 +304,7 @@ NESTED: tuple[tuple[type, Callable[..., str]], ...] = (
 def format_pointer(value: object, flags: Flags) -> str:
     """Where a value lies is nobody's business and differs in every run: it is told as zero."""
     if value is None or kind_of(value) not in ("slice", "map", "ptr"):
-        return "%!p(<nil>)" if value is None else bad(value, "p")
+        return "%!p(<nil>)" if value is None else bad(value, "p", flags)
     return in_base(0, 16, "x", replace(flags, sharp=not flags.sharp))
 
 

@@ -16,10 +16,12 @@ from functools import lru_cache
 from types import FunctionType
 
 from orchestrator.helm import ast
-from orchestrator.helm.values import Int64, NoValue, Uint32, type_of
+from orchestrator.helm.values import Int64, Map, NoValue, Slice, Uint32, type_of
 
 Function = Callable[..., object]
 
+MAP = "map[string]interface {}"
+ALSO = {MAP: ("chartutil.Values",)}  # types that are assignable, being the same below their name
 NILABLE = frozenset(
     {"interface {}", "map[string]interface {}", "[]interface {}", "*semver.Version"}
 )
@@ -40,11 +42,13 @@ class Parameter:
         return self.go_type in NILABLE
 
     def accepts(self, value: object) -> bool:
-        return self.takes_all or type_of(value) == self.go_type
+        return self.takes_all or type_of(value) in (self.go_type, *ALSO.get(self.go_type, ()))
 
     def zero(self) -> object:
         """A nil of this type."""
-        return {"map[string]interface {}": {}, "[]interface {}": []}.get(self.go_type)
+        if self.go_type == MAP:
+            return Map(is_nil=True)
+        return Slice(is_nil=True) if self.go_type == "[]interface {}" else None
 
     def constant(self, node: ast.Number) -> object:
         """The constant as this type, or None if it cannot be one."""

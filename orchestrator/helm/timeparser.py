@@ -18,7 +18,7 @@ from orchestrator.helm.gotime import (
 )
 from orchestrator.helm.layouts import ELEMENT
 
-ABBREVIATION = re.compile(r"ChST|MeST|WITA|[A-Z]{3,5}(?![A-Z])|GMT[+-][0-9]{1,2}|[+-][0-9]{2}")
+ABBREVIATION = re.compile(r"ChST|MeST|WITA|GMT[+-][0-9]{1,2}|[A-Z]{3,5}(?![A-Z])|[+-][0-9]{2}")
 
 
 class Misfit(Exception):
@@ -132,7 +132,9 @@ def offset(draft: Draft, name: str) -> None:
         draft.is_utc = True
         return
     colon = ":" if ":" in name else ""
-    parts = [r"([+-])([0-9]{2})"] + [rf"{colon}([0-9]{{2}})"] * ((len(name) - 2) // 2)
+    parts = [r"([+-])([0-9]{2})"] + [rf"{colon}([0-9]{{2}})"] * (
+        (len(name.replace(":", "")) - 3) // 2
+    )
     sign, hours, *rest = draft.take("".join(parts)).groups()
     minutes, seconds = (*map(int, rest), 0, 0)[:2]
     if int(hours) > 24 or minutes > 60 or seconds > 60:
@@ -147,9 +149,7 @@ def abbreviation(draft: Draft) -> None:
         draft.is_utc = True
         return
     name = draft.take(ABBREVIATION.pattern)[0]
-    if len(name) == 5 and name[-1] != "T":
-        raise Misfit
-    if len(name) == 4 and name[-1] != "T" and name != "WITA":
+    if name.isalpha() and len(name) > 3 and name[-1] != "T" and name != "WITA":
         raise Misfit
     draft.zone = name
 
@@ -248,7 +248,7 @@ def in_abbreviated_zone(utc: Time, name: str, zone: Location) -> Time:
     if known == name:
         return Time(utc.ns - offset_s * SECOND, zone)
     offset_s = int(name[3:]) * 3600 if name.startswith("GMT") and len(name) > 3 else 0
-    return Time(utc.ns - offset_s * SECOND, FixedZone(name, offset_s))
+    return Time(utc.ns, FixedZone(name, offset_s))
 
 
 def hour_of(draft: Draft) -> int:

@@ -107,19 +107,28 @@ class Map(dict[object, object]):
 
 
 class Struct:
-    """A Go struct: fields by name, in order. Those of an embedded struct are `promoted`."""
+    """A Go struct: fields by name, in order. Those of an embedded struct are `promoted`; `json` is
+    what JSON and YAML show, where that is not the fields."""
 
-    __slots__ = ("fields", "go_type", "promoted")
+    __slots__ = ("fields", "go_type", "json", "promoted")
 
     def __init__(
         self,
         go_type: str,
         fields: Mapping[str, object],
         promoted: Mapping[str, object] | None = None,
+        json: Mapping[str, object] | None = None,
     ) -> None:
         self.go_type = go_type
         self.fields = fields
         self.promoted = promoted or {}
+        self.json = fields if json is None else json
+
+
+class Verbatim(str):
+    """A text that YAML and TOML show without quotes, since there it stands for something else."""
+
+    __slots__ = ()
 
 
 class Opaque:
@@ -137,6 +146,14 @@ class Opaque:
 
     def inside(self) -> object:
         """What the verbs that are not for strings print."""
+        return str(self)
+
+    def in_json(self) -> object:
+        """The value that stands for it in JSON."""
+        return str(self)
+
+    def in_yaml(self) -> object:
+        """The value that stands for it in YAML, as yaml.v3 writes it, and in TOML."""
         return str(self)
 
     def methods(self) -> Mapping[str, Function]:

@@ -10,11 +10,17 @@ from orchestrator.helm.functions import (
     defaults,
     dicts,
     encodings,
+    formats,
     helm,
+    keys,
     lists,
     numbers,
     paths,
+    randoms,
+    regex,
+    semver,
     strings,
+    urls,
 )
 from orchestrator.helm.signature import Function
 
@@ -29,5 +35,11 @@ FUNCTIONS: Mapping[str, Function] = {
     **dates.FUNCTIONS,
     **encodings.FUNCTIONS,
     **paths.FUNCTIONS,
+    **formats.FUNCTIONS,
+    **regex.FUNCTIONS,
+    **semver.FUNCTIONS,
+    **urls.FUNCTIONS,
+    **randoms.FUNCTIONS,
+    **keys.FUNCTIONS,
     **helm.FUNCTIONS,
 }

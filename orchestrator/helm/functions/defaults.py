@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from orchestrator.helm.errors import FunctionError
 from orchestrator.helm.signature import Function
 from orchestrator.helm.values import deep_copy, deep_equal, is_empty, kind_of, type_of
 
@@ -37,6 +38,8 @@ def ternary(yes: object, no: object, choice: bool) -> object:  # noqa: FBT001
 
 
 def copied(run: Run, value: object) -> object:
+    if value is None:
+        raise FunctionError("cannot copy nil", "is the option set?")
     run.budget.measure(value)
     return deep_copy(value)
 

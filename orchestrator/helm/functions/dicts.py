@@ -71,10 +71,11 @@ def dig(*steps: object) -> object:
         raise FunctionError("dig needs at least three arguments")
     *path, fallback, place = steps
     for key in path:
-        if type_of(place) != "map[string]interface {}" or not isinstance(place, dict):
-            raise FunctionError(f'"{key}" is wanted of {describe(place)}, which is no map')
         if not isinstance(key, str):
             raise FunctionError(f"a key is a string, not {describe(key)}")
+    for key in path:
+        if type_of(place) != "map[string]interface {}" or not isinstance(place, dict):
+            raise FunctionError(f'"{key}" is wanted of {describe(place)}, which is no map')
         if key not in place:
             return fallback
         place = place[key]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import re
 from collections.abc import Mapping
 
 from orchestrator.helm.signature import Function
 from orchestrator.helm.values import from_bytes, to_bytes
 
-BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
-BASE32 = re.compile(rb"[A-Z2-7]*={0,6}")
+LETTERS_64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+LETTERS_32 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+PAD = 0x3D
+LINE_BREAKS = b"\r\n"
 
 
 def b64enc(text: str) -> str:
@@ -20,13 +20,29 @@ def b64enc(text: str) -> str:
 
 def b64dec(text: str) -> str:
     """What the text stands for; Go's complaint, as a text, if it is not base64."""
-    data = re.sub(rb"[\r\n]", b"", to_bytes(text))
-    if not BASE64.fullmatch(data) or len(data) % 4:
-        return corrupt("base64", data, BASE64)
-    try:
-        return from_bytes(base64.b64decode(data))
-    except binascii.Error:
-        return corrupt("base64", data, BASE64)
+    data = to_bytes(text)
+    fault = fault_64(data)
+    if fault is not None:
+        return f"illegal base64 data at input byte {fault}"
+    return from_bytes(base64.b64decode(data.translate(None, LINE_BREAKS)))
+
+
+def fault_64(data: bytes) -> int | None:
+    """The place that Go's decoder complains about; line breaks count but do not matter."""
+    solid = [(at, byte) for at, byte in enumerate(data) if byte not in LINE_BREAKS]
+    for index, (at, byte) in enumerate(solid):
+        if byte in LETTERS_64:
+            continue
+        if byte != PAD or index % 4 < 2:
+            return at
+        if index % 4 == 2:
+            if index + 1 == len(solid):
+                return len(data)
+            if solid[index + 1][1] != PAD:
+                return solid[index + 1][0] - 1
+        after = index + 4 - index % 4
+        return solid[after][0] if after < len(solid) else None
+    return len(data) - len(solid) % 4 if len(solid) % 4 else None
 
 
 def b32enc(text: str) -> str:
@@ -34,20 +50,32 @@ def b32enc(text: str) -> str:
 
 
 def b32dec(text: str) -> str:
-    data = re.sub(rb"[\r\n]", b"", to_bytes(text))
-    if not BASE32.fullmatch(data) or len(data) % 8:
-        return corrupt("base32", data, BASE32)
-    try:
-        return from_bytes(base64.b32decode(data))
-    except binascii.Error:
-        return corrupt("base32", data, BASE32)
+    data = to_bytes(text).translate(None, LINE_BREAKS)
+    fault = fault_32(data)
+    if fault is not None:
+        return f"illegal base32 data at input byte {fault}"
+    return from_bytes(base64.b32decode(data))
 
 
-def corrupt(name: str, data: bytes, pattern: re.Pattern[bytes]) -> str:
-    found = pattern.match(data)
-    assert found
-    whole = found.end() if found.end() < len(data) else len(data) - len(data) % 4
-    return f"illegal {name} data at input byte {whole}"
+def fault_32(data: bytes) -> int | None:
+    for at, byte in enumerate(data):
+        place, rest = at % 8, len(data) - at - 1
+        if byte == PAD and place >= 2 and rest < 8:
+            return padding_fault(data, at, place)
+        if byte not in LETTERS_32:
+            return at
+    return len(data) - len(data) % 8 if len(data) % 8 else None
+
+
+def padding_fault(data: bytes, at: int, place: int) -> int | None:
+    """What is wrong with the signs from `at` on, which are to fill up a group of eight."""
+    padding = data[at + 1 : at + 8 - place]
+    if len(padding) + place < 7:
+        return len(data)
+    wrong = next((k for k, byte in enumerate(padding) if byte != PAD), None)
+    if wrong is not None:
+        return at + wrong
+    return at if place in (3, 6) else None
 
 
 def sha1sum(text: str) -> str:

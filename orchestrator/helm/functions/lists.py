@@ -125,10 +125,10 @@ def slice_(value: object, *indices: object) -> object:
 
 def chunk(size: int, value: object) -> Slice:
     items = needs_list(value, "chunk")
+    if size < 0 and (len(items) - 1) // size == -1:
+        return Slice((), "[]interface {}")
     if size <= 0:
-        if size == 0 or not items:
-            raise FunctionError(f"cannot make chunks of {size}")
-        raise FunctionError("makeslice: len out of range")
+        raise FunctionError(f"cannot make chunks of {size} items")
     parts = [items[start : start + size] for start in range(0, len(items), size)]
     return Slice(parts, "[]interface {}")
 

@@ -16,9 +16,6 @@ from orchestrator.helm.values import Int64, Opaque, Sized
 
 if TYPE_CHECKING:
     from fractions import Fraction
-
-    from orchestrator.helm.interpreter import Run
-
 PLACES = 10**16
 DECIMAL_TEXT = re.compile(r"(?P<whole>[-+]?[0-9]*)\.[0-9]*")
 
@@ -80,7 +77,8 @@ def float_of_text(text: str) -> float:
     bare = text.lstrip("+-") if len(text) - len(text.lstrip("+-")) <= 1 else ""
     if bare.lower() in INFINITIES:
         return -INFINITIES[bare.lower()] if text[0] == "-" else INFINITIES[bare.lower()]
-    return parse_float(text) or 0.0
+    number = parse_float(text)
+    return 0.0 if number is None else number
 
 
 def int64(value: object) -> Int64:
@@ -159,12 +157,17 @@ def min_(first: object, *rest: object) -> Int64:
 
 def maxf(first: object, *rest: object) -> float:
     numbers = [to_float(value) for value in (first, *rest)]
-    return math.nan if any(map(math.isnan, numbers)) else max(numbers)
+    return math.nan if any(map(math.isnan, numbers)) else max(numbers, key=by_size)
 
 
 def minf(first: object, *rest: object) -> float:
     numbers = [to_float(value) for value in (first, *rest)]
-    return math.nan if any(map(math.isnan, numbers)) else min(numbers)
+    return math.nan if any(map(math.isnan, numbers)) else min(numbers, key=by_size)
+
+
+def by_size(number: float) -> tuple[float, float]:
+    """A zero has a sign that counts."""
+    return number, math.copysign(1, number)
 
 
 # Arithmetic on floats is done on the decimal numbers that they print as, so that 0.1 and 0.2 make
@@ -224,13 +227,22 @@ def quotient(one: Fraction, other: Fraction) -> Fraction:
 
 
 def floor(value: object) -> float:
-    number = to_float(value)
-    return float(math.floor(number)) if math.isfinite(number) else number
+    return whole(math.floor, to_float(value))
 
 
 def ceil(value: object) -> float:
-    number = to_float(value)
-    return float(math.ceil(number)) if math.isfinite(number) else number
+    return whole(math.ceil, to_float(value))
+
+
+def whole(rounding: Callable[[float], int], number: float) -> float:
+    """Rounded to a whole number that keeps its sign, even as a zero."""
+    if not math.isfinite(number):
+        return number
+    return (
+        math.copysign(abs(rounding(number)), number)
+        if -1 < number <= 0
+        else float(rounding(number))
+    )
 
 
 def round_(value: object, places: int, *half: float) -> float:
@@ -240,8 +252,8 @@ def round_(value: object, places: int, *half: float) -> float:
     if not math.isfinite(digit):
         return digit / power
     up = math.modf(digit)[0] >= (half[0] if half else 0.5)
-    whole = float(math.ceil(digit) if up else math.floor(digit))
-    return whole / power if power else math.copysign(math.nan, 1)
+    rounded = whole(math.ceil if up else math.floor, digit)
+    return rounded / power if power else math.nan
 
 
 def power_of_ten(places: int) -> float:
@@ -249,12 +261,6 @@ def power_of_ten(places: int) -> float:
         return 10.0**places
     except OverflowError:
         return math.inf
-
-
-def rand_int(run: Run, low: int, high: int) -> int:
-    if high <= low:
-        raise FunctionError("invalid argument to Intn")
-    return low + run.random().randrange(high - low)
 
 
 FUNCTIONS: Mapping[str, Function] = {
@@ -278,7 +284,6 @@ FUNCTIONS: Mapping[str, Function] = {
     "mod": mod,
     "mul": mul,
     "mulf": mulf,
-    "randInt": rand_int,
     "round": round_,
     "sub": sub,
     "subf": subf,
