@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Node:
+
+class Node(Struct, frozen=True):
     """`pos` is where the node begins: a character of the text, counted from 0."""
 
     pos: int
@@ -16,28 +16,24 @@ class Node:
 # Operands: what a command is made of.
 
 
-@dataclass(frozen=True, slots=True)
-class Dot(Node):
+class Dot(Node, frozen=True):
     def __str__(self) -> str:
         return "."
 
 
-@dataclass(frozen=True, slots=True)
-class Nil(Node):
+class Nil(Node, frozen=True):
     def __str__(self) -> str:
         return "nil"
 
 
-@dataclass(frozen=True, slots=True)
-class Bool(Node):
+class Bool(Node, frozen=True):
     value: bool
 
     def __str__(self) -> str:
         return "true" if self.value else "false"
 
 
-@dataclass(frozen=True, slots=True)
-class String(Node):
+class String(Node, frozen=True):
     quoted: str
     value: str
 
@@ -45,8 +41,7 @@ class String(Node):
         return self.quoted
 
 
-@dataclass(frozen=True, slots=True)
-class Number(Node):
+class Number(Node, frozen=True):
     """A constant with its value as each type that can hold it exactly; None where none can."""
 
     text: str
@@ -59,8 +54,7 @@ class Number(Node):
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Identifier(Node):
+class Identifier(Node, frozen=True):
     """The name of a function."""
 
     name: str
@@ -69,8 +63,7 @@ class Identifier(Node):
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Field(Node):
+class Field(Node, frozen=True):
     """`.a.b`: fields of the dot."""
 
     names: tuple[str, ...]
@@ -79,8 +72,7 @@ class Field(Node):
         return "".join(f".{name}" for name in self.names)
 
 
-@dataclass(frozen=True, slots=True)
-class Variable(Node):
+class Variable(Node, frozen=True):
     """`$x.a.b`: a variable, with its `$`, and fields of its value."""
 
     name: str
@@ -90,8 +82,7 @@ class Variable(Node):
         return ".".join((self.name, *self.fields))
 
 
-@dataclass(frozen=True, slots=True)
-class Chain(Node):
+class Chain(Node, frozen=True):
     """`(...).a.b`: fields of what another operand gives."""
 
     operand: Operand
@@ -101,8 +92,7 @@ class Chain(Node):
         return ".".join((in_command(self.operand), *self.names))
 
 
-@dataclass(frozen=True, slots=True)
-class Command(Node):
+class Command(Node, frozen=True):
     """`f a b`: the first operand, given the others."""
 
     operands: tuple[Operand, ...]
@@ -111,8 +101,7 @@ class Command(Node):
         return " ".join(in_command(operand) for operand in self.operands)
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline(Node):
+class Pipeline(Node, frozen=True):
     """`$x := a | b`: commands, each given the result of the one before, kept in variables."""
 
     variables: tuple[Variable, ...]
@@ -138,21 +127,18 @@ def in_command(operand: Operand) -> str:
 # Statements: what a template is made of.
 
 
-@dataclass(frozen=True, slots=True)
-class Text(Node):
+class Text(Node, frozen=True):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Action(Node):
+class Action(Node, frozen=True):
     pipeline: Pipeline
 
     def __str__(self) -> str:
         return f"{{{{{self.pipeline}}}}}"
 
 
-@dataclass(frozen=True, slots=True)
-class Branch(Node):
+class Branch(Node, frozen=True):
     """`if`, `with` or `range`: `otherwise` is None without an `else`."""
 
     pipeline: Pipeline
@@ -160,33 +146,27 @@ class Branch(Node):
     otherwise: Body | None
 
 
-@dataclass(frozen=True, slots=True)
-class If(Branch):
+class If(Branch, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class With(Branch):
+class With(Branch, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Range(Branch):
+class Range(Branch, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Break(Node):
+class Break(Node, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Continue(Node):
+class Continue(Node, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Node):
+class Call(Node, frozen=True):
     """`{{ template "name" pipeline }}`, and what a `block` leaves at its place."""
 
     name: str
@@ -202,8 +182,7 @@ Statement: TypeAlias = Text | Action | If | With | Range | Break | Continue | Ca
 Body: TypeAlias = tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True):
     """A named body, and the text and the name of the file it was parsed from."""
 
     name: str
