@@ -143,7 +143,14 @@ def _groups(
     numbered = [(n, hook) for n, hook in enumerate(file.content.hooks, 1) if hook.type in phases]
     for phase, group in groupby(numbered, key=lambda item: item[1].type):
         hooks = tuple(_hook(file, number, hook, rendered) for number, hook in group)
-        yield Step(number=0, kind=StepKind.HOOKS, phase=phase, file=file.name, hooks=hooks)
+        yield Step(
+            number=0,
+            kind=StepKind.HOOKS,
+            phase=phase,
+            file=file.name,
+            hooks=hooks,
+            checkpoint=phase in INSIDE and (rendered.job.checkpoint or file.content.checkpoint),
+        )
 
 
 def _hook(file: RenderedHookfile, number: int, hook: FileHook, rendered: RenderedJob) -> Hook:

@@ -86,6 +86,11 @@ def _check_specfile(document: Document[Specfile], how: Checking) -> Verdict:
     warnings = list(document.warnings)
     if not jobs:
         warnings.append(document.problem("", "this specfile has no jobs"))
+    warnings += (
+        document.problem(path, "these options are accepted, and not used")
+        for path in document.places
+        if path.endswith(".tarformers_specs")
+    )
     for job in jobs if how.render else ():
         found |= dict.fromkeys(_of_job(document, job.name, how.overrides, how))
     names = ", ".join(job.name for job in jobs)

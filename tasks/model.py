@@ -141,13 +141,15 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One Celery task of a build. `number` counts from 0; `file` and `hooks` are set for hooks."""
+    """One Celery task of a build. `number` counts from 0; `file` and `hooks` are set for hooks.
+    `checkpoint` asks to keep the root filesystem's layer once the step is done."""
 
     number: int
     kind: StepKind
     phase: HookType | None = None
     file: str = ""
     hooks: tuple[Hook, ...] = ()
+    checkpoint: bool = False
 
     @property
     def title(self) -> str:

@@ -222,3 +222,15 @@ def test_what_is_no_moment_is_refused(given: str) -> None:
         moment(given, {})
     with pytest.raises(BadInput, match="SOURCE_DATE_EPOCH"):
         moment(None, {"SOURCE_DATE_EPOCH": "x"})
+
+
+def test_checkpoints_are_after_groups_inside(tmp_path: Path) -> None:
+    assert not any(step.checkpoint for step in build(tmp_path).steps)
+    made = build(tmp_path, spec=JOB.replace("  timeout: 2h", "  checkpoint: true"))
+    marked = [step.title for step in made.steps if step.checkpoint]
+    assert marked == [
+        "inner-chroot one.yml",
+        "outer-chroot one.yml",
+        "inner-chroot one.yml",
+        "inner-chroot two.yml",
+    ]
