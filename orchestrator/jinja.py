@@ -24,6 +24,7 @@ from jinja2.exceptions import TemplateError as JinjaError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from orchestrator import yaml12
+from orchestrator.helm.errors import FunctionError
 from tasks.errors import SpecProblems, TemplateError
 
 
@@ -72,7 +73,15 @@ def compiled(text: str, name: str) -> CodeType:
         raise TemplateError("nested too deep", _TOO_MUCH, name) from error
 
 
-_VALUE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, SpecProblems)
+_VALUE_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    SpecProblems,
+    FunctionError,
+)
 _TOO_MUCH = "templates are for names and commands; make such things in a hook"
 
 
@@ -259,6 +268,24 @@ def _from_yaml(text: str) -> Any:
     return yaml12.plain(yaml12.load(text, "from_yaml"))
 
 
+def _regex_match(text: str, pattern: str) -> bool:
+    from orchestrator.helm.functions.regex import must_regex_match
+
+    return must_regex_match(pattern, text)
+
+
+def _regex_find(text: str, pattern: str) -> str:
+    from orchestrator.helm.functions.regex import regex_find
+
+    return regex_find(pattern, text)
+
+
+def _semver_compare(version: str, constraint: str) -> bool:
+    from orchestrator.helm.functions.semver import semver_compare
+
+    return semver_compare(constraint, version)
+
+
 def _digest(algorithm: str) -> Callable[[str], str]:
     return lambda text: hashlib.new(algorithm, text.encode()).hexdigest()
 
@@ -277,7 +304,10 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "from_yaml": _from_yaml,
     "nindent": _indented,
     "quote": shlex.quote,
+    "regex_find": _regex_find,
+    "regex_match": _regex_match,
     "required": _required,
+    "semver_compare": _semver_compare,
     "sha256": _digest("sha256"),
     "sha512": _digest("sha512"),
     "to_json": lambda value: json.dumps(value, ensure_ascii=False, default=str),

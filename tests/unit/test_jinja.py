@@ -38,6 +38,14 @@ def out(text: str) -> str:
         ("{{ '' | sha256 }}", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
         ("{{ 'a\nb' | nindent(2) }}", "\n  a\n  b"),
         ("{{ options.s | required('why') }}", "next"),
+        (
+            "{{ 'ab12' | regex_match('^[a-z]+[0-9]+$') }} {{ 'ab12' | regex_find('[0-9]+') }}",
+            "True 12",
+        ),
+        (
+            "{{ '1.4.2' | semver_compare('^1.2') }} {{ '2.0.0' | semver_compare('^1.2') }}",
+            "True False",
+        ),
     ],
 )
 def test_values_and_filters(text: str, expected: str) -> None:
@@ -55,6 +63,8 @@ def test_values_and_filters(text: str, expected: str) -> None:
         ("{{ 1 / 0 }}", 1, "division by zero"),
         ("{{ 'a: [' | from_yaml }}", 1, "not valid YAML"),
         ("{% include 'x' %}", 1, "no loader"),
+        ("{{ 'a' | regex_match('(') }}", 1, "error parsing regexp"),
+        ("{{ 'a' | semver_compare('1') }}", 1, ""),
         ("{{ options.l[7] }}", 1, "no element 7"),
     ],
 )
