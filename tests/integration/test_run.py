@@ -1,0 +1,220 @@
+"""`stagefarm run` and `enter`: what is left after success, failure and Ctrl-C; bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.farm import processes_with
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("can_isolate", "host_unchanged")]
+
+PHASES = (
+    "outer-pre-sourcer", "outer-pre-chroot", "inner-chroot", "outer-chroot", "outer-post-chroot",
+    "outer-post-output",
+)  # fmt: skip
+
+SPECFILE = """
+version: "1.0"
+jobs:
+- name: stage
+  workspacedir: work
+  hooks_basedir: .
+  hooks_files: [hooks.yml]
+  options: {{arch: {arch}, subarch: generic_64, phase: "", command: "true"}}
+  source: {{type: file, path: {seed}}}
+  output: {{type: file, name: stage.tar.zst, dir: out}}
+"""
+
+HOOKS = """
+hooks:
+{{- range list "outer-pre-sourcer" "outer-pre-chroot" "inner-chroot" "outer-chroot" \
+               "outer-post-chroot" "outer-post-output" }}
+- name: {{ . }}
+  type: {{ . }}
+  commands:
+  - echo in {{ . }}
+  {{- if eq . $.Values.phase }}
+  - {{ $.Values.command | quote }}
+  {{- end }}
+{{- end }}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, seed: Path) -> Iterator[Path]:
+    """A specfile with hooks of every type; afterwards nothing of a build may be left."""
+    (tmp_path / "stages.yaml").write_text(SPECFILE.format(seed=seed, arch="x86-64bit"))
+    (tmp_path / "hooks.yml").write_text(HOOKS)
+    yield tmp_path
+    assert eventually(lambda: not processes_with(str(tmp_path)))
+    assert not list(tmp_path.glob("out/.*")), "a half-written artifact"
+
+
+def command(*words: str) -> list[str]:
+    job = ["--specfile", "stages.yaml", "--job", "stage"]
+    return [sys.executable, "-m", "orchestrator", words[0], *job, *words[1:]]
+
+
+def environment(folder: Path) -> Mapping[str, str]:
+    return os.environ | {"STAGEFARM_STATE_DIR": str(folder / "state")}
+
+
+def stagefarm(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*words),
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def left(folder: Path) -> list[str]:
+    """What a build left in its workspace and its output folder."""
+    found = [*folder.glob("work/*"), *folder.glob("work/.*"), *folder.glob("out/*")]
+    return sorted(str(path.relative_to(folder)) for path in found)
+
+
+def test_success_leaves_the_tarball_alone(folder: Path) -> None:
+    done = stagefarm(folder, "run")
+    assert done.returncode == 0, done.stderr
+    assert left(folder) == ["out/stage.tar.zst"]
+    for phase in PHASES:
+        assert f"{phase} │ in {phase}" in done.stdout
+    assert "sha256" in done.stdout
+
+
+def test_json_is_all_that_is_printed(folder: Path) -> None:
+    done = stagefarm(folder, "run", "--json")
+    summary = json.loads(done.stdout)
+    (artifact,) = summary["artifacts"]
+    assert artifact["size_bytes"] == (folder / "out/stage.tar.zst").stat().st_size
+    assert len(summary["steps"]) == len(PHASES) + 2
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_failure_in_any_phase_leaves_nothing(folder: Path, phase: str) -> None:
+    done = stagefarm(folder, "run", "-o", f"phase={phase}", "-o", "command=exit 9")
+    assert done.returncode == 1
+    assert f"error: hook {phase} (hooks.yml): command 2 of 2 exited with 9" in done.stderr
+    expected = ["out/stage.tar.zst"] if phase == "outer-post-output" else []
+    assert left(folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "phase", "deaf"),
+    [
+        (signal.SIGINT, "outer-pre-sourcer", ""),
+        (signal.SIGTERM, "inner-chroot", ""),
+        (signal.SIGHUP, "outer-post-chroot", ""),
+        (signal.SIGINT, "inner-chroot", "trap '' TERM;"),
+    ],
+)
+def test_an_interrupt_ends_everything(
+    folder: Path, number: signal.Signals, phase: str, deaf: str
+) -> None:
+    waits = f"command={deaf} echo waiting; setsid sleep 1000 & sleep 1000"
+    with subprocess.Popen(
+        command("run", "-o", f"phase={phase}", "-o", waits),
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert any("waiting" in line for line in process.stdout)
+        process.send_signal(number)
+        said = process.stderr.read()
+        assert process.wait() == 130
+    assert said.strip() == "error: interrupted"
+    assert left(folder) == []
+
+
+def test_a_kept_root_filesystem_can_be_entered_mended_and_used_again(folder: Path) -> None:
+    failing = ("-o", "phase=inner-chroot", "-o", "command=test -e /mended")
+    assert stagefarm(folder, "run", "--cleanup=false", *failing).returncode == 1
+    assert left(folder) == ["work/rootfs"]
+    entered = stagefarm(
+        folder, "enter", "--", "/bin/sh", "-c", "echo $MARKDEVKIT_ROOTFS; echo > /mended"
+    )
+    assert entered.stdout == f"{folder}/work/rootfs\n", entered.stderr
+    again = stagefarm(folder, "run", "--cleanup=false", "--skip-source-phase", *failing)
+    assert again.returncode == 0, again.stderr
+    assert left(folder) == ["out/stage.tar.zst", "work/rootfs"]
+
+
+def test_phases_can_be_skipped(folder: Path) -> None:
+    done = stagefarm(folder, "run", "--skip-hooks-phase=true", "--skip-packer-phase", "--json")
+    assert [step["title"] for step in json.loads(done.stdout)["steps"]] == ["source"]
+
+
+def test_quiet_leaves_out_what_hooks_print(folder: Path) -> None:
+    assert "in inner-chroot" not in stagefarm(folder, "run", "--quiet").stdout
+
+
+def test_a_second_build_in_the_same_workspace_is_refused(folder: Path) -> None:
+    waits = ("-o", "phase=inner-chroot", "-o", "command=echo waiting; sleep 1000")
+    with subprocess.Popen(
+        command("run", *waits),
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as first:
+        assert first.stdout
+        assert any("waiting" in line for line in first.stdout)
+        second = stagefarm(folder, "run")
+        first.terminate()
+        first.stdout.read()
+    assert second.returncode == 3
+    assert f"error: {folder}/work is in use by another build" in second.stderr
+
+
+def test_a_skipped_source_needs_a_root_filesystem(folder: Path) -> None:
+    done = stagefarm(folder, "run", "--skip-source-phase")
+    assert done.returncode == 2
+    assert "run once without --skip-source-phase" in done.stderr
+
+
+def test_there_must_be_something_to_enter(folder: Path) -> None:
+    done = stagefarm(folder, "enter")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "build the job with --cleanup=false" in done.stderr
+
+
+def test_an_architecture_without_a_handler_is_refused_before_anything_is_done(
+    folder: Path, seed: Path
+) -> None:
+    (folder / "stages.yaml").write_text(SPECFILE.format(seed=seed, arch="m68k"))
+    handlers = Path("/proc/sys/fs/binfmt_misc")
+    if (handlers / "qemu-m68k").exists():
+        pytest.skip("this machine has a handler for m68k")
+    done = stagefarm(folder, "run")
+    assert done.returncode == 3
+    assert "cannot run programs of m68k" in done.stderr
+    assert "install qemu-user-static" in done.stderr
+    assert left(folder) == []
+
+
+def test_an_ordinary_user_is_told_what_to_do(folder: Path) -> None:
+    """In a user namespace that maps nobody, so that this process is not root."""
+    words = ["unshare", "--user", "--", *command("run")]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "error: building needs root" in done.stderr
+    assert "sudo" in done.stderr
+    assert left(folder) == []
