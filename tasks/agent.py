@@ -30,8 +30,6 @@ from tasks.settings import Settings
 from tasks.workspace import Workspace, is_in_use, kill_tree, locked
 
 logger = get_task_logger(__name__)
-IDLE_MAX_S = 30.0
-"""A build held with no step running for so long has lost its message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +154,7 @@ class Agent:
             self._suspects[key] = state  # a second look tells a moment's gap from a death
         elif held.running:
             self._take_up(held)
-        elif now - max(held.ended, held.claimed) > IDLE_MAX_S:
+        elif now - max(held.ended, held.claimed) > self.settings.resend_s:
             logger.warning("sending the messages of %s again", held.build)
             self._go_on(held, held.step + 1)
 

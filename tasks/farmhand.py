@@ -14,7 +14,7 @@ from typing import NoReturn
 from uuid import uuid4
 
 from tasks import bundle
-from tasks.errors import BuildCancelled, StagefarmError, Stale, TimedOut
+from tasks.errors import BuildCancelled, BuildFailed, StagefarmError, Stale, TimedOut
 from tasks.isolate import perform
 from tasks.journal import Journal, Order
 from tasks.ledger import Begin, Claim, End, Fate, Given, Holder, Ledger, Turn
@@ -101,6 +101,8 @@ class Farmhand:
             raise
         except StagefarmError as error:
             self._failed(work, error)
+        except OSError as error:  # such as a full disk, on our own files
+            self._failed(work, BuildFailed(f"{self.holder.host}: {error}"))
 
     def _carry_out(self, work: Work) -> str:
         page = Page(work.build.id, work.turn.attempt, work.step)

@@ -37,9 +37,9 @@ from tests.redis_server import RedisServer
 from tests.waiting import eventually
 
 QUICK = {
-    "lease_s": 4.0,
-    "heartbeat_s": 0.3,
-    "scan_s": 0.5,
+    "lease_s": 3.0,
+    "heartbeat_s": 0.25,
+    "scan_s": 0.3,
     "resend_s": 3.0,
     "stop_grace_s": 5.0,
     "disk_free_min_bytes": 1,
@@ -239,3 +239,47 @@ def processes_with(text: str) -> dict[int, str]:
                 if text.encode() in told:
                     found[int(folder.name)] = (folder / "cmdline").read_text()
     return found
+
+
+def sleepers(farm: Farm) -> list[int]:
+    """The sleeps that hooks of this farm's builds run."""
+    found = processes_with(str(farm.folder / "workspace"))
+    return [pid for pid, line in found.items() if line.startswith("sleep")]
+
+
+def descendants(pid: int) -> list[int]:
+    """`pid` and all below it, as they are now."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if re.fullmatch(r"\d+", folder.name):
+            with contextlib.suppress(OSError):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(folder.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
+def kill_all(pids: Sequence[int], how: signal.Signals = signal.SIGKILL) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, how)
+
+
+def lose_power(process: subprocess.Popen[bytes]) -> None:
+    """All processes of a host at once: stopped first, so that none can react."""
+    pids = descendants(process.pid)
+    kill_all(pids, signal.SIGSTOP)
+    kill_all(descendants(process.pid))
+    process.wait()
+
+
+def pool_children(process: subprocess.Popen[bytes]) -> list[int]:
+    """The processes of a worker's pool."""
+    with contextlib.suppress(OSError):
+        return [
+            int(pid)
+            for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        ]
+    return []

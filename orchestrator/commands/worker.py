@@ -49,7 +49,12 @@ def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool
 
 
 def _serve(arguments: list[str]) -> None:
+    from warnings import simplefilter
+
+    from celery.exceptions import SecurityWarning
+
     from tasks.app import app
 
+    simplefilter("ignore", SecurityWarning)  # root is what a build needs; messages are JSON only
     os.environ.setdefault("C_FORCE_ROOT", "1")
     app.worker_main(arguments)

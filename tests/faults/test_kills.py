@@ -1,0 +1,169 @@
+"""Processes killed where it hurts."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.model import Build, BuildState
+from tests.farm import Farm, kill_all, lose_power, pool_children, sleepers
+from tests.farm_builds import attempts_begun, go, hanging, hangs
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.redis, pytest.mark.root]
+Settled = Callable[..., None]
+
+
+def test_the_main_process_is_killed_and_another_host_builds(farm: Farm, settled: Settled) -> None:
+    farm.start(["supervisor"])
+    one = farm.worker("one")
+    (build,) = farm.submit(hanging(farm))
+    hangs(farm, build)
+    one.kill()
+    assert eventually(lambda: not sleepers(farm)), "the tree outlives its worker"
+    go(farm)
+    farm.worker("two")
+    assert farm.wait(build)[0].host == "two"
+    assert attempts_begun(farm, build) == ["1", "2"]
+    # What is left on the lost host goes when its worker is back.
+    farm.worker("one")
+    settled(build)
+
+
+def test_the_main_process_is_killed_and_comes_back(farm: Farm, settled: Settled) -> None:
+    one = farm.worker("one")
+    (build,) = farm.submit(hanging(farm))
+    hangs(farm, build)
+    one.kill()
+    one.wait()
+    go(farm)
+    farm.worker("one")  # no supervisor: the host itself gives up what its earlier life held
+    settled(build)
+    assert attempts_begun(farm, build) == ["1", "2"]
+    (first, _) = farm.ledger.attempts(build.id)
+    assert (first.how, first.reason) == ("lost", "the worker on one was started again")
+
+
+def test_a_process_of_the_pool_is_killed(farm: Farm, settled: Settled) -> None:
+    one = farm.worker("one")
+    (build,) = farm.submit(hanging(farm))
+    hangs(farm, build)
+    go(farm)
+    kill_all(pool_children(one))
+    settled(build)
+    assert attempts_begun(farm, build) == ["1", "2"]
+    (first, _) = farm.ledger.attempts(build.id)
+    assert (first.how, first.reason) == ("lost", "the worker's process died in step 1")
+
+
+def test_the_shell_of_a_hook_is_killed(farm: Farm, settled: Settled) -> None:
+    farm.worker("one")
+    (build,) = farm.submit(hanging(farm))
+    hangs(farm, build)
+    assert eventually(lambda: sleepers(farm))
+    kill_all(sleepers(farm))
+    settled(build, state=BuildState.FAILED)
+    assert farm.record(build).error == "HookFailed"
+
+
+def test_a_host_that_dies_three_times_fails_the_build_with_its_history(
+    farm: Farm, settled: Settled
+) -> None:
+    (build,) = farm.submit(hanging(farm))
+    worker = farm.worker("one")
+    for attempt in (1, 2, 3):
+        hangs(farm, build, attempt)
+        lose_power(worker)
+        worker = farm.worker("one")
+    settled(build, state=BuildState.FAILED)
+    died = "on one at step 1: the worker on one was started again"
+    assert farm.record(build).reason == (
+        f"lost 3 times: attempt 1 {died}; attempt 2 {died}; attempt 3 {died}"
+    )
+
+
+def test_the_supervisor_is_killed_and_a_second_takes_over(farm: Farm, settled: Settled) -> None:
+    first = farm.start(["supervisor"])
+    assert eventually(lambda: farm.ledger.connection.client.exists("test:leader"))
+    farm.start(["supervisor"])
+    one = farm.worker("one")
+    (build,) = farm.submit(hanging(farm))
+    hangs(farm, build)
+    first.kill()
+    lose_power(one)
+    go(farm)
+    farm.worker("two")
+    assert farm.wait(build)[0].host == "two"
+    farm.worker("one")
+    settled(build)
+
+
+def test_power_is_lost_in_every_step(farm: Farm, settled: Settled) -> None:
+    """Two builds at a time on two hosts that take turns to lose power."""
+    farm.quick["attempts_max"] = 9
+    farm.start(["supervisor"])
+    builds = farm.submit(*[farm.build("sleep 0.5", name="victim") for _ in range(4)])
+    workers = {name: farm.worker(name, slots=2) for name in ("one", "two")}
+    for name, step in (("one", 0), ("two", 1), ("one", 2)):
+        assert eventually(lambda at=step: reached(farm, builds, at))  # type: ignore[misc]
+        lose_power(workers[name])
+        workers[name] = farm.worker(name, slots=2)
+    settled(*builds)
+
+
+def reached(farm: Farm, builds: list[Build], step: int) -> bool:
+    records = farm.ledger.records(build.id for build in builds)
+    return any(record.state.ended or record.step >= step for record in records)
+
+
+def test_term_lets_the_running_step_end_and_hands_the_build_back(
+    farm: Farm, settled: Settled
+) -> None:
+    one = farm.worker("one")
+    (build,) = farm.submit(hanging(farm, "sleep 1"))
+    hangs(farm, build)
+    one.send_signal(signal.SIGTERM)
+    assert one.wait(30) == 0
+    record = farm.record(build)
+    assert (record.state, record.attempt) == (BuildState.QUEUED, 2)
+    go(farm)
+    farm.worker("two")
+    settled(build)
+    (first, _) = farm.ledger.attempts(build.id)
+    assert (first.how, first.step) == ("handed back", 1)
+
+
+def test_term_ends_a_step_that_outlasts_the_grace_time(farm: Farm, settled: Settled) -> None:
+    farm.quick["stop_grace_s"] = 0.5
+    one = farm.worker("one")
+    (build,) = farm.submit(hanging(farm))
+    hangs(farm, build)
+    one.send_signal(signal.SIGTERM)
+    assert one.wait(30) == 0
+    assert not sleepers(farm)
+    assert farm.record(build).state is BuildState.QUEUED
+    go(farm)
+    farm.worker("two")
+    settled(build)
+
+
+def test_a_drained_host_finishes_and_stays_drained_over_a_restart(
+    farm: Farm, settled: Settled, tmp_path: Path
+) -> None:
+    one = farm.worker("one")
+    (first,) = farm.submit(hanging(farm))
+    hangs(farm, first)
+    farm.command("drain", "one")
+    (second,) = farm.submit(farm.build(name="second"))
+    go(farm)
+    kill_all(sleepers(farm))
+    assert farm.wait(first)[0].host == "one", "it may finish what it had begun"
+    one.send_signal(signal.SIGTERM)
+    assert one.wait(30) == 0
+    farm.worker("one")
+    assert farm.record(second).state is BuildState.QUEUED
+    farm.command("undrain", "one")
+    settled(second)
