@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from celery.utils.log import get_task_logger
+from celery.utils.log import get_logger
 
 from tasks import __version__
 from tasks.errors import FarmUnreachable
@@ -29,7 +29,7 @@ from tasks.removal import remove_tree
 from tasks.settings import Settings
 from tasks.workspace import Workspace, is_in_use, kill_tree, locked
 
-logger = get_task_logger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
