@@ -57,7 +57,7 @@ class Intake:
         self.worker = worker
         queues = worker.app.amqp.queues
         self.queues = tuple(name for name in queues.consume_from if name != own)
-        queues.select_add(own)
+        queues.select_add(own, exchange=own, exchange_type="direct", routing_key=own)
 
     def open(self, wanted: bool) -> None:  # noqa: FBT001  # called by position, from the agent
         consumer = getattr(self.worker, "consumer", None)

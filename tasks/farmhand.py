@@ -131,6 +131,7 @@ class Farmhand:
             report,
             idle_limit_s=self.settings.idle_limit_s,
             timeout_s=self._left(work),
+            pids_max=self.settings.pids_max,
         )
 
     def _left(self, work: Work) -> float:

@@ -71,6 +71,7 @@ def perform(
     *,
     idle_limit_s: float = 0.0,
     timeout_s: float = 0.0,
+    pids_max: int = PIDS_MAX,
 ) -> StepResult:
     """Run step number `step` of `build` to its end and give its result; raises what it raised,
     `TimedOut` after `timeout_s` (0: never), and `BuildFailed` where its tree was killed. The
@@ -84,7 +85,7 @@ def perform(
         idle_limit_s=idle_limit_s,
         machines=runnable(),
     )
-    with cgroup.limited(PIDS_MAX) as group:
+    with cgroup.limited(pids_max) as group:
         code = run(
             [*group, *NAMESPACES, sys.executable, "-P", "-m", "tasks.perform"],
             on_line=relay.take,

@@ -60,6 +60,9 @@ class Settings:
     heartbeat_s: float = 2.0
     """How often a host renews its leases and hears of cancels and drains."""
 
+    pids_max: int = 16_384
+    """Processes one step may have, where control groups can limit them."""
+
     scan_s: float = 10.0
     """How often the supervisor looks for lost hosts."""
 

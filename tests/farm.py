@@ -48,6 +48,7 @@ QUICK = {
 """Times short enough for a test; a lease must outlast two gaps of the supervisor (3.5 scans)."""
 
 LIMIT_S = 60.0
+QUEUE = "x86-64bit.generic_64"
 numbers = itertools.count(1)
 
 
@@ -93,12 +94,14 @@ class Farm:
         given = {f"STAGEFARM_{name.upper()}": str(getattr(settings, name)) for name in names}
         return {**os.environ, **given}
 
-    def start(self, arguments: Sequence[str], host: str = "tester") -> subprocess.Popen[bytes]:
-        """Start `stagefarm ARGUMENTS`; its output goes to a file of the test's folder."""
+    def start(
+        self, arguments: Sequence[str], host: str = "tester", within: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """Start `stagefarm ARGUMENTS`, by the words of `within`; its output goes to a file."""
         log = self.folder / f"{len(self.processes):02}-{arguments[0]}-{host}.log"
         with log.open("wb") as sink:
             process = subprocess.Popen(
-                [sys.executable, "-m", "orchestrator", *arguments],
+                [*within, sys.executable, "-m", "orchestrator", *arguments],
                 cwd=Path(__file__).parents[1],
                 env=self.environment(host),
                 stdin=subprocess.DEVNULL,
@@ -120,13 +123,14 @@ class Farm:
             timeout=LIMIT_S,
         )
 
-    def worker(self, host: str, *queues: str, slots: int = 1) -> subprocess.Popen[bytes]:
+    def worker(
+        self, host: str, *queues: str, slots: int = 1, within: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
         """A worker that is there: it has said so to the ledger."""
-        asked = [
-            part for queue in queues or ("x86-64bit.generic_64",) for part in ("--queue", queue)
-        ]
+        asked = [part for queue in queues or (QUEUE,) for part in ("--queue", queue)]
         before = self.life_of(host)
-        process = self.start(["worker", *asked, "--slots", str(slots), "--name", host], host)
+        words = ["worker", *asked, "--slots", str(slots), "--name", host]
+        process = self.start(words, host, within)
         assert eventually(lambda: self.life_of(host) != before, LIMIT_S), self.logs()
         return process
 

@@ -33,3 +33,12 @@ def hangs(farm: Farm, build: Build, attempt: int = 1) -> None:
 
 def go(farm: Farm) -> None:
     (farm.folder / "go").touch()
+
+
+def stop_reading(farm: Farm, queue: str) -> None:
+    """Let the workers take nothing from `queue`, once they listen."""
+    assert eventually(lambda: farm.app.control.cancel_consumer(queue, reply=True))
+
+
+def read_again(farm: Farm, queue: str) -> None:
+    assert eventually(lambda: farm.app.control.add_consumer(queue, reply=True))

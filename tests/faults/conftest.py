@@ -34,7 +34,10 @@ def farm(tmp_path: Path, seed: Path, can_isolate: None, host_unchanged: None) ->
 @pytest.fixture
 def settled(farm: Farm) -> Callable[..., None]:
     """Checks that `builds` have ended exactly once in `state`, and that nothing else is left."""
+    return settled_check(farm)
 
+
+def settled_check(farm: Farm) -> Callable[..., None]:
     def check(*builds: Build, state: BuildState = BuildState.SUCCEEDED) -> None:
         records = farm.wait(*builds)
         wrong = {r.id: stage_of(r) for r in records if r.state is not state}

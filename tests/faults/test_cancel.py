@@ -11,7 +11,7 @@ from tasks.ledger import Cancel
 from tasks.messages import send
 from tasks.model import Build, BuildState, HookType, Source, SourceType
 from tests.farm import Farm, sleepers
-from tests.farm_builds import hook
+from tests.farm_builds import hook, stop_reading
 from tests.slow_server import slow_server
 from tests.waiting import eventually
 
@@ -22,7 +22,7 @@ Settled = Callable[..., None]
 def test_cancelled_between_any_two_steps(farm: Farm, settled: Settled) -> None:
     """The messages after a step are taken away, so that the build stands still; then cancelled."""
     farm.worker("one")
-    farm.app.control.cancel_consumer("host.one", reply=True)
+    stop_reading(farm, "host.one")
     groups = [(hook("true"),), (hook("true", kind=HookType.OUTER_POST_CHROOT),)]
     client = farm.ledger.connection.client
     for last in range(4):

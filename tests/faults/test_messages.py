@@ -9,7 +9,7 @@ import pytest
 from tasks.messages import send
 from tasks.model import BuildState
 from tests.farm import Farm, lose_power
-from tests.farm_builds import attempts_begun, go, hanging, hangs
+from tests.farm_builds import attempts_begun, go, hanging, hangs, read_again, stop_reading
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.redis, pytest.mark.root]
@@ -55,11 +55,11 @@ def test_a_message_of_a_later_step_lost_is_sent_again(farm: Farm, settled: Settl
     (build,) = farm.submit(hanging(farm, "while ! test -e go; do sleep 0.1; done"))
     hangs(farm, build)
     # The worker reads its own queue no more, so that the next message can be lost.
-    farm.app.control.cancel_consumer("host.one", reply=True)
+    stop_reading(farm, "host.one")
     (farm.folder / f"hosts/one/builds/{build.id}.1/context/go").touch()
     client = farm.ledger.connection.client
     assert eventually(lambda: client.rpop("test:celery:host.one")), farm.logs()
-    farm.app.control.add_consumer("host.one", reply=True)
+    read_again(farm, "host.one")
     settled(build)
     assert attempts_begun(farm, build) == ["1"]
     assert one.poll() is None
