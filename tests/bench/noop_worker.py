@@ -1,0 +1,51 @@
+"""A worker whose steps take no process and no root filesystem: what remains is the farm itself.
+
+A step's only hook says how long it shall last: its one command is a number of seconds. Run with the
+arguments of `stagefarm worker`.
+"""
+
+from __future__ import annotations
+
+import sys
+from threading import Event
+from typing import Any
+
+from celery import Celery
+
+from orchestrator.cli import run
+from tasks import farmhand
+from tasks.app import app
+from tasks.model import Build, Line, StepResult
+from tasks.report import Report
+from tasks.workspace import Workspace
+
+bare: Celery = app
+
+
+@bare.task(name="bench.nothing")
+def nothing() -> None:
+    """A link of the bare chain that ours are compared with."""
+
+
+@bare.task(name="bench.tell")
+def tell(key: str) -> None:
+    """The last link of the bare chain: says that it is done."""
+    import redis
+
+    from tasks.settings import current
+
+    with redis.Redis.from_url(current().redis_url) as client:
+        client.rpush(key, 1)
+
+
+def pretend(build: Build, step: int, workspace: Workspace, report: Report, **_: Any) -> StepResult:
+    for hook in build.steps[step].hooks:
+        for number in range(hook.retries):  # lines to say
+            report.line(Line(text=f"line {number} of a chatty hook", hook=hook.name))
+        Event().wait(float(hook.commands[0]))
+    return StepResult()
+
+
+if __name__ == "__main__":
+    farmhand.perform = pretend
+    sys.exit(run(["worker", "--quiet", *sys.argv[1:]]))
