@@ -21,6 +21,8 @@ from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+DAY_S = 24 * 3600.0
+
 LEADS_SCANS = 2.0
 """A leader that has not looked for so many scans has lost the lead."""
 
@@ -85,6 +87,8 @@ class Supervisor:
             for build in look.expired:
                 self._requeue(self.ledger.expire(build, self.settings.attempts_max))
             self._sweep()
+            if forgotten := self.ledger.forget(self.settings.keep_days * DAY_S):
+                self.say(f"forgot {forgotten} builds that ended long ago")
 
     def _requeue(self, given: Given) -> None:
         if given.fate is not Fate.STALE:

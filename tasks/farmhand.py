@@ -155,7 +155,6 @@ class Farmhand:
             case End.STALE:
                 publisher.withdraw(work.turn, work.build)
                 self._stale(work)
-        Logbook(self.ledger.connection).let_expire(work.build.id)
         return url
 
     # Ends that are not good

@@ -179,6 +179,11 @@ class Ledger:
         answer = self.connection.script("expire", build, attempts_max)
         return Given(build, Fate(answer[0]), int(answer[1] or 0))
 
+    def forget(self, older_than_s: float) -> int:
+        """Forget some of the builds that ended so long ago; gives how many, 0 once there are none.
+        Their artifacts stay in the store."""
+        return int(self.connection.script("forget", older_than_s))
+
     def refuse(self, build: str, attempt: int, host: str, reason: str) -> None:
         self.connection.script("refuse", build, attempt, host, reason)
 

@@ -18,7 +18,6 @@ from tasks.model import Line, Progress, Stream, encode
 
 FLUSH_S = 0.5
 HELD_LINES = 2_000
-KEPT_AFTER_END_S = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +69,6 @@ class Logbook:
         with self.connection.reaching() as client:
             found = client.xread({key: after}, count=1_000, block=int(limit_s * 1_000))
         return [to_entry(id_, fields) for _, entries in found or () for id_, fields in entries]
-
-    def let_expire(self, build: str) -> None:
-        """The build has ended and its log is in the store: forget it in a week."""
-        with self.connection.reaching() as client:
-            client.expire(self.connection.key("build", build, "log"), KEPT_AFTER_END_S)
 
 
 def to_entry(id_: str, fields: dict[str, str]) -> Entry:

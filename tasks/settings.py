@@ -69,6 +69,9 @@ class Settings:
     resend_s: float = 120.0
     """A build queued for so long whose message is gone gets a new one."""
 
+    keep_days: float = 90.0
+    """How long the ledger remembers builds that have ended; the store keeps them."""
+
     stop_grace_s: float = 600.0
     """How long a worker that is told to stop lets its running steps go on."""
 

@@ -2,6 +2,7 @@
 -- The clock is Redis's, in seconds since 1970; times are stored with milliseconds.
 
 local EVENTS_KEPT = 10000
+local LOG_KEPT_S = 7 * 24 * 3600
 
 local function key(...)
   return table.concat({KEYS[1], ...}, ':')
@@ -80,6 +81,7 @@ local function close(id, state, how, reason)
   redis.call('ZREM', key('waiting', queue), id)
   move(id, state)
   set(id, 'ended', stamp(now()), 'progress', '')
+  redis.call('EXPIRE', key('build', id, 'log'), LOG_KEPT_S)
   event(id, state, reason)
 end
 

@@ -256,6 +256,16 @@ def test_a_bundle_is_kept_as_it_is(ledger: Ledger) -> None:
     assert ledger.context("other") is None
 
 
+def test_builds_that_ended_long_ago_are_forgotten(ledger: Ledger) -> None:
+    ledger.submit([a_build("b-1", batch="x"), a_build("b-2", batch="y"), a_build("b-3", batch="y")])
+    ledger.cancel("b-1", "enough")
+    ledger.cancel("b-2", "enough")
+    assert ledger.forget(60) == 0
+    assert eventually(lambda: ledger.forget(0) or not ledger.knows("b-2"))
+    assert (ledger.builds(), ledger.batches(), ledger.batch("y")) == (["b-3"], ["y"], ["b-3"])
+    assert not list(ledger.connection.client.scan_iter("t:build:b-1*"))
+
+
 def test_a_ledger_of_another_schema_is_left_alone(settings: Settings, ledger: Ledger) -> None:
     ledger.connection.client.set("t:schema", "99")
     with pytest.raises(HostUnfit, match="has schema 99"):
