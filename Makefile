@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test fuzz lint bench clean
+.PHONY: help install demo test fuzz soak lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -29,6 +29,9 @@ fuzz: install ## Attack archives for some minutes
 bench: install ## Measure unpacking and packing against tar, zstd and xz
 	$(BIN)/python -m tests.bench
 
+soak: install ## Break a farm at random for some minutes; SOAK_SEED=N does it again
+	SOAK_BUILDS=120 SOAK_FAULTS=36 SOAK_LIMIT_S=900 $(BIN)/pytest -q -s -o timeout=1500 tests/faults/test_soak.py
+
 lint: install ## Format and check the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -36,6 +39,7 @@ lint: install ## Format and check the code
 
 bench: install ## Measure what should not be felt
 	$(BIN)/python -m tests.bench.rendering
+	$(BIN)/python -m tests.bench.farm
 
 lock: ## Bring the lock file up to date
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \

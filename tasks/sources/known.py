@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 from tasks.errors import StagefarmError
 from tasks.model import decode, encode
@@ -68,6 +69,6 @@ class Memory:
 
     def _write(self, note: Path, content: bytes) -> None:
         note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished = note.with_suffix(".partial")
+        unfinished = note.with_suffix(f".{token_hex(4)}.partial")  # two steps may learn it at once
         unfinished.write_bytes(content)
         unfinished.rename(note)
