@@ -148,7 +148,7 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise BadInput(f"settings: {error}", "see docs/reference.md for every setting") from error
+        raise BadInput(f"settings: {error}", "README.md has every setting") from error
 
 
 def _from_file(file: Path, *, required: bool) -> dict[str, Any]:
