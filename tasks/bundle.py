@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 from pathlib import Path
 
-import zstandard
-
-from tasks.errors import BuildFailed
+from tasks import archive
+from tasks.errors import BuildFailed, SourceFailed
+from tasks.report import Silent
 
 
 def digest_of(data: bytes) -> str:
@@ -18,16 +16,16 @@ def digest_of(data: bytes) -> str:
 
 def unpack(data: bytes | None, digest: str, folder: Path) -> None:
     """Unpack the bundle `data`, whose sha256 is `digest`, into `folder`; `BuildFailed` if it is
-    gone or not what was submitted. What would leave the folder is refused (PEP 706)."""
+    gone, not what was submitted, or would leave the folder."""
     if data is None:
         raise BuildFailed("the submitter's folder is no longer kept", "submit the build again")
     if digest_of(data) != digest:
         raise BuildFailed("the submitter's folder arrived damaged", "submit the build again")
+    bundle = folder.with_name(f"{folder.name}.tar.zst")
+    bundle.write_bytes(data)
     try:
-        with (
-            zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)) as stream,
-            tarfile.open(fileobj=stream, mode="r|") as tar,
-        ):
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, zstandard.ZstdError, OSError) as error:
+        archive.extract(bundle, folder, report=Silent())
+    except SourceFailed as error:
         raise BuildFailed(f"the submitter's folder cannot be unpacked: {error}") from error
+    finally:
+        bundle.unlink()

@@ -1,0 +1,36 @@
+"""The demonstration, as `make demo` runs it: what it makes, and that all of it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.farm import processes_with
+from tests.waiting import eventually
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("can_isolate", "host_unchanged"),
+]
+
+
+@pytest.mark.parametrize("namespace", [(), ("unshare", "--map-root-user")], ids=["root", "user"])
+def test_the_nightly_batch_is_built_and_nothing_goes_on(
+    tmp_path: Path, namespace: tuple[str, ...]
+) -> None:
+    words = [*namespace, sys.executable, "-m", "orchestrator", "demo", "--folder", str(tmp_path)]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "150"}
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    tarballs = [path.name for path in tmp_path.glob("store/**/*.tar.*") if path.suffix != ".json"]
+    assert len([name for name in tarballs if name.endswith((".zst", ".xz"))]) == 6
+    assert "Flower at http://127.0.0.1:" in done.stdout
+    for queue in ("generic_64", "amd64-zen2"):
+        assert f"stage3-x86-64bit-{queue}-mark+minimal.tar.zst" in done.stdout
+    assert eventually(lambda: not processes_with(str(tmp_path)))
