@@ -123,8 +123,7 @@ def _settings(place: Place, redis_url: str) -> dict[str, str]:
 
 def _verify(place: Place, console: Console) -> None:
     """Unpack every tarball of the store, and show them; `BuildFailed` where one is not whole."""
-    tarballs = sorted(place.store.rglob("*.tar.*"))
-    tarballs = [path for path in tarballs if path.suffix in (".zst", ".xz")]
+    tarballs = sorted([*place.store.rglob("*.tar.zst"), *place.store.rglob("*.tar.xz")])
     table = Table(title="\nTarballs, each unpacked to verify it", title_justify="left")
     for column in ("tarball", "size", "files", "sha256"):
         table.add_column(column, justify="right" if column in ("size", "files") else "left")
