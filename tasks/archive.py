@@ -140,27 +140,44 @@ def pack(
     source_date_epoch: int | None = None,
     levels: Levels | None = None,
 ) -> Artifact:
+    """`pack_summed`, with the result as an artifact."""
+    sums = pack_summed(
+        rootfs, target, report=report, source_date_epoch=source_date_epoch, levels=levels
+    )
+    return Artifact(
+        name=target.name, path=str(target), size_bytes=sums.size_bytes, sha256=sums.hex("sha256")
+    )
+
+
+def pack_summed(
+    rootfs: Path,
+    target: Path,
+    *,
+    report: Report,
+    source_date_epoch: int | None = None,
+    levels: Levels | None = None,
+    listing: gnutar.Listing | None = None,
+) -> Sums:
     """Pack the folder `rootfs` as `target`, compressed as its ending says.
 
     What is mounted below `rootfs` is not packed; sockets are skipped with a note. Nothing is found
     under the target's name before it is complete and on the disk. No file is given a time after
     `source_date_epoch` (seconds since 1970; reproducible-builds.org). `PackFailed` if the disk is
-    full, or if something changes the tree meanwhile.
+    full, or if something changes the tree meanwhile. `listing` is given what is packed, as
+    `tar --list --verbose` would show it.
     """
     kind = compression.by_name(target.name)
     meter = Meter(report, f"pack {target.name}")
     try:
         with bare(rootfs) as folder, replaced(target) as file:
             sums = Sums(file)
-            pieces = _counted(gnutar.pack(folder, report, source_date_epoch), meter)
+            pieces = _counted(gnutar.pack(folder, report, source_date_epoch, listing), meter)
             with _sized(folder, meter), closing(pieces):
                 compression.compress(pieces, sums.write, kind, levels or Levels())
     except OSError as error:
         raise PackFailed(f"{target}: {error.strerror}", _hint(error, target.parent)) from error
     meter.finish()
-    return Artifact(
-        name=target.name, path=str(target), size_bytes=sums.size_bytes, sha256=sums.hex("sha256")
-    )
+    return sums
 
 
 def _counted(pieces: Iterator[bytes], meter: Meter) -> Generator[bytes]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -34,7 +35,7 @@ _REPRODUCIBLE = (
     "--sparse-version=0.0",  # the later versions write tar's process id into the archive
     "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
 )
-_ENVIRONMENT = {"PATH": STANDARD_PATH, "LC_ALL": "C"}
+_ENVIRONMENT = {"PATH": STANDARD_PATH, "LC_ALL": "C", "TZ": "UTC0"}
 _NOTES_MAX = 20
 _LAST_WORDS = ("Exiting with failure status", "Error is not recoverable")
 
@@ -50,17 +51,44 @@ def unpack(pieces: Iterator[bytes], rootfs: Path, report: Report) -> None:
         complaints.judge(tar.wait(), SourceFailed, report)
 
 
-def pack(folder: Path, report: Report, source_date_epoch: int | None) -> Iterator[bytes]:
+Listing = Callable[[bytes], object]
+"""Takes the lines about what is packed, as they come."""
+
+
+def pack(
+    folder: Path, report: Report, source_date_epoch: int | None, listing: Listing | None = None
+) -> Iterator[bytes]:
     """The tar stream of `folder`, the same for the same tree; `PackFailed` if tar cannot."""
     argv = ["--create", *_REPRODUCIBLE, *_METADATA, *_labels()]
     if source_date_epoch is not None:
         argv += ["--clamp-mtime", f"--mtime=@{source_date_epoch}"]
-    with _started([*argv, f"--directory={folder}", "."], None, subprocess.PIPE) as (
-        tar,
-        complaints,
-    ):
-        yield from drained(tar.stdout)
-        complaints.judge(tar.wait(), PackFailed, report)
+    with _listed(listing) as (more, descriptors):
+        argv += [*more, f"--directory={folder}", "."]
+        with _started(argv, None, subprocess.PIPE, descriptors) as (tar, complaints):
+            yield from drained(tar.stdout)
+            complaints.judge(tar.wait(), PackFailed, report)
+
+
+@contextmanager
+def _listed(listing: Listing | None) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+    """The options that make tar tell what it packs, and the pipe that it is to inherit."""
+    if not listing:
+        yield [], ()
+        return
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        thread = threading.Thread(target=_pass_on, args=(pipe, listing), daemon=True)
+        thread.start()
+        try:
+            yield ["-vv", "--full-time", f"--index-file=/dev/fd/{writer}"], (writer,)
+        finally:
+            os.close(writer)
+            thread.join()
+
+
+def _pass_on(pipe: IO[bytes], listing: Listing) -> None:
+    for data in drained(pipe):
+        listing(data)
 
 
 def _labels() -> list[str]:
@@ -69,7 +97,7 @@ def _labels() -> list[str]:
 
 @contextmanager
 def _started(
-    argv: list[str], stdin: int | None, stdout: int | None
+    argv: list[str], stdin: int | None, stdout: int | None, inherited: tuple[int, ...] = ()
 ) -> Iterator[tuple[subprocess.Popen[bytes], _Complaints]]:
     """A running tar on standard input or output; killed if the body fails."""
     try:
@@ -79,6 +107,7 @@ def _started(
             stdout=stdout or subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=_ENVIRONMENT,
+            pass_fds=inherited,
         )
     except FileNotFoundError:
         raise HostUnfit("this machine has no tar", "install GNU tar") from None

@@ -211,9 +211,11 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """What a step leaves for the steps after it and for the record."""
+    """What a step leaves for the steps after it and for the record; `beside` are the files that
+    tell what the artifacts are."""
 
     artifacts: tuple[Artifact, ...] = ()
+    beside: tuple[Artifact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from tasks import archive, sources
+from tasks import artifacts, sources
 from tasks.errors import BuildFailed, StagefarmError
 from tasks.hooks import Hooks
 from tasks.isolate import Assignment, Failure, Message
@@ -81,8 +81,10 @@ def _run_hooks(assignment: Assignment, report: Report) -> StepResult:
 def _pack(assignment: Assignment, report: Report) -> StepResult:
     workspace = assignment.workspace
     target = Path(workspace.output_dir, assignment.build.output.name)
-    made = archive.pack(workspace.rootfs, target, report=report, levels=workspace.storage.levels)
-    return StepResult(artifacts=(made,))
+    made, beside = artifacts.pack(
+        workspace.rootfs, target, report=report, levels=workspace.storage.levels
+    )
+    return StepResult(artifacts=(made,), beside=beside)
 
 
 def main() -> int:

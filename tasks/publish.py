@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 
 from tasks import __version__
+from tasks.artifacts import compressed_log
 from tasks.errors import PackFailed, StagefarmError
 from tasks.ledger import Ledger, Turn
 from tasks.model import Artifact, Build
@@ -29,7 +31,8 @@ class Publisher:
         results = patiently(lambda: self.ledger.results(build.id, turn.attempt, len(build.steps)))
         made = [artifact for result in results.values() for artifact in result.artifacts]
         ended = {"state": "succeeded", "artifacts": [_listed(artifact) for artifact in made]}
-        return self._put(turn, build, home, made, ended)
+        beside = [artifact for result in results.values() for artifact in result.beside]
+        return self._put(turn, build, home, made, ended, beside)
 
     def record_failure(self, turn: Turn, build: Build, home: Path, error: StagefarmError) -> str:
         """Store the log and the record of a failed build; gives the folder's URL, empty if the
@@ -48,7 +51,13 @@ class Publisher:
         return FileStore.at(self.settings.store)
 
     def _put(
-        self, turn: Turn, build: Build, home: Path, made: list[Artifact], ended: dict[str, Any]
+        self,
+        turn: Turn,
+        build: Build,
+        home: Path,
+        made: list[Artifact],
+        ended: dict[str, Any],
+        beside: Sequence[Artifact] = (),
     ) -> tuple[str, tuple[Artifact, ...]]:
         history = patiently(lambda: self.ledger.attempts(build.id))
         counted = {attempt.number for attempt in history if attempt.how in COUNTED}
@@ -67,6 +76,10 @@ class Publisher:
             "build.log": home / "build.log",
             "record.json": msgspec.json.format(msgspec.json.encode(about)) + b"\n",
         }
+        for artifact in made:
+            extras[f"{artifact.name}.build.json"] = extras["record.json"]
+            extras[f"{artifact.name}.log.zst"] = compressed_log(home / "build.log")
+        extras |= {artifact.name: Path(artifact.path) for artifact in beside}
         store = self._store
         store.sweep(build, turn.attempt, counted)
         artifacts = store.put(build, turn.attempt, turn.holder.host, made, extras)

@@ -72,7 +72,10 @@ def test_a_build_becomes_an_artifact_in_the_store(farm: Farm) -> None:
     with tarfile.open(file) as tar:
         assert tar.extractfile("./made").read() == b"hello\n"  # type: ignore[union-attr]
     names = sorted(path.name for path in file.parent.iterdir())
-    assert names == ["build.log", "job.tar", "record.json"]
+    beside = ("CONTENTS.gz", "DIGESTS", "build.json", "log.zst", "packages.json", "sha256")
+    assert names == [
+        "build.log", "job.tar", *(f"job.tar.{name}" for name in beside), "record.json"
+    ]  # fmt: skip
     assert "[work] hello" in (file.parent / "build.log").read_text()
     kept = json.loads((file.parent / "record.json").read_text())
     assert (kept["state"], kept["host"], kept["build"]["id"]) == (

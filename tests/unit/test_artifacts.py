@@ -1,0 +1,147 @@
+"""The files beside a tarball, and the packages that are found in a root filesystem."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+import struct
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tasks import artifacts
+from tasks.packages import Package, installed
+from tasks.report import Silent
+from tests import trees
+
+
+@pytest.fixture
+def rootfs(tmp_path: Path) -> Path:
+    trees.plain(tmp_path / "rootfs")
+    return tmp_path / "rootfs"
+
+
+def write(file: Path, text: str = "") -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def cells(line: str) -> list[str]:
+    """The cells of a line of a listing, without the mark for extended attributes."""
+    mode, *rest = line.split()
+    return [mode[:10], *rest]
+
+
+def test_the_whole_set_is_beside_the_tarball(rootfs: Path, tmp_path: Path) -> None:
+    made, beside = artifacts.pack(rootfs, tmp_path / "out" / "s.tar.zst", report=Silent())
+    names = [
+        "s.tar.zst.CONTENTS.gz",
+        "s.tar.zst.sha256",
+        "s.tar.zst.DIGESTS",
+        "s.tar.zst.packages.json",
+    ]
+    assert [artifact.name for artifact in beside] == names
+    for command in (["sha256sum", "s.tar.zst.sha256"], ["b2sum", "--ignore-missing", "sums"]):
+        out = tmp_path / "out"
+        (out / "sums").write_text((out / "s.tar.zst.DIGESTS").read_text().split("# SHA512")[0])
+        checked = subprocess.run(
+            [command[0], "--check", "--strict", *command[1:]],
+            cwd=out,
+            capture_output=True,
+            check=False,
+        )
+        assert checked.stdout == b"s.tar.zst: OK\n"
+    listed = gzip.decompress(Path(beside[0].path).read_bytes()).decode().splitlines()
+    expected = subprocess.run(
+        ["tar", "-tvvf", made.path, "--full-time", "--numeric-owner"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"},
+    ).stdout.splitlines()
+    assert [cells(line) for line in listed] == [cells(line) for line in expected]
+
+
+def test_the_set_is_the_same_for_the_same_tree(rootfs: Path, tmp_path: Path) -> None:
+    sets = [artifacts.pack(rootfs, tmp_path / n / "s.tar.gz", report=Silent()) for n in "ab"]
+    first, second = ([made.sha256, *(one.sha256 for one in beside)] for made, beside in sets)
+    assert first == second
+
+
+def test_a_record_and_a_log_can_be_added(rootfs: Path, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("line\n" * 1000)
+    log = artifacts.write_log(tmp_path / "s.tar", tmp_path / "log")
+    assert zstandard.decompress(Path(log.path).read_bytes()).decode() == "line\n" * 1000
+    build = artifacts.write_build(tmp_path / "s.tar", {"host": "h"})
+    assert build.name == "s.tar.build.json"
+    assert json.loads(Path(build.path).read_text()) == {"host": "h"}
+
+
+def test_portage(tmp_path: Path) -> None:
+    for name, slot in (
+        ("app-misc/foo-bar-1.2.3_p4-r1", "0/5"),
+        ("sys-libs/zlib-1.3", "0"),
+        ("virtual/x-", ""),
+    ):
+        write(tmp_path / "var/db/pkg" / name / "SLOT", f"{slot}\n")
+    assert installed(tmp_path) == [
+        Package(manager="portage", name="app-misc/foo-bar", version="1.2.3_p4-r1", slot="0/5"),
+        Package(manager="portage", name="sys-libs/zlib", version="1.3", slot="0"),
+    ]
+
+
+def test_dpkg(tmp_path: Path) -> None:
+    write(
+        tmp_path / "var/lib/dpkg/status",
+        "Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2-1\n"
+        "Description: shell\n Version: no\n\nPackage: gone\nStatus: deinstall ok not-installed\n\n",
+    )
+    write(tmp_path / "var/lib/dpkg/status.d/libc6", "Package: libc6\nVersion: 2.36\n")
+    assert installed(tmp_path) == [
+        Package(manager="dpkg", name="bash", version="5.2-1", arch="amd64"),
+        Package(manager="dpkg", name="libc6", version="2.36"),
+    ]
+
+
+def test_apk(tmp_path: Path) -> None:
+    write(tmp_path / "lib/apk/db/installed", "C:Q1\nP:musl\nV:1.2.5-r0\nA:x86_64\nF:lib\n\n")
+    assert installed(tmp_path) == [
+        Package(manager="apk", name="musl", version="1.2.5-r0", arch="x86_64")
+    ]
+
+
+def rpm_header(tags: dict[int, str]) -> bytes:
+    index, values = b"", b""
+    for tag, value in tags.items():
+        index += struct.pack(">IIII", tag, 6, len(values), 1)
+        values += value.encode() + b"\0"
+    return struct.pack(">II", len(tags), len(values)) + index + values
+
+
+def test_rpm(tmp_path: Path) -> None:
+    file = tmp_path / "usr/lib/sysimage/rpm/rpmdb.sqlite"
+    write(file)
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("create table Packages (hnum integer primary key, blob blob)")
+        header = rpm_header({1000: "bash", 1001: "5.2", 1002: "1.fc40", 1022: "x86_64"})
+        for blob in (header, b"damaged", header[:20]):
+            database.execute("insert into Packages (blob) values (?)", (blob,))
+        database.commit()
+    assert installed(tmp_path) == [
+        Package(manager="rpm", name="bash", version="5.2-1.fc40", arch="x86_64")
+    ]
+
+
+def test_a_database_that_is_a_link_out_is_not_followed(tmp_path: Path) -> None:
+    write(tmp_path / "host/status", "Package: host\nVersion: 1\n")
+    (tmp_path / "rootfs/var/lib/dpkg").mkdir(parents=True)
+    (tmp_path / "rootfs/var/lib/dpkg/status").symlink_to(tmp_path / "host/status")
+    assert installed(tmp_path / "rootfs") == []
+
+
+def test_no_database_at_all(rootfs: Path) -> None:
+    assert installed(rootfs) == []
