@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tasks import isolate
+from tasks import __version__, isolate
+from tasks.artifacts import write_build
 from tasks.errors import BadInput
 from tasks.model import Artifact, Build, Step, StepKind
 from tasks.report import Report
@@ -82,7 +83,18 @@ def _run_steps(
         )
         times.append(StepTime(step=step, seconds=time.monotonic() - start))
         artifacts.extend(result.artifacts)
-    return Summary(build=build, steps=tuple(times), artifacts=tuple(artifacts))
+    summary = Summary(build=build, steps=tuple(times), artifacts=tuple(artifacts))
+    _write_records(summary, settings)
+    return summary
+
+
+def _write_records(summary: Summary, settings: Settings) -> None:
+    """Write beside each tarball how it was made."""
+    about = {"stagefarm": __version__, "host": settings.host, "ended_at": time.time()}
+    about |= json.loads(summary.as_json()) | {"build": summary.build}
+    for artifact in summary.artifacts:
+        if Path(artifact.path).exists():
+            write_build(Path(artifact.path), about)
 
 
 @contextmanager

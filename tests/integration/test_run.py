@@ -79,6 +79,11 @@ def stagefarm(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+BESIDE = ("CONTENTS.gz", "DIGESTS", "packages.json", "sha256")
+PACKED = ["out/stage.tar.zst", *(f"out/stage.tar.zst.{name}" for name in BESIDE)]
+BUILT = sorted([*PACKED, "out/stage.tar.zst.build.json"])
+
+
 def left(folder: Path) -> list[str]:
     """What a build left in its workspace and its output folder."""
     found = [*folder.glob("work/*"), *folder.glob("work/.*"), *folder.glob("out/*")]
@@ -88,7 +93,7 @@ def left(folder: Path) -> list[str]:
 def test_success_leaves_the_tarball_alone(folder: Path) -> None:
     done = stagefarm(folder, "run")
     assert done.returncode == 0, done.stderr
-    assert left(folder) == ["out/stage.tar.zst"]
+    assert left(folder) == BUILT
     for phase in PHASES:
         assert f"{phase} │ in {phase}" in done.stdout
     assert "sha256" in done.stdout
@@ -107,7 +112,7 @@ def test_failure_in_any_phase_leaves_nothing(folder: Path, phase: str) -> None:
     done = stagefarm(folder, "run", "-o", f"phase={phase}", "-o", "command=exit 9")
     assert done.returncode == 1
     assert f"error: hook {phase} (hooks.yml): command 2 of 2 exited with 9" in done.stderr
-    expected = ["out/stage.tar.zst"] if phase == "outer-post-output" else []
+    expected = PACKED if phase == "outer-post-output" else []
     assert left(folder) == expected
 
 
@@ -153,7 +158,7 @@ def test_a_kept_root_filesystem_can_be_entered_mended_and_used_again(folder: Pat
     assert entered.stdout == f"{folder}/work/rootfs\n", entered.stderr
     again = stagefarm(folder, "run", "--cleanup=false", "--skip-source-phase", *failing)
     assert again.returncode == 0, again.stderr
-    assert left(folder) == ["out/stage.tar.zst", "work/rootfs"]
+    assert left(folder) == [*BUILT, "work/rootfs"]
 
 
 def test_phases_can_be_skipped(folder: Path) -> None:
