@@ -6,6 +6,7 @@ may run; a step whose attempt is no longer the build's raises `Stale`, and its m
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from tasks.patience import patiently
 from tasks.publish import Publisher
 from tasks.settings import Settings
 from tasks.workspace import Workspace, kill_tree, locked
+
+logger = logging.getLogger(__name__)
+REPORT_IT = "please report it, with the log of the worker on that host"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,9 @@ class Farmhand:
             self._failed(work, error)
         except OSError as error:  # such as a full disk, on our own files
             self._failed(work, BuildFailed(f"{self.holder.host}: {error}"))
+        except Exception as error:  # a fault of ours fails the build once, with its name
+            logger.exception("%s failed for no fault of its own", work.build.id)
+            self._failed(work, BuildFailed(f"stagefarm itself failed: {error!r}", REPORT_IT))
 
     def _carry_out(self, work: Work) -> str:
         page = Page(work.build.id, work.turn.attempt, work.step)
@@ -147,7 +154,6 @@ class Farmhand:
     def _publish(self, work: Work) -> str:
         publisher = Publisher(self.settings, self.ledger)
         url, artifacts = publisher.put(work.turn, work.build, work.home)
-        work.workspace.remove()
         match patiently(lambda: self.ledger.finish(work.turn, artifacts, url)):
             case End.CANCELLED:
                 publisher.withdraw(work.turn, work.build)
@@ -155,6 +161,7 @@ class Farmhand:
             case End.STALE:
                 publisher.withdraw(work.turn, work.build)
                 self._stale(work)
+        self._wipe(work)  # only now: a host that dies before has all it needs to publish again
         return url
 
     # Ends that are not good

@@ -70,16 +70,15 @@ def link(app: Celery, build: Build, attempt: int, step: Step, host: str) -> Sign
         queue=host_queue(host) if host else build.queue,
         priority=HOST_PRIORITY if host else first_priority(build),
         argsrepr=described(build, attempt, step),
-        kwargsrepr="",
+        kwargsrepr=f"arch={build.arch} subarch={build.subarch}",
     )
 
 
 def described(build: Build, attempt: int, step: Step) -> str:
-    """What Flower shows as a task's arguments."""
-    return (
-        f"job={build.job} arch={build.arch} subarch={build.subarch} build={build.id} "
-        f"attempt={attempt} step={step.number + 1}/{len(build.steps)} {step.title!r}"
-    )
+    """What Flower shows as a task's arguments: what tells tasks apart comes first, for it cuts
+    them short in its table."""
+    place = f"step={step.number + 1}/{len(build.steps)} {step.title}"
+    return f"{build.id} {place}, job={build.job} attempt={attempt}"
 
 
 def backlog(app: Celery, queue: str) -> int:

@@ -28,7 +28,7 @@ class HostRequest(Request):
 
     @property
     def kwargsrepr(self) -> str:
-        return f"host={str(self.hostname).partition('@')[2]}"
+        return f"{super().kwargsrepr} host={str(self.hostname).partition('@')[2]}"
 
 
 class StepTask(Task):  # type: ignore[type-arg]  # not generic at run time

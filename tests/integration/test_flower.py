@@ -110,7 +110,7 @@ def test_a_person_can_follow_a_batch_in_flower(farm: Farm, browser: Browser) -> 
     (running,) = [row for row in browser.rows("tasks") if "STARTED" in row]
     for word in ("stagefarm.hooks", "job=stage3-good", "arch=x86-64bit", "subarch=generic_64"):
         assert word in running
-    for word in (f"build={good.id}", "attempt=1", "step=2/4", "hooks.yaml", "host=east"):
+    for word in (good.id, "attempt=1", "step=2/4", "hooks.yaml", "host=east"):
         assert word in running
     during = browser.picture("tasks", "tasks-during")
     assert any("west" in row for row in browser.rows("workers")), browser.text("workers")
@@ -120,11 +120,11 @@ def test_a_person_can_follow_a_batch_in_flower(farm: Farm, browser: Browser) -> 
     farm.wait(good, state=BuildState.SUCCEEDED)
     rows = browser.rows("tasks")
     (failed,) = [row for row in rows if "FAILURE" in row]
-    for word in ("stagefarm.hooks", f"build={bad.id}", "subarch=haswell", "host=west"):
+    for word in ("stagefarm.hooks", bad.id, "subarch=haswell", "host=west"):
         assert word in failed
     assert "hook work (" in failed
     assert "exited with 42" in failed
-    assert len([row for row in rows if f"build={good.id}" in row and "SUCCESS" in row]) == 4
+    assert len([row for row in rows if good.id in row and "SUCCESS" in row]) == 4
     assert not [row for row in rows if "STARTED" in row]
     browser.picture("tasks", "tasks-after")
     print(f"screenshots: {during.parent}")
