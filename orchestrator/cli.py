@@ -51,6 +51,14 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "orchestrator.commands.run:metro",
             "The same as `run`, by mark-devkit's name.",
         ),
+        "diff": (
+            "orchestrator.commands.artifacts:diff",
+            "Show what differs between two tarballs.",
+        ),
+        "cache": (
+            "orchestrator.commands.artifacts:cache",
+            "List, verify and prune the seeds of this machine.",
+        ),
     },
     "Build on the farm": {
         "submit": (

@@ -19,6 +19,7 @@ import ctypes
 import fcntl
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,13 +38,15 @@ SETTLED_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """What is known of one seed. `boot` is the boot in which it was made, empty once it is sure
-    to outlive a power cut; times are in seconds since 1970."""
+    """What is known of one seed. `tree` is a checksum over the metadata of its files; `boot` is the
+    boot in which it was made, empty once it is sure to outlive a power cut; times are in seconds
+    since 1970."""
 
     digest: str
     name: str
     size_bytes: int
     made_at: float
+    tree: str = ""
     boot: str = ""
     used_at: float = 0.0
 
@@ -104,6 +107,13 @@ class Seeds:
                 removed.append(seed)
         return removed
 
+    def is_intact(self, seed: Seed) -> bool:
+        """Whether the files of a seed are all there and as they were unpacked, as far as their
+        metadata tells: names, kinds, owners, modes, sizes, times."""
+        with self._locked(seed.digest, fcntl.LOCK_SH):
+            folder = self.root / seed.digest
+            return folder.is_dir() and _survey(folder)[1] == seed.tree
+
     def remove(self, digest: str) -> bool:
         """Remove a seed unless it is in use; gives whether it went."""
         try:
@@ -127,15 +137,7 @@ class Seeds:
             self._wipe(digest)
             try:
                 archive.extract(tarball, partial, report=report, limits=self.limits)
-                self._write(
-                    Seed(
-                        digest=digest,
-                        name=tarball.name,
-                        size_bytes=_used_bytes(partial),
-                        made_at=time.time(),
-                        boot=_boot_id(),
-                    )
-                )
+                self._write(_described(partial, tarball, digest))
                 partial.rename(self.root / digest)
             except BaseException:
                 remove_tree(partial)
@@ -248,15 +250,37 @@ def _sync_disk(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _used_bytes(folder: Path) -> int:
-    """What a tree takes on the disk, each hard link counted once."""
+def _described(folder: Path, tarball: Path, digest: str) -> Seed:
+    size_bytes, tree = _survey(folder)
+    return Seed(
+        digest=digest,
+        name=tarball.name,
+        size_bytes=size_bytes,
+        made_at=time.time(),
+        tree=tree,
+        boot=_boot_id(),
+    )
+
+
+def _survey(folder: Path) -> tuple[int, str]:
+    """What a tree takes on the disk, each hard link counted once, and a checksum over the names
+    and metadata of all that is in it."""
     seen: set[tuple[int, int]] = set()
+    digest = hashlib.sha256()
     total = 0
     for parent, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            entry = os.lstat(os.path.join(parent, name))  # noqa: PTH118 - twice as quick
-            key = (entry.st_dev, entry.st_ino)
-            if entry.st_nlink == 1 or key not in seen:
+        folders.sort()
+        for name in sorted((*folders, *files)):
+            path = os.path.join(parent, name)  # noqa: PTH118 - twice as quick
+            entry = os.lstat(path)
+            about = (entry.st_mode, entry.st_uid, entry.st_gid, entry.st_rdev, entry.st_mtime_ns)
+            size = 0 if stat.S_ISDIR(entry.st_mode) else entry.st_size
+            digest.update(
+                repr((os.path.relpath(path, folder), about, size)).encode(
+                    "utf-8", "surrogateescape"
+                )
+            )
+            if (key := (entry.st_dev, entry.st_ino)) not in seen:
                 seen.add(key)
                 total += entry.st_blocks * 512
-    return total
+    return total, digest.hexdigest()

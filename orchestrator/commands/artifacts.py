@@ -1,0 +1,169 @@
+"""`stagefarm diff` and `cache`: what tarballs hold, and what this machine keeps of seeds."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tasks.compare import Difference
+    from tasks.seeds import Seed, Seeds
+
+SHOWN = 40
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+
+
+@click.command(short_help="Show what differs between two tarballs.")
+@click.argument("before", type=click.Path(path_type=Path), metavar="A")
+@click.argument("after", type=click.Path(path_type=Path), metavar="B")
+@click.option(
+    "--ignore-times", is_flag=True, help="Leave out files of which only the time differs."
+)
+@click.option("--all", "show_all", is_flag=True, help=f"Show more than {SHOWN} lines of each kind.")
+@json_option
+def diff(*, before: Path, after: Path, ignore_times: bool, show_all: bool, as_json: bool) -> int:
+    """Show which packages and files differ between the tarballs A and B, and their sizes.
+
+    The content of every file is compared. Exits with 1 if a file differs, as `diff` does.
+
+    \b
+    Example:
+      stagefarm diff old/stage3.tar.xz new/stage3.tar.zst --ignore-times
+    """
+    import msgspec
+
+    from tasks import compare
+    from tasks.report import Silent
+
+    found = compare.difference(
+        compare.read(before, Silent()), compare.read(after, Silent()), times=not ignore_times
+    )
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        _show(found, limit=None if show_all else SHOWN)
+    return 0 if found.is_empty else 1
+
+
+def _show(found: Difference, limit: int | None) -> None:
+    from orchestrator.terminal import size
+
+    for package in found.packages_added:
+        click.secho(f"package + {package.name} {package.version}", fg="green")
+    for package in found.packages_removed:
+        click.secho(f"package - {package.name} {package.version}", fg="red")
+    for upgraded in found.packages_changed:
+        versions = f"{' '.join(upgraded.before)} → {' '.join(upgraded.after)}"
+        click.secho(f"package ~ {upgraded.name} {versions}", fg="yellow")
+    _lines((f"+ {path}" for path in found.files_added), "green", limit)
+    _lines((f"- {path}" for path in found.files_removed), "red", limit)
+    changed = (f"~ {item.path}  ({', '.join(item.what)})" for item in found.files_changed)
+    _lines(changed, "yellow", limit)
+    click.echo(
+        f"files: {len(found.files_added)} added, {len(found.files_removed)} removed, "
+        f"{len(found.files_changed)} changed; tarball {size(found.size_before)} → "
+        f"{size(found.size_after)}, content {size(found.unpacked_before)} → "
+        f"{size(found.unpacked_after)}"
+    )
+
+
+def _lines(lines: Iterable[str], style: str, limit: int | None) -> None:
+    for number, line in enumerate(lines):
+        if number == limit:
+            click.secho("  … more, see --all or --json", dim=True)
+            return
+        safe = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
+        click.secho(safe, fg=style)
+
+
+@click.group(short_help="List, verify and prune the seeds of this machine.")
+def cache() -> None:
+    """List, verify and prune the seeds that this machine keeps unpacked."""
+
+
+@cache.command("list", short_help="List the seeds, the one used last first.")
+@json_option
+def list_seeds(*, as_json: bool) -> None:
+    """List the seeds that this machine keeps, the one used last first.
+
+    \b
+    Example:
+      stagefarm cache list
+    """
+    from orchestrator.terminal import size
+
+    seeds = _seeds()
+    rows = [(seed, seeds.is_used(seed.digest)) for seed in seeds.all()]
+    if as_json:
+        click.echo(json.dumps([_values(seed, used=used) for seed, used in rows], indent=2))
+    else:
+        for seed, used in rows:
+            since = datetime.fromtimestamp(seed.used_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            state = "in use" if used else f"used {since}"
+            click.echo(f"{seed.digest[:12]}  {size(seed.size_bytes):>9}  {state:<27}  {seed.name}")
+
+
+@cache.command(short_help="Check that the files of every seed are as they were unpacked.")
+def verify() -> int:
+    """Check that the files of every seed are as they were unpacked; remove those that are not, if
+    no build uses them. Exits with 1 if there was one.
+
+    \b
+    Example:
+      stagefarm cache verify
+    """
+    seeds = _seeds()
+    bad = 0
+    for seed in seeds.all():
+        intact = seeds.is_intact(seed)
+        bad += not intact
+        what = "intact" if intact else "changed"
+        if not intact:
+            what += ", removed" if seeds.remove(seed.digest) else ", still in use"
+        click.echo(f"{seed.digest[:12]}  {seed.name}  {what}")
+    return 1 if bad else 0
+
+
+@cache.command(short_help="Remove the seeds used least recently.")
+@click.option("--all", "everything", is_flag=True, help="Remove all that no build uses.")
+def prune(*, everything: bool) -> None:
+    """Remove the seeds used least recently, until the rest fits into `seeds_limit_bytes`; those in
+    use stay.
+
+    \b
+    Example:
+      stagefarm cache prune --all
+    """
+    from orchestrator.terminal import size
+    from tasks import settings
+
+    removed = _seeds().prune(0 if everything else settings.current().seeds_limit_bytes)
+    for seed in removed:
+        click.echo(f"removed {seed.digest[:12]}  {seed.name}  {size(seed.size_bytes)}")
+    if not removed:
+        click.echo("nothing to remove")
+
+
+def _seeds() -> Seeds:
+    from tasks import settings
+    from tasks.errors import HostUnfit
+    from tasks.seeds import Seeds
+
+    found = Seeds(settings.current().state / "seeds")
+    try:
+        found.all()
+    except PermissionError as error:
+        raise HostUnfit(f"{found.root}: only root may look at the seeds", "use sudo") from error
+    return found
+
+
+def _values(seed: Seed, *, used: bool) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(seed) | {"in_use": used}

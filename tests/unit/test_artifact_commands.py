@@ -1,0 +1,123 @@
+"""`stagefarm diff` and `stagefarm cache`, as they are called."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import run
+from tasks import settings
+from tasks.archive import pack
+from tasks.report import Silent
+from tasks.seeds import Seeds
+from tests import trees
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    trees.plain(tmp_path / "tree")
+    status = tmp_path / "tree/var/lib/dpkg/status"
+    status.parent.mkdir(parents=True)
+    status.write_text("Package: bash\nVersion: 1\n\nPackage: old\nVersion: 1\n")
+    for name in ("sys-libs/zlib-1.0", "sys-libs/gone-1"):
+        (tmp_path / "tree/var/db/pkg" / name).mkdir(parents=True)
+    return tmp_path / "tree"
+
+
+def change(tree: Path) -> None:
+    """Change one of each kind."""
+    (tree / "var/lib/dpkg/status").write_text(
+        "Package: bash\nVersion: 2\n\nPackage: new\nVersion: 1\n"
+    )
+    (tree / "file").write_text("CONTENT\n")
+    (tree / "fifo").chmod(0o600)
+    os.utime(tree / "empty", (1, 1))
+    (tree / "link").unlink()
+    (tree / "evil\n\x1b[31m").write_text("added")
+    (tree / "var/db/pkg/sys-libs/gone-1").rmdir()
+
+
+@pytest.mark.parametrize("endings", [("tar.zst", "tar.xz"), ("tar", "tar.gz")])
+def test_the_same_tree_does_not_differ(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], endings: tuple[str, str]
+) -> None:
+    made = [pack(tree, tmp_path / f"a.{ending}", report=Silent()).path for ending in endings]
+    assert run(["diff", *made]) == 0
+    assert "files: 0 added, 0 removed, 0 changed" in capsys.readouterr().out
+
+
+def test_what_differs_is_told(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = pack(tree, tmp_path / "a.tar.zst", report=Silent()).path
+    change(tree)
+    after = pack(tree, tmp_path / "b.tar.zst", report=Silent()).path
+    assert run(["diff", before, after, "--json", "--ignore-times"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["files_added"] == ["/evil\n\x1b[31m"]
+    assert found["files_removed"] == ["/link", "/var/db/pkg/sys-libs/gone-1"]
+    assert {item["path"]: item["what"] for item in found["files_changed"]} == {
+        "/fifo": ["mode"],
+        "/file": ["content"],
+        "/var/lib/dpkg/status": ["content"],
+    }
+    assert [package["name"] for package in found["packages_added"]] == ["new"]
+    assert [package["name"] for package in found["packages_removed"]] == ["old", "sys-libs/gone"]
+    assert [(p["name"], p["before"], p["after"]) for p in found["packages_changed"]] == [
+        ("bash", ["1"], ["2"])
+    ]
+    assert run(["diff", before, after]) == 1
+    said = capsys.readouterr().out
+    assert "package ~ bash 1 → 2" in said
+    assert "~ /file  (time, content)" in said
+    assert "+ /evil\\n\\x1b[31m\n" in said
+
+
+def test_no_tarball_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").write_text("no")
+    assert run(["diff", str(tmp_path / "a"), str(tmp_path / "none")]) == 2
+    assert "a: not a tarball" in capsys.readouterr().err
+
+
+@pytest.fixture
+def seeds(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Seeds:
+    monkeypatch.setenv("STAGEFARM_STATE_DIR", str(tmp_path / "state"))
+    settings.current.cache_clear()
+    seeds = Seeds(tmp_path / "state" / "seeds")
+    made = pack(tree, tmp_path / "a.tar", report=Silent())
+    with seeds.lease(Path(made.path), made.sha256, link=tmp_path / "link", report=Silent()):
+        pass
+    yield seeds
+    settings.current.cache_clear()
+
+
+def test_cache_lists_verifies_and_prunes(
+    seeds: Seeds, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (seed,) = seeds.all()
+    assert run(["cache", "list", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["digest"], listed["in_use"]) == (seed.digest, True)
+    assert run(["cache", "verify"]) == 0
+    assert run(["cache", "prune", "--all"]) == 0
+    assert "intact\nnothing to remove" in capsys.readouterr().out
+    (tmp_path / "link").unlink()
+    assert run(["cache", "list"]) == 0
+    assert run(["cache", "prune", "--all"]) == 0
+    assert f"removed {seed.digest[:12]}  a.tar" in capsys.readouterr().out
+    assert seeds.all() == []
+
+
+def test_cache_verify_removes_what_was_changed(
+    seeds: Seeds, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (seed,) = seeds.all()
+    (seeds.root / seed.digest / "file").write_text("changed")
+    assert run(["cache", "verify"]) == 1
+    (tmp_path / "link").unlink()
+    assert run(["cache", "verify"]) == 1
+    assert capsys.readouterr().out.count("changed, ") == 2
+    assert seeds.all() == []
