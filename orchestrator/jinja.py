@@ -259,7 +259,7 @@ def _required(value: Any, message: str) -> Any:
 
 
 def _to_yaml(value: Any) -> str:
-    from orchestrator.diagnose import yaml_text
+    from orchestrator.yamltext import yaml_text
 
     return yaml_text(value)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import yaml12
-from orchestrator.diagnose import go_float, rfc3339, sorted_keys, yaml_text
+from orchestrator.yamltext import go_float, rfc3339, sorted_keys, yaml_text
 
 
 @pytest.mark.parametrize(
