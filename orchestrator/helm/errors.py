@@ -37,6 +37,10 @@ class Refusal(FunctionError):
     """The template itself said no, with `fail` or `required`: its words are the whole message."""
 
 
+class NotJson(Exception):
+    """`NotJson(message)`: a value has no JSON, or a text is none."""
+
+
 class LimitReached(Exception):
     """`LimitReached(message, hint="")`: the template does more than a template may."""
 

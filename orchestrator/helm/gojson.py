@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 
+from orchestrator.helm.errors import NotJson
 from orchestrator.helm.quoting import format_float
 from orchestrator.helm.values import (
     MAX_DEPTH,
@@ -17,14 +18,11 @@ from orchestrator.helm.values import (
     Slice,
     Struct,
     sort_key,
+    to_bytes,
     type_of,
 )
 
 MAX_NUMBER_LENGTH = 400
-
-
-class NotJson(Exception):
-    """`NotJson(message)`: a value has no JSON, or a text is none."""
 
 
 SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -139,7 +137,7 @@ def decode(text: str) -> object:
             parse_constant=refuse_constant,
         )
     except json.JSONDecodeError as error:
-        raise NotJson(complaint(text, error.pos)) from error
+        raise NotJson(complaint(text, error)) from error
     except RecursionError as error:
         raise NotJson("exceeded max depth") from error
     return without_surrogates(value) if "\\u" in text else value
@@ -156,10 +154,23 @@ def refuse_constant(name: str) -> object:
     raise NotJson(f"invalid character '{name[0]}' looking for beginning of value")
 
 
-def complaint(text: str, pos: int) -> str:
-    if pos >= len(text.rstrip()):
+# What Python's complaints are in Go's words.
+COMPLAINTS = {
+    "Extra data": "after top-level value",
+    "Expecting property name": "looking for beginning of object key string",
+    "Expecting ':'": "after object key",
+    "Expecting ','": "after array element",
+    "Invalid control character": "in string literal",
+    "Invalid \\": "in string escape code",
+}
+
+
+def complaint(text: str, error: json.JSONDecodeError) -> str:
+    if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
         return "unexpected end of JSON input"
-    return f"invalid character '{text[pos]}' looking for beginning of value"
+    place = next((go for python, go in COMPLAINTS.items() if error.msg.startswith(python)), "")
+    char = chr(to_bytes(text[error.pos])[0])  # Go looks at bytes
+    return f"invalid character '{char}' {place or 'looking for beginning of value'}"
 
 
 def without_surrogates(value: object) -> object:

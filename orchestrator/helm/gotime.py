@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.helm.durations import SECOND, format_duration
-from orchestrator.helm.values import Int64, Opaque, Sized, Struct, Uint64, Verbatim
+from orchestrator.helm.values import Int64, NilPointer, Opaque, Sized, Struct, Uint64, Verbatim
 
 if TYPE_CHECKING:
     from orchestrator.helm.signature import Function
@@ -220,7 +220,7 @@ class Time(Opaque):
         fields: dict[str, object] = {
             "wall": Uint64(self.nanosecond),
             "ext": Int64(seconds),
-            "loc": 0,
+            "loc": NilPointer("*time.Location"),
         }
         return Struct("time.Time", fields)
 
@@ -258,9 +258,6 @@ class Named(Sized, Opaque):
 
     def in_yaml(self) -> object:
         return int(self)
-
-    def go_syntax(self) -> str:
-        return str(int(self))
 
 
 class Duration(Named):

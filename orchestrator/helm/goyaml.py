@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from functools import cmp_to_key
 
 from orchestrator.helm import gojson
+from orchestrator.helm.errors import FunctionError, NotJson
 from orchestrator.helm.quoting import format_float
 from orchestrator.helm.values import (
     MAX_DEPTH,
@@ -32,10 +33,10 @@ FOLDED = re.compile("[ \t]*\x85[ \t]*")
 
 
 def to_yaml(value: object) -> str:
-    """sigs.k8s.io/yaml: through JSON, then yaml.v2. Raises `gojson.NotJson`."""
+    """sigs.k8s.io/yaml: through JSON, then yaml.v2. Raises `NotJson`."""
     text = gojson.encode(value)  # what has no JSON has no YAML here
     if UNREADABLE.search(text):
-        raise gojson.NotJson("yaml: control characters are not allowed")
+        raise NotJson("yaml: control characters are not allowed")
     return Emitter(is_v3=False).document(json_view(value))
 
 
@@ -80,8 +81,12 @@ def yaml_view(value: object) -> object:
     if isinstance(value, list):
         return [yaml_view(item) for item in value]
     if isinstance(value, Struct):
-        return {name.lower(): yaml_view(item) for name, item in value.fields.items()}
+        return InOrder((name.lower(), yaml_view(item)) for name, item in value.fields.items())
     return value
+
+
+class InOrder(dict[str, object]):
+    """Fields of a struct, whose order counts."""
 
 
 class Emitter:
@@ -101,7 +106,8 @@ class Emitter:
         if depth > MAX_DEPTH:
             raise too_deep()
         if isinstance(value, dict):
-            for key in sorted(value, key=cmp_to_key(self.compare)):
+            in_order = isinstance(value, InOrder)
+            for key in value if in_order else sorted(value, key=cmp_to_key(self.compare)):
                 yield from self.entry(key, value[key], indent, depth)
         elif isinstance(value, list):
             for item in value:
@@ -179,4 +185,6 @@ def plain_scalar(value: object) -> str:
         if math.isfinite(value):
             return format_float(value)
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    if isinstance(value, complex):
+        raise FunctionError("cannot marshal type: complex128")
     return str(value)

@@ -83,7 +83,7 @@ class Run:
         """What a text made by a template gives, itself taken as a template. What it defines is
         known inside it only."""
         try:
-            defined = parse(text, TEXT_NAME, self.functions)
+            defined = parse(text, TEXT_NAME, self.functions, file=TEXT_NAME)
         except SyntaxProblem as problem:
             message = f"cannot parse the text as a template: {problem.message}"
             raise FunctionError(message, problem.hint) from problem
@@ -120,8 +120,8 @@ class Interpreter(Evaluator):
             try:
                 self.run.budget.step()
                 self.statement(dot, node)
-            except LimitReached as reached:
-                raise failure(self.template, node, str(reached), reached.hint) from reached
+            except (FunctionError, LimitReached) as error:
+                raise failure(self.template, node, str(error), error.hint) from error
 
     def statement(self, dot: object, node: ast.Statement) -> None:
         match node:

@@ -10,12 +10,14 @@ from orchestrator.helm.errors import LimitReached
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """`steps` bounds what the interpreter carries out, `size` the characters of one value or of
-    the output, `items` those of one list, `work` the characters and items of all that is made on
-    the way, and `depth` the templates that call each other."""
+    the output, `items` those of one list, `values` those of a list or map and all that it holds
+    when it is printed or compared, `work` the characters and items of all that is made on the way,
+    and `depth` the templates that call each other."""
 
-    steps: int = 2_000_000
+    steps: int = 500_000
     size: int = 4_000_000
     items: int = 200_000
+    values: int = 500_000
     work: int = 50_000_000
     depth: int = 1000
 
@@ -56,13 +58,13 @@ class Budget:
         self.work += max(count, 0)
 
     def measure(self, *values: object) -> int:
-        """Ask before `values` are walked to their depth, to print or compare them; gives their
-        size. A list may hold another many times over, so its own length says little."""
-        size = 0
+        """Ask before `values` are walked to their depth, to print or compare them; gives how many
+        there are. A list may hold another many times over, so its own length says little."""
+        size = count = 0
         waiting = list(values)
         while waiting:
             value = waiting.pop()
-            size += 1
+            count += 1
             if isinstance(value, str):
                 size += len(value)
             elif isinstance(value, dict):
@@ -70,7 +72,10 @@ class Budget:
                 waiting.extend(value.values())
             elif isinstance(value, list):
                 waiting.extend(value)
-            if size > self.limits.size or len(waiting) > self.limits.size:
-                break
-        self.reserve(size)
-        return size
+            if count + len(waiting) > self.limits.values:
+                limit = self.limits.values
+                raise LimitReached(
+                    f"a value holds more than {limit} others", "does it hold itself?"
+                )
+        self.reserve(size + count)
+        return count

@@ -36,13 +36,15 @@ CONSTANTS = (ast.Bool, ast.Dot, ast.Nil, ast.Number, ast.String)
 END_HINT = "every if, with, range, define and block needs its {{ end }}"
 
 
-def parse(text: str, file: str, functions: Collection[str]) -> dict[str, ast.Template]:
-    """The templates in `text` by name: the main one, called `file`, and those it defines.
+def parse(
+    text: str, name: str, functions: Collection[str], *, file: str
+) -> dict[str, ast.Template]:
+    """The templates in `text`: the main one, called `name`, and those it defines.
 
-    Raises `SyntaxProblem`.
+    `file` is for error messages. Raises `SyntaxProblem`.
     """
     parser = Parser(text, file, functions)
-    parser.parse()
+    parser.parse(name)
     return parser.templates
 
 
@@ -90,7 +92,7 @@ class Parser:
 
     # Statements
 
-    def parse(self) -> None:
+    def parse(self, name: str) -> None:
         body: list[ast.Statement] = []
         while self.peek().kind is not T.EOF:
             if self.at_definition():
@@ -101,7 +103,7 @@ class Parser:
                 hint = "no if, with, range, define or block is open here"
                 raise SyntaxProblem(f"unexpected {{{{{node.text}}}}}", node.pos, hint)
             body.append(node)
-        self.add(self.file, tuple(body), 0)
+        self.add(name, tuple(body), 0)
 
     def at_definition(self) -> bool:
         """Whether `{{ define` comes next; if so, it is taken."""

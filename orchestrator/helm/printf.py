@@ -76,8 +76,8 @@ class Formatter:
             return f"%!{verb}(MISSING)"
         value = self.values[self.next_value]
         self.next_value += 1
-        size = self.budget.measure(value)
-        self.budget.reserve(size * max(flags.width or 1, flags.precision or 1))
+        count = self.budget.measure(value)
+        self.budget.reserve(count * max(flags.width or 1, flags.precision or 1))
         if verb in "vw":
             flags = replace(flags, go_syntax=flags.sharp, sharp=False, names=flags.plus, plus=False)
         return format_value(value, verb, flags)

@@ -11,6 +11,7 @@ from orchestrator.helm.quoting import can_backquote, format_float, quote
 from orchestrator.helm.values import (
     MAX_DEPTH,
     Map,
+    NilPointer,
     NoValue,
     Opaque,
     Sized,
@@ -66,9 +67,11 @@ def format_value(value: object, verb: str, flags: Flags, depth: int = 0) -> str:
     if depth > MAX_DEPTH:
         raise too_deep()
     if verb == "T":
-        return flags.pad(truncated(type_of(value), flags))
+        return flags.pad("<nil>" if value is None else truncated(type_of(value), flags))
     if verb == "p":
         return format_pointer(value, flags)
+    if verb == "w" and not depth and value is not None:
+        return bad(value, verb, flags)  # it is for errors only
     if isinstance(value, Opaque):
         return format_opaque(value, verb, flags, depth)
     for python_type, scalar in SCALARS:
@@ -91,8 +94,9 @@ def format_bool(value: bool, verb: str, flags: Flags) -> str:  # noqa: FBT001
 
 
 def bad(value: object, verb: str, flags: Flags) -> str:
-    """Go's complaint that the verb does not fit."""
-    return f"%!{verb}({type_of(value)}={format_value(value, 'v', flags)})"
+    """Go's complaint that the verb does not fit; it prints without the help of methods."""
+    shown = value.inside() if isinstance(value, Opaque) else value
+    return f"%!{verb}({type_of(value)}={format_value(shown, 'v', flags)})"
 
 
 def truncated(text: str, flags: Flags) -> str:
@@ -163,12 +167,11 @@ def in_base(value: int, base: int, verb: str, flags: Flags) -> str:
 
 
 def prefix_of(digits: str, base: int, verb: str, flags: Flags) -> str:
-    if verb == "O":
-        return "0o"
+    if base == 8:
+        octal = "0" if flags.sharp and digits[0] != "0" else ""
+        return "0o" + octal if verb == "O" else octal
     if not flags.sharp:
         return ""
-    if base == 8:
-        return "" if digits[0] == "0" else "0"
     return {2: "0b", 10: "", 16: "0X" if verb == "X" else "0x"}[base]
 
 
@@ -237,9 +240,14 @@ def format_complex(value: complex, verb: str, flags: Flags) -> str:
 def format_opaque(value: Opaque, verb: str, flags: Flags, depth: int) -> str:
     """What has a `String` method prints by it, with the verbs for strings."""
     if verb == "v" and flags.go_syntax:
-        return value.go_syntax()
+        text = value.go_syntax()
+        if text is None:
+            return format_value(value.inside(), verb, flags, depth)
+        return flags.pad(truncated(text, flags))
     if verb in "vsxXq":
         return format_string(str(value), verb, flags)
+    if isinstance(value, int):
+        return format_integer(value, verb, flags)
     return format_value(value.inside(), verb, flags, depth)
 
 
@@ -274,6 +282,8 @@ def format_list(value: list[object], verb: str, flags: Flags, depth: int) -> str
 
 def format_struct(value: Struct, verb: str, flags: Flags, depth: int) -> str:
     opening, separator = (type_of(value) + "{", ", ") if flags.go_syntax else ("{", " ")
+    if value.go_type.startswith("*"):
+        opening = "&" + opening.removeprefix("*")
     named = flags.go_syntax or flags.names
     items = (
         f"{name}:{text}" if named else text
@@ -292,9 +302,18 @@ SCALARS: tuple[tuple[type, Callable[..., str]], ...] = (
     (float, format_real),
     (complex, format_complex),
 )
+
+
+def format_nil_pointer(value: NilPointer, verb: str, flags: Flags, _: int) -> str:
+    if verb == "v":
+        return flags.pad("<nil>")
+    return in_base(0, BASES[verb], verb, flags) if verb in "bodxX" else bad(value, verb, flags)
+
+
 NESTED: tuple[tuple[type, Callable[..., str]], ...] = (
     (NoneType, format_nil),
     (NoValue, format_nil),
+    (NilPointer, format_nil_pointer),
     (dict, format_map),
     (list, format_list),
     (Struct, format_struct),

@@ -16,11 +16,12 @@ from orchestrator.helm.interpreter import NOTHING_PRINTED, Run
 from orchestrator.helm.limits import Budget, Limits
 from orchestrator.helm.parser import parse
 from orchestrator.helm.places import place
-from orchestrator.helm.scope import scope
+from orchestrator.helm.scope import NAME, scope
 from tasks.errors import TemplateError
 
 DEFAULT_LIMITS = Limits()
 FRAMES_PER_TEMPLATE = 40  # of Python's stack, for one template that calls another
+FRAMES_TO_PARSE = 10_000
 
 
 def render(
@@ -36,32 +37,38 @@ def render(
     `name` is what errors call the text; `now` is what the function of that name gives, by default
     this moment. Raises `TemplateError` with the place of what is wrong.
     """
-    templates = parsed(text, name)
-    moment = Time.of(now) if now else Time.now()
-    run = Run(templates, FUNCTIONS, Budget(limits), moment)
     with room_for(limits.depth):
+        templates = parsed(text, name)
+        now_time = Time.of(now) if now else Time.now()
+        run = Run(templates, FUNCTIONS, Budget(limits), now_time)
         try:
-            return run.execute(templates[name], scope(options)).replace(NOTHING_PRINTED, "")
+            rendered = run.execute(templates[NAME], scope(options))
         except FunctionError as error:
-            raise TemplateError(str(error), error.hint, name) from error
+            raise TemplateError(str(error), error.hint, name, 1, 1) from error
         except RecursionError as error:
-            raise TemplateError("the template nests too deep", "", name) from error
+            raise TemplateError("the template nests too deep", "", name, 1, 1) from error
+    return rendered.replace(NOTHING_PRINTED, "")
 
 
 @lru_cache(maxsize=256)
-def parsed(text: str, name: str) -> Mapping[str, ast.Template]:
+def parsed(text: str, file: str) -> Mapping[str, ast.Template]:
+    """The templates in `text`; the same text is parsed once."""
     try:
-        return parse(text, name, FUNCTIONS)
+        text.encode("utf-8", "surrogateescape")
+        return parse(text, NAME, FUNCTIONS, file=file)
     except SyntaxProblem as problem:
         line, column = place(text, problem.pos)
-        raise TemplateError(problem.message, problem.hint, name, line, column) from problem
+        raise TemplateError(problem.message, problem.hint, file, line, column) from problem
+    except UnicodeEncodeError as error:
+        line, column = place(text, error.start)
+        raise TemplateError("this character is no Unicode", "", file, line, column) from error
 
 
 @contextmanager
 def room_for(depth: int) -> Iterator[None]:
     """A Python stack deep enough for so many templates inside each other."""
     before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, depth * FRAMES_PER_TEMPLATE + 2000))
+    sys.setrecursionlimit(max(before, depth * FRAMES_PER_TEMPLATE + FRAMES_TO_PARSE))
     try:
         yield
     finally:

@@ -125,6 +125,15 @@ class Struct:
         self.json = fields if json is None else json
 
 
+class NilPointer:
+    """A pointer to nothing, which only shows where a struct prints its fields."""
+
+    __slots__ = ("go_type",)
+
+    def __init__(self, go_type: str) -> None:
+        self.go_type = go_type
+
+
 class Verbatim(str):
     """A text that YAML and TOML show without quotes, since there it stands for something else."""
 
@@ -140,9 +149,9 @@ class Opaque:
     def __str__(self) -> str:
         raise NotImplementedError
 
-    def go_syntax(self) -> str:
-        """What `%#v` prints."""
-        return str(self)
+    def go_syntax(self) -> str | None:
+        """What `%#v` prints, if not what is inside."""
+        return None
 
     def inside(self) -> object:
         """What the verbs that are not for strings print."""
@@ -180,7 +189,7 @@ def type_of(value: object) -> str:
     """The Go type of `value`, as `%T` prints it."""
     if type(value) in PLAIN_TYPES:
         return PLAIN_TYPES[type(value)]
-    if isinstance(value, Sized | Map | Struct | Opaque):
+    if isinstance(value, Sized | Map | Struct | Opaque | NilPointer):
         return value.go_type
     if isinstance(value, Slice):
         return f"[]{value.element}"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.helm.errors import FunctionError
-from orchestrator.helm.values import Opaque, Uint64
+from orchestrator.helm.values import Opaque, Struct, Uint64
 
 if TYPE_CHECKING:
     from orchestrator.helm.signature import Function
@@ -75,12 +75,10 @@ class Version(Opaque):
         v = "v" if self.original.startswith("v") else ""
         return VersionValue(**fields | {"original": f"{v}{VersionValue(**fields)}"})
 
-    def go_syntax(self) -> str:
-        return (
-            f"&semver.Version{{major:{self.major:#x}, minor:{self.minor:#x}, "
-            f'patch:{self.patch:#x}, pre:"{self.pre}", metadata:"{self.metadata}", '
-            f'original:"{self.original}"}}'
-        )
+    def inside(self) -> object:
+        numbers = {name: Uint64(getattr(self, name)) for name in ("major", "minor", "patch")}
+        texts = {name: getattr(self, name) for name in ("pre", "metadata", "original")}
+        return Struct(self.go_type, numbers | texts)
 
     def methods(self) -> Mapping[str, Function]:
         return METHODS

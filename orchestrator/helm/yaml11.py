@@ -38,9 +38,14 @@ def decode(text: str) -> object:
 
 
 def first_line(error: Any) -> str:
+    """What yaml.v2 says: lines count from 0 in a parser's error and from 1 in a scanner's."""
+    from yaml.scanner import ScannerError
+
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error).split("\n", maxsplit=1)[0]
-    return f"line {mark.line + 1}: {problem}" if mark else str(problem)
+    if not mark or not mark.line:
+        return str(problem)
+    return f"line {mark.line + isinstance(error, ScannerError)}: {problem}"
 
 
 class Reader:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from orchestrator.helm.errors import FunctionError
-from orchestrator.helm.gojson import NotJson
+from orchestrator.helm.errors import FunctionError, NotJson
 from orchestrator.helm.signature import Function
 from orchestrator.helm.values import Map, Slice, type_of
 
@@ -159,6 +158,8 @@ def to_toml(run: Run, value: object) -> str:
     """The complaint, as a text, where the value has no TOML."""
     from orchestrator.helm import gotoml
 
+    if value is None:
+        raise FunctionError("nil has no TOML", "is the option set?")
     run.budget.measure(value)
     try:
         return gotoml.encode(value)

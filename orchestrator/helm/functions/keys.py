@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 import re
-import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -79,6 +76,9 @@ def derive_password(
     templates = TEMPLATES.get(kind, "").split()
     if not templates:
         return f"cannot find password template {kind}"
+    import hashlib
+    import hmac
+
     run.budget.step(HASH_STEPS)
     salt = SEED + sized(user)
     key = hashlib.scrypt(to_bytes(password), salt=salt, n=32768, r=8, p=2, maxmem=2**27, dklen=64)
@@ -96,6 +96,8 @@ def sized(text: str) -> bytes:
 
 def encrypt_aes(password: str, text: str) -> str:
     """AES-256 in CBC mode, the key being the password filled up with zeros."""
+    import secrets
+
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
     if not text:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from orchestrator.helm.interpreter import Run
 
 
+STEPS_TO_COMPARE = 4
+
+
 def needs_list(value: object, action: str) -> list[object]:
     if isinstance(value, list):
         return value
@@ -79,7 +82,7 @@ def compact(value: object) -> list[object]:
 
 
 def contains(run: Run, items: list[object], wanted: object) -> bool:
-    run.budget.step(len(items))
+    run.budget.step(len(items) * STEPS_TO_COMPARE)
     return any(deep_equal(wanted, item) for item in items)
 
 
