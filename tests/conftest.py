@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from orchestrator.demo.seed import make_seed
+
+settings.register_profile("steady", deadline=None, print_blob=True)
+settings.load_profile("steady")  # time is measured by `make bench`, never by a test
 
 
 @pytest.fixture(scope="session")

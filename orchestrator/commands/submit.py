@@ -65,9 +65,9 @@ def submit(
     from tasks.app import app
     from tasks.settings import current
 
+    wanted = _wanted(specfile, job, overrides, now, batch)
     ledger = open_ledger()
     warn_of_forgetful_redis(ledger)
-    wanted = _wanted(specfile, job, overrides, now, batch)
     builds = put_on_farm(wanted, ledger=ledger, app=app, settings=current())
     if as_json and not follow:
         click.echo(json.dumps([_described(build) for build in builds], indent=2))
