@@ -21,6 +21,7 @@ from tasks.model import Artifact, Build, StepResult, decode, encode
 from tasks.record import FIELDS, Attempt, Record, to_attempt, to_record
 from tasks.settings import Settings
 
+BUILDS_KEPT = 100
 CONTEXT_TTL_S = 30 * 24 * 3600
 
 
@@ -95,6 +96,7 @@ class Ledger:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self._builds: dict[str, Build] = {}
 
     @classmethod
     def open(cls, settings: Settings) -> Ledger:
@@ -212,6 +214,14 @@ class Ledger:
     # What anybody may read
 
     def build(self, build: str) -> Build:
+        """The build as it was submitted, which never changes and so is asked for once."""
+        if build not in self._builds:
+            if len(self._builds) >= BUILDS_KEPT:
+                self._builds.clear()
+            self._builds[build] = self._build(build)
+        return self._builds[build]
+
+    def _build(self, build: str) -> Build:
         with self.connection.reaching() as client:
             found = client.hget(self.connection.key("build", build), "spec")
         return decode(str(self._known(build, found or "unknown")), Build)

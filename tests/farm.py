@@ -173,16 +173,11 @@ class Farm:
     # What the test asks afterwards
 
     def end(self) -> None:
-        """End every process: by TERM, and by KILL the one that does not listen."""
+        """End every process, and with it what hangs on it."""
         for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+            process.kill()
         for process in self.processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait()
         self.redis.kill()
 
     def build(self, *commands: str, name: str = "job", **changes: object) -> Build:

@@ -72,25 +72,26 @@ def batch(builds: list[Build], name: str) -> list[Build]:
 
 
 def latency(farm: Farm) -> tuple[float, float]:
-    """Seconds a step that does nothing takes here, and in a bare Celery chain."""
+    """Seconds from one step that does nothing to the next, here and in a bare Celery chain."""
     ours, bare = [], []
-    for number in range(5):
-        builds = batch([pretended(farm, 0, STEPS)], f"latency{number}")
-        start = time.perf_counter()
-        wait(farm, farm.submit(*builds))
-        ours.append((time.perf_counter() - start) / (STEPS + 1))
-        bare.append(bare_chain(farm, f"bare{number}") / (STEPS + 1))
+    for number in range(7):
+        (build,) = farm.submit(*batch([pretended(farm, 0, STEPS)], f"latency{number}"))
+        wait(farm, [build])
+        times = farm.ledger.step_times(build.id, 1, STEPS)
+        ours.append((times[-1][0] - times[0][0]) / (STEPS - 1))
+        bare.append(bare_chain(farm, f"bare{number}") / (STEPS - 1))
     return statistics.median(ours), statistics.median(bare)
 
 
 def bare_chain(farm: Farm, key: str) -> float:
-    client = farm.ledger.connection.client
+    """Seconds from the first to the last of as many links that do nothing, by the same clock."""
     nothing = farm.app.signature("bench.nothing", immutable=True, queue=QUEUE)
     tell = farm.app.signature("bench.tell", args=(key,), immutable=True, queue=QUEUE)
-    start = time.perf_counter()
-    chain(*[nothing] * STEPS, tell).apply_async()
-    client.blpop(key, timeout=4)
-    return time.perf_counter() - start
+    chain(tell, *[nothing] * (STEPS - 2), tell).apply_async()
+    client = farm.ledger.connection.client
+    assert eventually(lambda: client.llen(key) == 2, LIMIT_S)
+    first, last = client.lrange(key, 0, -1)
+    return float(last) - float(first)
 
 
 def submission(farm: Farm, count: int = 1000) -> float:

@@ -28,7 +28,7 @@ def farm(tmp_path: Path, seed: Path, can_isolate: None, host_unchanged: None) ->
         yield farm
     finally:
         farm.end()
-        assert not processes_with(str(tmp_path)), "processes are left"
+        assert eventually(lambda: not processes_with(str(tmp_path))), "processes are left"
 
 
 @pytest.fixture

@@ -51,6 +51,19 @@ def test_a_host_short_of_disk_takes_nothing_and_says_why(farm: Farm, settled: Se
     assert farm.record(build).host == "large"
 
 
+def test_time_limits_end_a_build_with_their_reason(farm: Farm, settled: Settled) -> None:
+    farm.quick["idle_limit_s"] = 1.5
+    farm.worker("one", slots=2)
+    chatty = "while :; do echo still here; sleep 0.2; done"
+    slow, idle = farm.submit(
+        farm.build(chatty, name="slow", timeout_s=4.0), farm.build("sleep 600", name="idle")
+    )
+    settled(slow, idle, state=BuildState.FAILED)
+    assert farm.record(slow).error == farm.record(idle).error == "TimedOut"
+    assert "4" in farm.record(slow).reason
+    assert "1.5" in farm.record(idle).reason
+
+
 def test_what_a_hook_leaves_running_ends_with_its_step(farm: Farm, settled: Settled) -> None:
     farm.worker("one")
     daemon = "(setsid sleep 600 </dev/null >/dev/null 2>&1 & disown); true"
