@@ -12,6 +12,7 @@ import os
 import tarfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pathspec
@@ -19,11 +20,16 @@ import zstandard
 
 from tasks.bundle import digest_of
 from tasks.errors import BadInput
-from tasks.model import Build
+from tasks.model import Build, HookType, SourceType
 
 IGNORE_FILES = (".gitignore", ".stagefarmignore")
 ALWAYS_LEFT_OUT = (".git", ".hg", ".svn", ".venv", "__pycache__", ".stagefarm")
 NAMED = 5
+ENTRIES_MAX = 100_000
+SMALLER = (
+    "list what the hooks do not need in .stagefarmignore, submit from a smaller folder, or raise "
+    "context_limit_bytes"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +42,21 @@ class Bundle:
 
 def bundle(folder: Path, leave_out: Collection[Path], limit_bytes: int) -> Bundle:
     """The bundle of `folder` without what lies below `leave_out`; `BadInput` if it is larger than
-    `limit_bytes`, naming the largest files."""
-    entries = sorted(files(folder, leave_out))
-    data = pack(folder, entries, limit_bytes)
+    `limit_bytes`, naming the largest files, or cannot be read."""
+    try:
+        entries = list(islice(files(folder, leave_out), ENTRIES_MAX + 1))
+        if len(entries) > ENTRIES_MAX:
+            raise BadInput(f"{folder} has more than {ENTRIES_MAX:,} files to send along", SMALLER)
+        data = pack(folder, entries, limit_bytes)
+    except OSError as error:
+        raise BadInput(f"cannot send along {error.filename}: {error.strerror}", SMALLER) from error
     return Bundle(digest_of(data), data)
+
+
+def is_needed(build: Build) -> bool:
+    """Whether anything of the build looks at the folder: hooks on the host, or anise's settings."""
+    on_host = any(step.phase and step.phase is not HookType.INNER_CHROOT for step in build.steps)
+    return on_host or build.source.type is SourceType.ANISE
 
 
 def written_by(build: Build) -> list[Path]:
@@ -58,7 +75,7 @@ Ignored = tuple[tuple[Path, pathspec.GitIgnoreSpec], ...]
 
 
 def _walk(root: Path, folder: Path, without: set[Path], ignored: Ignored) -> Iterator[str]:
-    for entry in os.scandir(folder):
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
         is_folder = entry.is_dir(follow_symlinks=False)
         if entry.name in ALWAYS_LEFT_OUT or path in without:
@@ -134,6 +151,5 @@ def _too_large(folder: Path, names: list[str], limit_bytes: int) -> BadInput:
     return BadInput(
         f"{folder} is too large to send along: more than {limit_bytes / 2**20:.0f} MiB compressed; "
         f"largest are {listed}",
-        "list what the hooks do not need in .stagefarmignore, submit from a smaller folder, or "
-        "raise context_limit_bytes",
+        SMALLER,
     )

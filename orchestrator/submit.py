@@ -9,7 +9,7 @@ from pathlib import Path
 
 from celery import Celery
 
-from orchestrator.context import bundle, written_by
+from orchestrator.context import bundle, is_needed, written_by
 from tasks.errors import BadInput
 from tasks.ledger import Ledger
 from tasks.messages import send
@@ -47,16 +47,19 @@ def for_farm(build: Build) -> Build:
 
 
 def bring_contexts(builds: list[Build], ledger: Ledger, settings: Settings) -> list[Build]:
-    """Bundle each folder the builds come from once, and say which bundle is whose."""
+    """Bundle each folder that builds need once, and say which bundle is whose."""
     digests: dict[str, str] = {}
-    for folder in {build.folder for build in builds}:
+    for folder in {build.folder for build in builds if is_needed(build)}:
         leave_out = {
             path for build in builds if build.folder == folder for path in written_by(build)
         }
         made = bundle(Path(folder), leave_out, settings.context_limit_bytes)
         ledger.keep_context(made.digest, made.data)
         digests[folder] = made.digest
-    return [replace(build, context=digests[build.folder]) for build in builds]
+    return [
+        replace(build, context=digests[build.folder] if is_needed(build) else "")
+        for build in builds
+    ]
 
 
 def enter(builds: list[Build], ledger: Ledger) -> list[Build]:

@@ -1,0 +1,56 @@
+"""Why a build waits, in the words a person reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.why import explain
+from tasks.hosts import Host
+from tasks.model import BuildState
+from tasks.record import Record
+
+NOW = 1_000.0
+WAITING = Record(
+    id="b-1",
+    job="j",
+    queue="a.b",
+    state=BuildState.QUEUED,
+    attempt=1,
+    titles=("source", "pack"),
+    queued=940.0,
+)
+HOST = Host(name="h", seen=NOW - 1, queues=("a.b",), slots=1, life="x")
+
+
+def why(*hosts: Host, record: Record = WAITING, **refusals: tuple[float, str]) -> list[str]:
+    running = {"b-9": replace(WAITING, id="b-9", state=BuildState.RUNNING, claimed=400.0)}
+    return explain(record, hosts, running, refusals, now=NOW, lease_s=90)
+
+
+def test_no_host_serves_the_queue() -> None:
+    nobody = "No host serves a.b now: stagefarm worker --queue a.b"
+    assert why() == ["It waits in a.b since 1m00s.", nobody]
+    assert why(replace(HOST, queues=("c.d",)))[1:] == [nobody]
+    gone = replace(HOST, seen=NOW - 100)
+    assert why(gone)[1:] == [nobody, "h: no sign of life since 1m40s."]
+    assert why(replace(HOST, left=NOW - 5))[1:] == [nobody, "h: its worker was stopped 5.0s ago."]
+
+
+def test_hosts_that_serve_it_but_do_not_take_it() -> None:
+    busy = replace(HOST, builds=("b-9",))
+    assert why(busy)[1:] == ["h: all 1 slots are busy with b-9 (since 10m00s)."]
+    drained = replace(HOST, drained=NOW - 60)
+    assert why(drained)[1:] == ["h: drained 1m00s ago, it takes nothing new."]
+    full = replace(HOST, refuses="1 MiB free in /s, 2048 MiB wanted")
+    assert why(full)[1:] == ["h: takes nothing new: 1 MiB free in /s, 2048 MiB wanted."]
+    assert why(HOST, h=(NOW - 3, "no disk"))[1:] == ["h: refused it 3.0s ago: no disk."]
+    assert why(HOST)[1:] == ["h: has a free slot and should take it within seconds."]
+
+
+def test_a_build_that_does_not_wait() -> None:
+    running = replace(WAITING, state=BuildState.RUNNING, host="h", step=1, step_began=990.0)
+    assert why(record=running) == ["It does not wait: h runs step 2 of 2, pack, since 10s."]
+    claimed = replace(running, step=-1)
+    assert why(record=claimed) == ["It does not wait: h has claimed it."]
+    failed = replace(WAITING, state=BuildState.FAILED, reason="it broke")
+    assert why(record=failed) == ["It does not wait: it is failed, it broke."]
