@@ -276,7 +276,7 @@ EVALUATE: Mapping[type, Callable[[Any, object, Any], object]] = {
 def nothing_there(node: Owner, name: str) -> tuple[str, str]:
     """What to say when `name` is wanted of nothing, and what to do about it."""
     owner = str(node).rsplit(f".{name}", 1)[0] or "."
-    message = f'nil pointer evaluating interface {{}}.{name}: "{owner}" is not set'
+    message = f'"{owner}" is not set, so it has no "{name}" (nil pointer evaluating .{name})'
     return message, f"set it among the options, or write ({owner}).{name} to allow that"
 
 
