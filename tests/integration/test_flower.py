@@ -30,6 +30,7 @@ QUIET = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--hide-scrollbars", "--window-size=1900,700", "--virtual-time-budget=6000",
 )  # fmt: skip
+DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/stagefarm.json"
 TAG = re.compile(r"<[^>]+>")
 
 
@@ -127,4 +128,7 @@ def test_a_person_can_follow_a_batch_in_flower(farm: Farm, browser: Browser) -> 
     assert len([row for row in rows if good.id in row and "SUCCESS" in row]) == 4
     assert not [row for row in rows if "STARTED" in row]
     browser.picture("tasks", "tasks-after")
+    with urlopen(f"{browser.url}/metrics") as page:
+        exported = set(re.findall(r"^(flower_\w+)", page.read().decode(), re.MULTILINE))
+    assert set(re.findall(r"flower_\w+", DASHBOARD.read_text())) <= exported
     print(f"screenshots: {during.parent}")
