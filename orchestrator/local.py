@@ -60,6 +60,7 @@ def run_here(
     skips_source = StepKind.SOURCE not in {step.kind for step in build.steps}
     plain = keep or skips_source
     workspace = Workspace.here(build, settings, plain=plain)
+    _refuse_own_root(workspace.rootfs)
     with workspace.lock(), _rootfs(workspace, begin_anew=not plain, keep=keep):
         if skips_source:
             _require_content(workspace.rootfs)
@@ -110,6 +111,12 @@ def _rootfs(workspace: Workspace, *, begin_anew: bool, keep: bool) -> Iterator[N
             workspace.remove_home()
         else:
             workspace.remove()
+
+
+def _refuse_own_root(rootfs: Path) -> None:
+    """A link from there to / would unpack the seed over this very machine."""
+    if rootfs.resolve() == Path("/"):
+        raise BadInput(f"{rootfs} leads to /", "remove the link, or choose another workspacedir")
 
 
 def _require_content(rootfs: Path) -> None:

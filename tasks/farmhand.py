@@ -69,7 +69,10 @@ class Farmhand:
         work = Work(turn, build, step, Workspace.on_farm(build, attempt, self.settings))
         if step > 0 and not work.home.exists():
             raise Stale(f"nothing of attempt {attempt} is on this host")
-        work.workspace.create()
+        try:
+            work.workspace.create()
+        except StagefarmError as error:
+            self._failed(work, error)
         with locked(work.home) as mine:
             if not mine:
                 raise Stale("another message for this step came first")

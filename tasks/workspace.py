@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import BadInput, HostUnfit
+from tasks.errors import HostUnfit
 from tasks.model import Build, RootfsKind
 from tasks.mounts import bind, overlay
 from tasks.removal import remove_tree
@@ -231,7 +231,8 @@ def _start_time(pid: int) -> str:
 
 def _shared(build: Build) -> tuple[str, ...]:
     """The host's folders that a build sees below its `workspacedir`: the sources of its binds, and
-    where its download lands. Outermost first, none below another."""
+    where its download lands. Outermost first, none below another; never `workspacedir` itself
+    and its root filesystem, which each build has for its own."""
     wanted = {bind.source for bind in build.chroot_binds}
     wanted |= {
         bind.source for step in build.steps for hook in step.hooks for bind in hook.chroot_binds
@@ -239,12 +240,12 @@ def _shared(build: Build) -> tuple[str, ...]:
     if build.source.target:
         wanted.add(str(Path(build.source.target).parent))
     root = Path(build.workspacedir)
-    below = sorted({Path(path) for path in wanted if Path(path).is_relative_to(root)})
-    if root in below:
-        raise BadInput(
-            f"{root} is the workspacedir and also the source of a bind or the folder of a download",
-            "use a folder below it, such as distfiles/",
-        )
+    rootfs = root / "rootfs"
+    below = sorted(
+        path
+        for path in map(Path, wanted)
+        if root in path.parents and not path.is_relative_to(rootfs)
+    )
     outermost: list[Path] = []
     for path in below:
         if not any(path.is_relative_to(other) for other in outermost):

@@ -177,6 +177,17 @@ def test_binds_are_shared_with_the_host_and_the_root_filesystem(farmer: Farmer) 
     assert list((home / "layer/upper/var/cache/packages").iterdir()) == []
 
 
+def test_only_folders_below_the_workspace_are_shared_and_none_of_the_root_filesystem(
+    farmer: Farmer,
+) -> None:
+    root = f"{farmer.folder}/ws"
+    sources = (root, f"{root}/cache/deep", f"{root}/cache", f"{root}/rootfs/x", "/srv")
+    binds = tuple(Bind(source=path, target="/mnt") for path in sources)
+    target = Source(type=SourceType.HTTP, uri="http://h/s.tar", target=f"{root}/seed.tar")
+    build = farmer.build(OUTER, [], chroot_binds=binds, source=target)
+    assert farmer.workspace(build).shared == (f"{root}/cache",)
+
+
 @pytest.mark.parametrize(
     ("phase", "command", "message"),
     [
