@@ -235,7 +235,7 @@ def test_processes_without_end_are_bounded(farmer: Farmer, monkeypatch: pytest.M
     build = farmer.build(OUTER, [])
     build = replace(build, steps=(build.steps[0], step, build.steps[2]))
     with pytest.raises(HookFailed, match="exited with 1"):
-        perform(build, 1, farmer.workspace(build), farmer.log)
+        perform(build, 1, farmer.workspace(build), farmer.log, pids_max=64)
     assert "BlockingIOError" in farmer.log.printed[-1]
 
 
