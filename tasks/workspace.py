@@ -99,7 +99,8 @@ class Workspace:
 
     def create(self) -> None:
         """Make the folders. Safe to repeat."""
-        for folder in (self.home, self.folder, self.working_dir):
+        self._make_home()
+        for folder in (self.folder, self.working_dir):
             _make(Path(folder))
         _make(Path(self.folder, "rootfs"), mode=0o755)
 
@@ -142,8 +143,7 @@ class Workspace:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep everybody else out; `HostUnfit` at once where somebody is in already."""
-        _make(Path(self.home))
-        with locked(Path(self.home)) as mine:
+        with locked(self._make_home()) as mine:
             if not mine:
                 raise HostUnfit(
                     f"{self.workspacedir} is in use by another build",
@@ -151,9 +151,13 @@ class Workspace:
                 )
             yield
 
+    def _make_home(self) -> Path:
+        """Only for root: there may be setuid programs in it that nobody here has vouched for."""
+        return _make(Path(self.home), mode=0o700)
+
     def record_tree(self, pid: int) -> None:
         """Write down which process the running step's tree hangs on."""
-        (_make(Path(self.home)) / "tree.pid").write_text(f"{pid} {_start_time(pid)}\n")
+        (self._make_home() / "tree.pid").write_text(f"{pid} {_start_time(pid)}\n")
 
 
 @contextmanager
