@@ -29,7 +29,7 @@ LONGEST_SIMPLE_KEY = 128
 SURROGATE = re.compile("[\ud800-\udfff]")
 # What the YAML reader that the JSON goes through refuses, and a break that it folds.
 UNREADABLE = re.compile("[\x7f-\x84\x86-\x9f\ufffe\uffff]")
-FOLDED = re.compile("[ \t]*\x85[ \t]*")
+FOLDED = re.compile("(?: *\x85 *)+")
 
 
 def to_yaml(value: object) -> str:
@@ -57,14 +57,25 @@ def json_view(value: object) -> object:
         return [json_view(item) for item in value]
     members = value.json if isinstance(value, Struct) else value
     if isinstance(members, Mapping):
-        return {json_view(key): json_view(item) for key, item in members.items()}
+        return {json_key(key): json_view(item) for key, item in members.items()}
     if isinstance(value, float):
         return json_float(value)
     return json_text(value) if isinstance(value, str) else value
 
 
+def json_key(key: object) -> object:
+    if isinstance(key, str) and "\x85" in key:
+        raise NotJson("yaml: a key goes over a line break")
+    return json_view(key)
+
+
 def json_text(text: str) -> str:
-    return FOLDED.sub(" ", SURROGATE.sub("\ufffd", text))
+    return FOLDED.sub(folded, SURROGATE.sub("\ufffd", text))
+
+
+def folded(found: re.Match[str]) -> str:
+    """One break is a space, of several all but one stay."""
+    return "\n" * (found[0].count("\x85") - 1) or " "
 
 
 def json_float(value: float) -> object:

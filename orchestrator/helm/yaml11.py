@@ -108,7 +108,7 @@ class Reader:
             key = self.node(event)
             value = self.node(self.next())
             if is_merge(event):
-                merge(event, mapping, value)
+                merge(mapping, value)
             else:
                 mapping[key_text(event, key)] = value
         return mapping
@@ -123,11 +123,11 @@ def is_merge(event: Any) -> bool:
     return getattr(event, "value", None) == "<<" and (plain or event.tag == TAG + "merge")
 
 
-def merge(event: Any, mapping: dict[object, object], value: object) -> None:
+def merge(mapping: dict[object, object], value: object) -> None:
     """Of several merged maps the first wins, and all win over the keys before them."""
     for part in reversed(value) if isinstance(value, list) else [value]:
         if not isinstance(part, dict):
-            refuse(event, "map merge requires map or sequence of maps as the value")
+            raise NotYaml("yaml: map merge requires map or sequence of maps as the value")
         mapping.update(part)
 
 

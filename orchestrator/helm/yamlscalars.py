@@ -72,14 +72,13 @@ def is_text(text: str, *, is_v3: bool) -> bool:
 
 def is_string(text: str) -> bool:
     """Whether yaml.v2 reads it as a text, when it is not quoted."""
-    if text == "<<" or (text[:1].isdigit() and is_timestamp(text)):
-        return False
-    return isinstance(resolve(text), str)
+    is_time = text[:1].isdigit() and is_timestamp(text)
+    return not is_time and isinstance(resolve(text), str)
 
 
 def is_string_v3(text: str) -> bool:
     """Whether yaml.v3 does, to which `yes` and its kin are texts."""
-    if text in OLD_BOOLEANS or text == "<<":
+    if text in OLD_BOOLEANS:
         return True
     bare = text.replace("_", "")
     if re.fullmatch(r"[-+]?0o[0-7]+", bare) or re.fullmatch(r"[-+]?0b[01]+", bare):

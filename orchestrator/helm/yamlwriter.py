@@ -8,6 +8,7 @@ from dataclasses import dataclass
 WIDTH = 80
 BREAKS = "\n\r\x85\u2028\u2029"
 BLANKS = " \t" + BREAKS
+BOM = "\ufeff"
 ESCAPES = {
     "\0": "0",
     "\a": "a",
@@ -111,6 +112,8 @@ class Writer:
 
     def double_quoted(self, text: str) -> str:
         pieces = [self.put('"')]
+        if text.startswith(BOM):  # libyaml looks for it in the wrong place, and escapes all
+            return "".join((*pieces, *map(code_of, text), '"'))
         spaced = False
         for index, char in enumerate(text):
             if char == " " and not spaced and self.may_fold(index, text):
@@ -138,8 +141,12 @@ class Writer:
 def escaped(char: str) -> str:
     if char in ESCAPES:
         return "\\" + ESCAPES[char]
-    if is_printable(char, is_v3=False):
-        return char
+    return char if is_printable(char, is_v3=False) else code_of(char)
+
+
+def code_of(char: str) -> str:
+    if char in ESCAPES:
+        return "\\" + ESCAPES[char]
     code = ord(char)
     if code <= 0xFF:
         return f"\\x{code:02X}"

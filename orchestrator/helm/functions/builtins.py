@@ -119,7 +119,7 @@ def js_character(char: str) -> str:
         return JS_ESCAPES[char]
     if "\udc80" <= char <= "\udcff":
         return "\ufffd"
-    return char if char.isprintable() else f"\\u{ord(char):04X}"
+    return char if char.isprintable() or char == "\x7f" else f"\\u{ord(char):04X}"
 
 
 def urlquery(run: Run, *values: object) -> str:
