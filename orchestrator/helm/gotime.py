@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,6 +70,10 @@ class FixedZone(Location):
 
 class LocalZone(Location):
     """The machine's zone, from `TZ` or /etc/localtime."""
+
+    def __str__(self) -> str:
+        name = os.environ.get("TZ")
+        return self.name if name is None else name.removeprefix(":") or "UTC"
 
     def at(self, unix_s: int) -> tuple[str, int]:
         try:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import date, datetime, time
 
-from orchestrator.helm.gotime import LOCAL, UTC_ZONE, FixedZone, Time
+from orchestrator.helm.gotime import FixedZone, Time
 from orchestrator.helm.quoting import format_float
 from orchestrator.helm.values import (
     MAX_DEPTH,
@@ -213,7 +213,7 @@ def local_time(value: datetime | date | time) -> Time:
         year, month, day = value.year, value.month, value.day
     if isinstance(value, datetime | time):
         clock = time(value.hour, value.minute, value.second, value.microsecond)
-    offset = LOCAL.at(Time.date(year, month, day, 0, UTC_ZONE).unix_s)[1]
+    offset = Time.now().zone_at()[1]  # of today, whatever the day is
     seconds = (clock.hour * 60 + clock.minute) * 60 + clock.second
     moment = Time.date(year, month, day, seconds, FixedZone(name, offset))
     return moment.moved(clock.microsecond * 1000)
