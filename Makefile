@@ -27,7 +27,7 @@ fuzz: install ## Attack archives for some minutes
 	FUZZ_EXAMPLES=5000 $(BIN)/pytest -q -o timeout=1800 tests/integration/test_hostile_archives.py
 
 bench: install ## Measure unpacking and packing against tar, zstd and xz
-	$(BIN)/python -m tests.bench
+	unshare --mount $(BIN)/python -m tests.bench
 
 soak: install ## Break a farm at random for some minutes; SOAK_SEED=N does it again
 	SOAK_BUILDS=120 SOAK_FAULTS=36 SOAK_LIMIT_S=900 $(BIN)/pytest -q -s -o timeout=1500 tests/faults/test_soak.py
