@@ -20,12 +20,15 @@ from typing import IO
 
 from tasks import compression, gnutar
 from tasks.bare import bare
-from tasks.compression import Compression, Damaged, Levels
+from tasks.compression import Compression, Damaged
+from tasks.compressor import Levels, compress
 from tasks.errors import BadInput, PackFailed, SourceFailed
 from tasks.files import Sums, replaced
 from tasks.meter import Meter
-from tasks.model import Artifact, Line
+from tasks.model import Artifact, Line, Tarformers
 from tasks.report import Report
+from tasks.tarformers import Rules
+from tasks.tarstream import edited
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,14 @@ class Limits:
     free_bytes: int = 1 << 30
 
 
-def extract(tarball: Path, rootfs: Path, *, report: Report, limits: Limits | None = None) -> None:
+def extract(
+    tarball: Path,
+    rootfs: Path,
+    *,
+    report: Report,
+    limits: Limits | None = None,
+    tarformers: Tarformers | None = None,
+) -> None:
     """Unpack `tarball` into the folder `rootfs` (made if missing), with all metadata.
 
     `SourceFailed` for what is no tarball, not whole, too large, or does not fit on the disk. The
@@ -47,7 +57,14 @@ def extract(tarball: Path, rootfs: Path, *, report: Report, limits: Limits | Non
     try:
         with tarball.open("rb", buffering=0) as file:
             meter.total = os.fstat(file.fileno()).st_size
-            unpack(file.read, tarball.name, rootfs, meter=meter, limits=limits or Limits())
+            unpack(
+                file.read,
+                tarball.name,
+                rootfs,
+                meter=meter,
+                limits=limits or Limits(),
+                tarformers=tarformers,
+            )
     except Damaged as error:
         raise SourceFailed(f"{tarball}: {error}", error.hint) from error
     except OSError as error:
@@ -55,7 +72,13 @@ def extract(tarball: Path, rootfs: Path, *, report: Report, limits: Limits | Non
 
 
 def unpack(
-    read: compression.Read, name: str, rootfs: Path, *, meter: Meter, limits: Limits
+    read: compression.Read,
+    name: str,
+    rootfs: Path,
+    *,
+    meter: Meter,
+    limits: Limits,
+    tarformers: Tarformers | None = None,
 ) -> None:
     """`extract` for the stream that `read` gives, known as `name`; `Damaged` if it is not whole."""
     rootfs.mkdir(parents=True, exist_ok=True)
@@ -67,7 +90,12 @@ def unpack(
     pieces = compression.decompress(_put_back(head, counted), kind)
     if kind is Compression.NONE:
         pieces = _complete(pieces)
-    gnutar.unpack(_limited(pieces, meter, limits), rootfs, meter.report)
+    pieces = _limited(pieces, meter, limits)
+    if tarformers:
+        pieces = edited(pieces, Rules(tarformers).on_unpacking())
+    owners = not tarformers or tarformers.same_owner
+    with compression.ahead(pieces) as plain:
+        gnutar.unpack(plain, rootfs, meter.report, owners=owners)
     meter.finish()
 
 
@@ -157,6 +185,7 @@ def pack_summed(
     source_date_epoch: int | None = None,
     levels: Levels | None = None,
     listing: gnutar.Listing | None = None,
+    tarformers: Tarformers | None = None,
 ) -> Sums:
     """Pack the folder `rootfs` as `target`, compressed as its ending says.
 
@@ -171,13 +200,22 @@ def pack_summed(
     try:
         with bare(rootfs) as folder, replaced(target) as file:
             sums = Sums(file)
-            pieces = _counted(gnutar.pack(folder, report, source_date_epoch, listing), meter)
+            rules = Rules(tarformers) if tarformers else None
+            selection = _selection(rules, folder, rootfs) if rules else None
+            stream = gnutar.pack(folder, report, source_date_epoch, listing, selection)
+            pieces = _counted(edited(stream, rules.on_packing()) if rules else stream, meter)
             with _sized(folder, meter), closing(pieces):
-                compression.compress(pieces, sums.write, kind, levels or Levels())
+                compress(pieces, sums.write, kind, levels or Levels())
     except OSError as error:
         raise PackFailed(f"{target}: {error.strerror}", _hint(error, target.parent)) from error
     meter.finish()
     return sums
+
+
+def _selection(rules: Rules, folder: Path, rootfs: Path) -> gnutar.Selection:
+    return gnutar.Selection(
+        names=rules.chosen(folder, rootfs), also=rules.also(), all_times=rules.all_times
+    )
 
 
 def _counted(pieces: Iterator[bytes], meter: Meter) -> Generator[bytes]:

@@ -18,10 +18,10 @@ import msgspec
 import zstandard
 
 from tasks import archive
-from tasks.compression import Levels
+from tasks.compressor import Levels
 from tasks.errors import BuildFailed
 from tasks.files import Sums, replaced
-from tasks.model import Artifact, Line
+from tasks.model import Artifact, Line, Tarformers
 from tasks.packages import installed
 from tasks.report import Report
 
@@ -33,6 +33,7 @@ def pack(
     report: Report,
     source_date_epoch: int | None = None,
     levels: Levels | None = None,
+    tarformers: Tarformers | None = None,
 ) -> tuple[Artifact, tuple[Artifact, ...]]:
     """`tasks.archive.pack`, and the files beside the tarball that can be made on the way."""
     contents = _beside(target, "CONTENTS.gz")
@@ -46,6 +47,7 @@ def pack(
                 source_date_epoch=source_date_epoch,
                 levels=levels,
                 listing=listing.write,
+                tarformers=tarformers,
             )
     made = [
         _artifact(contents, listed),

@@ -16,6 +16,7 @@ from tasks.compression import Damaged
 from tasks.errors import BadInput
 from tasks.meter import Meter
 from tasks.packages import DATABASES, Package, installed
+from tasks.pipes import CHUNK_BYTES
 from tasks.report import Report
 
 _KEPT_MAX_BYTES = 256 << 20
@@ -220,7 +221,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, keep: Path | None) -
         return member.linkname
     digest = hashlib.sha256()
     with opened, (keep or Path(os.devnull)).open("wb") as copy:
-        while piece := opened.read(compression.CHUNK_BYTES):
+        while piece := opened.read(CHUNK_BYTES):
             digest.update(piece)
             copy.write(piece)
     return digest.hexdigest()

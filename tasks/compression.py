@@ -10,26 +10,21 @@ cores.
 from __future__ import annotations
 
 import bz2
-import fcntl
 import lzma
-import os
 import subprocess
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from enum import StrEnum
+from queue import Empty, Queue
 from shutil import which
-from typing import IO, Protocol
+from typing import Protocol
 
 import zstandard
 
-from tasks.errors import BadInput, PackFailed, StagefarmError
-from tasks.files import write_all
-
-CHUNK_BYTES = 1 << 20
-"""Most that a reader yields at once; also the size that pipes are set to."""
+from tasks.errors import BadInput, StagefarmError
+from tasks.pipes import CHUNK_BYTES, drained, feeding, killed_on_error
 
 _SLICE_BYTES = 8 << 10
 """How much zstd data is decompressed at once: it has no limit on its output, which is at most
@@ -107,8 +102,6 @@ def _is_tar_header(block: bytes) -> bool:
     return said == sum(block[:148]) + 8 * 0x20 + sum(block[156:HEAD_BYTES])
 
 
-# --- reading ----------------------------------------------------------------------------------
-
 Read = Callable[[int], bytes]
 """Gives up to so many bytes, and nothing at the end, as the `read` of a file does."""
 
@@ -125,6 +118,60 @@ def decompress(read: Read, compression: Compression) -> Iterator[bytes]:
 
 def pieces_of(read: Read) -> Iterator[bytes]:
     return iter(lambda: read(CHUNK_BYTES), b"")
+
+
+@contextmanager
+def ahead(pieces: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
+    """`pieces`, joined to large ones and made in a thread of their own: whoever takes them need
+    not wait while the next are made, nor the maker while they are taken."""
+    made: Queue[bytes | BaseException] = Queue(maxsize=_AHEAD)
+    stopped = threading.Event()
+
+    def make() -> None:
+        try:
+            for piece in _joined(pieces):
+                made.put(piece)
+                if stopped.is_set():
+                    return
+            made.put(b"")
+        except BaseException as error:
+            made.put(error)
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    try:
+        yield iter(lambda: _piece_of(made.get()), b"")
+    finally:
+        stopped.set()
+        while thread.is_alive():
+            with suppress(Empty):
+                made.get(timeout=_LOOK_S)
+        thread.join()
+
+
+_AHEAD = 8
+_JOINED_BYTES = 256 << 10
+_LOOK_S = 0.05
+
+
+def _piece_of(made: bytes | BaseException) -> bytes:
+    if isinstance(made, BaseException):
+        raise made
+    return made
+
+
+def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces that are worth a turn."""
+    parts: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        parts.append(piece)
+        size += len(piece)
+        if size >= _JOINED_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if size:
+        yield b"".join(parts)
 
 
 class _Stream(Protocol):
@@ -241,25 +288,11 @@ def _through(argv: list[str], read: Read) -> Iterator[bytes]:
 
 
 def _fed(program: subprocess.Popen[bytes], read: Read) -> Iterator[bytes]:
-    with feeding(program.stdin, pieces_of(read)), _killed_on_error(program):
+    with feeding(program.stdin, pieces_of(read)), killed_on_error(program):
         yield from drained(program.stdout)
         complaint = b"".join(drained(program.stderr)).decode(errors="replace").strip()
     if program.wait() or complaint:
         raise Damaged(_explain(complaint))
-
-
-def drained(pipe: IO[bytes] | None) -> Iterator[bytes]:
-    """What comes out of a pipe, as it comes, in large pieces."""
-    assert pipe
-    fd = widened(pipe).fileno()
-    return iter(lambda: os.read(fd, CHUNK_BYTES), b"")
-
-
-def widened(pipe: IO[bytes]) -> IO[bytes]:
-    """`pipe`, holding as much as the system lets us: fewer turns between two programs."""
-    with suppress(OSError):
-        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
-    return pipe
 
 
 def _explain(complaint: str) -> str:
@@ -270,133 +303,3 @@ def _explain(complaint: str) -> str:
     if "unexpected end" in lower or "premature" in lower or "eof" in lower:
         return _SHORT
     return f"it is damaged: {complaint}" if complaint else "it is damaged"
-
-
-@contextmanager
-def _killed_on_error(program: subprocess.Popen[bytes]) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        program.kill()
-        raise
-
-
-@contextmanager
-def feeding(pipe: IO[bytes] | None, pieces: Iterator[bytes]) -> Iterator[None]:
-    """Writes `pieces` into `pipe` beside the body, and closes it. A reader that goes away ends the
-    writing; an error of `pieces` is raised at the end of the body."""
-    assert pipe
-    failed: list[StagefarmError | OSError] = []
-
-    def write() -> None:
-        with suppress(BrokenPipeError), closing(widened(pipe)):
-            try:
-                for piece in pieces:
-                    write_all(pipe.fileno(), piece)
-            except BrokenPipeError:
-                pass
-            except (StagefarmError, OSError) as error:
-                failed.append(error)
-
-    thread = threading.Thread(target=write, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-    if failed:
-        raise failed[0]
-
-
-# --- writing ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Levels:
-    """How hard each format tries; 0 is the format's own default."""
-
-    zstd: int = 3
-    zstd_long: int = 0
-    xz: int = 6
-    gzip: int = 6
-    bzip2: int = 9
-
-
-Write = Callable[[bytes], object]
-
-
-def compress(
-    pieces: Iterator[bytes], write: Write, compression: Compression, levels: Levels
-) -> None:
-    """Give the compressed form of all `pieces` to `write`; the same pieces give the same bytes,
-    whatever the number of cores (save that `pigz` and `lbzip2` differ from Python's modules)."""
-    if compression is Compression.NONE:
-        for piece in pieces:
-            write(piece)
-    elif argv := _compressor(compression, levels):
-        _pipe(argv, pieces, write)
-    else:
-        _compress_here(pieces, write, compression, levels)
-
-
-def _compressor(compression: Compression, levels: Levels) -> list[str]:
-    """The program that uses all cores, if it is there. One thread alone would write other bytes
-    than two, so there are at least two."""
-    cores = max(2, os.cpu_count() or 2)
-    argv = {
-        Compression.XZ: ["xz", "-c", f"-{levels.xz}", f"--threads={0 if cores > 2 else cores}"],
-        Compression.GZIP: ["pigz", "-cn", f"-{levels.gzip}", f"-p{cores}"],
-        Compression.BZIP2: ["lbzip2", "-c", f"-{levels.bzip2}", f"-n{cores}"],
-    }.get(compression, [])
-    return argv if argv and which(argv[0]) else []
-
-
-def _pipe(argv: list[str], pieces: Iterator[bytes], write: Write) -> None:
-    with (
-        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program,
-        feeding(program.stdin, pieces),
-        _killed_on_error(program),
-    ):
-        for data in drained(program.stdout):
-            write(data)
-    if program.returncode:
-        raise PackFailed(f"{argv[0]} ended with exit code {program.returncode}")
-
-
-def _compress_here(
-    pieces: Iterator[bytes], write: Write, compression: Compression, levels: Levels
-) -> None:
-    target = _encoder(compression, levels)
-    for piece in pieces:
-        if data := target.compress(piece):
-            write(data)
-    write(target.flush())
-
-
-class _Encoder(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-
-    def flush(self) -> bytes: ...
-
-
-def _encoder(compression: Compression, levels: Levels) -> _Encoder:
-    match compression:
-        case Compression.XZ:
-            return lzma.LZMACompressor(preset=levels.xz)
-        case Compression.GZIP:
-            return zlib.compressobj(levels.gzip, wbits=31)
-        case Compression.BZIP2:
-            return bz2.BZ2Compressor(levels.bzip2)
-        case _:
-            return _zstd(levels)
-
-
-def _zstd(levels: Levels) -> _Encoder:
-    """Worker threads even on one core: one core alone would write other bytes than two."""
-    parameters = zstandard.ZstdCompressionParameters.from_level(
-        levels.zstd,
-        threads=os.cpu_count() or 1,
-        write_checksum=True,
-        **({"enable_ldm": True, "window_log": levels.zstd_long} if levels.zstd_long else {}),
-    )
-    return zstandard.ZstdCompressor(compression_params=parameters).compressobj()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO
 
-from tasks.compression import drained, widened
 from tasks.errors import BuildFailed, HostUnfit, PackFailed, SourceFailed
 from tasks.files import write_all
 from tasks.model import Line
+from tasks.pipes import drained, widened
 from tasks.process import STANDARD_PATH
 from tasks.report import Report
 
@@ -40,9 +42,11 @@ _NOTES_MAX = 20
 _LAST_WORDS = ("Exiting with failure status", "Error is not recoverable")
 
 
-def unpack(pieces: Iterator[bytes], rootfs: Path, report: Report) -> None:
-    """Make in the folder `rootfs` what the tar stream says; `SourceFailed` if tar cannot."""
-    argv = ["--extract", "--same-owner", "--same-permissions", *_METADATA, *_labels()]
+def unpack(pieces: Iterator[bytes], rootfs: Path, report: Report, *, owners: bool = True) -> None:
+    """Make in the folder `rootfs` what the tar stream says, all for root without `owners`;
+    `SourceFailed` if tar cannot."""
+    owner = "--same-owner" if owners else "--no-same-owner"
+    argv = ["--extract", owner, "--same-permissions", *_METADATA, *_labels()]
     with _started([*argv, f"--directory={rootfs}"], subprocess.PIPE, None) as (tar, complaints):
         assert tar.stdin
         with suppress(BrokenPipeError), widened(tar.stdin) as pipe:  # then tar says why
@@ -51,22 +55,55 @@ def unpack(pieces: Iterator[bytes], rootfs: Path, report: Report) -> None:
         complaints.judge(tar.wait(), SourceFailed, report)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What is packed, where it is not all: names relative to the folder, and names relative to
+    `/`. `all_times` keeps access and change times, and with them no two tarballs are the same."""
+
+    names: Iterable[bytes]
+    also: Iterable[bytes] = ()
+    all_times: bool = False
+
+
 Listing = Callable[[bytes], object]
 """Takes the lines about what is packed, as they come."""
 
 
 def pack(
-    folder: Path, report: Report, source_date_epoch: int | None, listing: Listing | None = None
+    folder: Path,
+    report: Report,
+    source_date_epoch: int | None,
+    listing: Listing | None = None,
+    selection: Selection | None = None,
 ) -> Iterator[bytes]:
     """The tar stream of `folder`, the same for the same tree; `PackFailed` if tar cannot."""
     argv = ["--create", *_REPRODUCIBLE, *_METADATA, *_labels()]
     if source_date_epoch is not None:
         argv += ["--clamp-mtime", f"--mtime=@{source_date_epoch}"]
-    with _listed(listing) as (more, descriptors):
-        argv += [*more, f"--directory={folder}", "."]
-        with _started(argv, None, subprocess.PIPE, descriptors) as (tar, complaints):
-            yield from drained(tar.stdout)
-            complaints.judge(tar.wait(), PackFailed, report)
+    with (
+        _listed(listing) as (more, descriptors),
+        _named(folder, selection) as names,
+        _started([*argv, *more, *names], None, subprocess.PIPE, descriptors) as (tar, complaints),
+    ):
+        yield from drained(tar.stdout)
+        complaints.judge(tar.wait(), PackFailed, report)
+
+
+@contextmanager
+def _named(folder: Path, selection: Selection | None) -> Iterator[list[str]]:
+    """The arguments that say what is packed: all of `folder`, or the names of `selection`."""
+    if not selection:
+        yield [f"--directory={folder}", "."]
+        return
+    with tempfile.NamedTemporaryFile() as names, tempfile.NamedTemporaryFile() as also:
+        for file, wanted in ((names, selection.names), (also, selection.also)):
+            file.writelines(name + b"\0" for name in wanted)
+            file.flush()
+        times = ["--pax-option=exthdr.name=%d/PaxHeaders/%f"] if selection.all_times else []
+        yield [
+            *times, "--no-recursion", "--null", f"--directory={folder}",
+            f"--files-from={names.name}", "--directory=/", f"--files-from={also.name}",
+        ]  # fmt: skip
 
 
 @contextmanager

@@ -106,6 +106,44 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenameRule:
+    """One name for another: of a file (`rename`), or of what names begin with (`rename_paths`)."""
+
+    source: str
+    dest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterRules:
+    """What goes into the tarball beside the root filesystem: paths of the host."""
+
+    dirs: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tarformers:
+    """Which files are unpacked or packed, as what, and for whom; the options of mark-devkit's
+    archive library that change what comes out. Paths begin at the root, as `/etc/hosts`.
+
+    Renaming comes before choosing when a source is unpacked, and after it when an output is packed.
+    `remap_uids` and `remap_gids` map numbers, as text. `same_owner` as false gives all that a
+    source unpacks to root; `same_chtimes` keeps access and change times in an output.
+    """
+
+    match_prefix: tuple[str, ...] = ()
+    ignore_files: tuple[str, ...] = ()
+    ignore_regexes: tuple[str, ...] = ()
+    rename: tuple[RenameRule, ...] = ()
+    rename_paths: tuple[RenameRule, ...] = ()
+    remap_uids: dict[str, str] = field(default_factory=dict)
+    remap_gids: dict[str, str] = field(default_factory=dict)
+    same_owner: bool = True
+    same_chtimes: bool = False
+    writer: WriterRules | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """What the root filesystem starts from. Paths are absolute, save `anise_config` and `keyring`,
     which are relative to the folder the build was started in.
@@ -128,6 +166,7 @@ class Source:
     anise_config: str = ""
     anise_repos: tuple[str, ...] = ()
     anise_packages: tuple[str, ...] = ()
+    tarformers: Tarformers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +176,7 @@ class Output:
     name: str
     dir: str
     type: OutputType = OutputType.FILE
+    tarformers: Tarformers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,7 @@ def _fill(assignment: Assignment, report: Report) -> StepResult:
     place = sources.Place(
         folder=Path(workspace.working_dir), storage=workspace.storage, report=report
     )
-    if sources.has_tarball(assignment.build.source) and _may_layer(workspace):
+    if sources.is_seed(assignment.build.source) and _may_layer(workspace):
         sources.seed(assignment.build.source, workspace.seed, place)
         workspace.mount_layer()
     else:
@@ -82,7 +82,11 @@ def _pack(assignment: Assignment, report: Report) -> StepResult:
     workspace = assignment.workspace
     target = Path(workspace.output_dir, assignment.build.output.name)
     made, beside = artifacts.pack(
-        workspace.rootfs, target, report=report, levels=workspace.storage.levels
+        workspace.rootfs,
+        target,
+        report=report,
+        levels=workspace.storage.levels,
+        tarformers=assignment.build.output.tarformers,
     )
     return StepResult(artifacts=(made,), beside=beside)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.archive import Limits
-from tasks.compression import Levels
+from tasks.compressor import Levels
 from tasks.settings import Settings
 
 

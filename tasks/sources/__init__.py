@@ -10,12 +10,17 @@ from tasks.seeds import Seeds
 from tasks.sources import anise, local
 from tasks.sources.place import Place
 
-__all__ = ["Place", "fetch", "fill", "has_tarball", "seed"]
+__all__ = ["Place", "fetch", "fill", "has_tarball", "is_seed", "seed"]
 
 
 def has_tarball(source: Source) -> bool:
-    """Whether the source is a tarball, which can be unpacked once for all builds."""
+    """Whether the source is a tarball."""
     return source.type is not SourceType.ANISE
+
+
+def is_seed(source: Source) -> bool:
+    """Whether the source is a tarball that can be unpacked once for all builds: as it is."""
+    return has_tarball(source) and source.tarformers is None
 
 
 def fetch(source: Source, place: Place) -> Path:
@@ -31,8 +36,13 @@ def fill(source: Source, rootfs: Path, place: Place) -> None:
     """Make the folder `rootfs` the root filesystem that `source` says; `SourceFailed` if it cannot
     be."""
     if has_tarball(source):
-        limits = place.storage.limits
-        archive.extract(fetch(source, place), rootfs, report=place.report, limits=limits)
+        archive.extract(
+            fetch(source, place),
+            rootfs,
+            report=place.report,
+            limits=place.storage.limits,
+            tarformers=source.tarformers,
+        )
     else:
         anise.install(source, rootfs, place)
 

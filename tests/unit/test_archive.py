@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tasks import compression
+from tasks import compression, compressor
 from tasks.archive import Limits, extract, pack
 from tasks.errors import BadInput, PackFailed, SourceFailed
 from tasks.model import Line, Progress
@@ -46,7 +46,8 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture(params=["programs", "modules"])
 def tools(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "modules":
-        monkeypatch.setattr(compression, "which", lambda name: None)
+        for module in (compression, compressor):
+            monkeypatch.setattr(module, "which", lambda name: None)
 
 
 @pytest.mark.usefixtures("tools")
