@@ -35,8 +35,9 @@ _REPRODUCIBLE = (
     "--sort=name",
     "--sparse",
     "--sparse-version=0.0",  # the later versions write tar's process id into the archive
-    "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
+    "--pax-option=exthdr.name=%d/PaxHeaders/%f",  # its own default has the process id too
 )
+_CLAMPED = "--pax-option=delete=atime,delete=ctime"
 _ENVIRONMENT = {"PATH": STANDARD_PATH, "LC_ALL": "C", "TZ": "UTC0"}
 _NOTES_MAX = 20
 _LAST_WORDS = ("Exiting with failure status", "Error is not recoverable")
@@ -78,6 +79,8 @@ def pack(
 ) -> Iterator[bytes]:
     """The tar stream of `folder`, the same for the same tree; `PackFailed` if tar cannot."""
     argv = ["--create", *_REPRODUCIBLE, *_METADATA, *_labels()]
+    if not (selection and selection.all_times):
+        argv.append(_CLAMPED)
     if source_date_epoch is not None:
         argv += ["--clamp-mtime", f"--mtime=@{source_date_epoch}"]
     with (
@@ -99,9 +102,8 @@ def _named(folder: Path, selection: Selection | None) -> Iterator[list[str]]:
         for file, wanted in ((names, selection.names), (also, selection.also)):
             file.writelines(name + b"\0" for name in wanted)
             file.flush()
-        times = ["--pax-option=exthdr.name=%d/PaxHeaders/%f"] if selection.all_times else []
         yield [
-            *times, "--no-recursion", "--null", f"--directory={folder}",
+            "--no-recursion", "--null", f"--directory={folder}",
             f"--files-from={names.name}", "--directory=/", f"--files-from={also.name}",
         ]  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -95,17 +96,17 @@ class Rules:
 
 
 def _walk(top: Path) -> Iterator[str]:
-    """Every path below `top`, sorted, the folder itself as `/` first."""
-    yield "/"
-    pending = [""]
+    """Every path below `top`, the folder itself as `/` first, in tar's order: what is in a folder
+    follows it at once, sorted."""
+    pending = ["/"]
     while pending:
-        below = pending.pop()
-        with os.scandir(f"{top}{below}") as found:
-            entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
-        for entry in entries:
-            yield f"{below}/{entry.name}"
-        folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-        pending += [f"{below}/{entry.name}" for entry in reversed(folders)]
+        path = pending.pop()
+        yield path
+        here = f"{top}{path}".rstrip("/")
+        entry = os.lstat(here) if path != "/" else top.stat()
+        if stat.S_ISDIR(entry.st_mode):
+            inside = sorted(os.listdir(here), key=os.fsencode, reverse=True)  # noqa: PTH208
+            pending += [f"{path.rstrip('/')}/{name}" for name in inside]
 
 
 def _path(name: bytes) -> str:

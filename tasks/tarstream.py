@@ -71,7 +71,7 @@ class _Source:
             yield part
 
     def _next(self) -> bool:
-        self._piece, self._at = next(self._pieces, b""), 0
+        self._piece, self._at = next(filter(None, self._pieces), b""), 0
         return bool(self._piece)
 
     def header(self) -> bytes:
