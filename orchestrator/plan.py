@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+import msgspec
+
 from orchestrator.render import RenderedHookfile, RenderedJob
 from orchestrator.spec import ChrootBind, FileHook, JobOutput, JobSource, bind
-from tasks.errors import Problem, SpecProblems
+from tasks.errors import BadInput, Problem, SpecProblems
 from tasks.model import (
     Bind,
     Build,
@@ -26,7 +28,9 @@ from tasks.model import (
     SourceType,
     Step,
     StepKind,
+    Tarformers,
 )
+from tasks.tarformers import Rules
 
 DEFAULT_ENTRYPOINT = ("/bin/bash", "-c")
 INSIDE = (HookType.INNER_CHROOT, HookType.OUTER_CHROOT)
@@ -189,12 +193,34 @@ def _source(rendered: RenderedJob) -> Source:
         anise_config=source.anise_config,
         anise_repos=source.anise_repos,
         anise_packages=source.anise_packages,
+        tarformers=tarformers(source.tarformers_specs),
     )
 
 
 def _output(rendered: RenderedJob) -> Output:
     output = rendered.job.output
-    return Output(name=output.name, dir=output.dir, type=output.type or OutputType.FILE)
+    return Output(
+        name=output.name,
+        dir=output.dir,
+        type=output.type or OutputType.FILE,
+        tarformers=tarformers(output.tarformers_specs),
+    )
+
+
+def tarformers(given: dict[str, Any] | None) -> Tarformers | None:
+    """The options of `tarformers_specs` that change what comes out; None where none does.
+    `BadInput` for one that makes no sense."""
+    maps = {
+        key: {str(old): str(new) for old, new in value.items()}
+        for key in ("remap_uids", "remap_gids")
+        if isinstance(value := (given or {}).get(key), dict)
+    }
+    try:
+        found = msgspec.convert({**(given or {}), **maps}, Tarformers, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"tarformers_specs: {error}", "see docs/rootfs.md for its keys") from error
+    Rules(found)
+    return None if found == Tarformers() else found
 
 
 # --- What a job may lack -------------------------------------------------------------------------

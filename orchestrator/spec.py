@@ -81,7 +81,7 @@ class JobSource:
     anise_packages: Annotated[tuple[str, ...], Key("Packages to install, for `anise`.")] = ()
     tarformers_specs: Annotated[
         dict[str, Any] | None,
-        Key("Options of mark-devkit's archive library; accepted, and not used."),
+        Key("Which files are unpacked, as what, and for whom; see docs/rootfs.md."),
     ] = None
     sha256: Annotated[str, Key("SHA-256 the tarball must have, in hex.", rendered=True)] = ""
     sha512: Annotated[str, Key("SHA-512 the tarball must have, in hex.", rendered=True)] = ""
@@ -123,7 +123,7 @@ class JobOutput:
     dir: Annotated[str, Key("Folder of the file.", rendered=True, relative_to=SPECFILE)] = ""
     tarformers_specs: Annotated[
         dict[str, Any] | None,
-        Key("Options of mark-devkit's archive library; accepted, and not used."),
+        Key("Which files are packed, as what, and for whom; see docs/rootfs.md."),
     ] = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,7 @@ from orchestrator.reader import Document, read_text
 from orchestrator.render import Overrides, check_syntax, problems_of, render_hook_file, render_job
 from orchestrator.spec import Engine, Specfile, load_specfile
 from tasks.errors import BadInput, Problem, TemplateError
+from tasks.model import Tarformers
 
 
 class FileKind(StrEnum):
@@ -23,6 +24,7 @@ class FileKind(StrEnum):
     BATCH = "batch"
 
 
+USED_OPTIONS = {item.name for item in fields(Tarformers)}
 _KEYS = {"jobs": FileKind.SPECFILE, "hooks": FileKind.HOOKS, "builds": FileKind.BATCH}
 
 
@@ -86,11 +88,7 @@ def _check_specfile(document: Document[Specfile], how: Checking) -> Verdict:
     warnings = list(document.warnings)
     if not jobs:
         warnings.append(document.problem("", "this specfile has no jobs"))
-    warnings += (
-        document.problem(path, "these options are accepted, and not used")
-        for path in document.places
-        if path.endswith(".tarformers_specs")
-    )
+    warnings += _without_effect(document)
     for job in jobs if how.render else ():
         found |= dict.fromkeys(_of_job(document, job.name, how.overrides, how))
     names = ", ".join(job.name for job in jobs)
@@ -101,6 +99,14 @@ def _check_specfile(document: Document[Specfile], how: Checking) -> Verdict:
         problems=tuple(found),
         warnings=tuple(warnings),
     )
+
+
+def _without_effect(document: Document[Specfile]) -> Iterator[Problem]:
+    """The options of mark-devkit's archive library that only tune it."""
+    for path in document.places:
+        _before, _, key = path.partition(".tarformers_specs.")
+        if key and "." not in key and "[" not in key and key not in USED_OPTIONS:
+            yield document.problem(path, "this option is accepted, and has no effect here")
 
 
 def _of_job(

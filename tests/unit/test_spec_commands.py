@@ -121,10 +121,12 @@ def test_validate_renders_each_job_unless_told_not_to(call: Any, tmp_path: Path)
 
 def test_validate_tells_what_jobs_lack_and_warns(call: Any, tmp_path: Path) -> None:
     spec = tmp_path / "s.yaml"
-    spec.write_text("hook: []\njobs:\n- name: a\n  source: {tarformers_specs: {}}\n---\n")
+    spec.write_text(
+        "hook: []\njobs:\n- name: a\n  source: {tarformers_specs: {validate: true}}\n---\n"
+    )
     code, _, err = call("validate", spec)
     assert code == 2
-    assert f"warning: {spec}:4:30: jobs[0].source.tarformers_specs: these options" in err
+    assert "jobs[0].source.tarformers_specs.validate: this option is accepted" in err
     assert f"warning: {spec}:5:1: a second document begins here" in err
     assert f"error: {spec}:4:11: jobs[0].source.type: job 'a': `source.type` is missing" in err
     assert f"error: {spec}:3:3: jobs[0].output.name: job 'a': `output.name` is missing" in err

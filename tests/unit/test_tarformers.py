@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.plan import tarformers
 from tasks.archive import extract, pack, pack_summed
 from tasks.errors import BadInput
 from tasks.model import RenameRule, Tarformers, WriterRules
@@ -178,3 +179,27 @@ def test_every_entry_can_be_changed_and_none_is_lost(data, form: int, size: int)
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         expected = [("new/" + m.name, tar.extractfile(m).read(), m.uid + 1, 7) for m in tar]
     assert found == expected
+
+
+def test_a_specfile_s_options_become_rules() -> None:
+    given = {
+        "match_prefix": ["/usr"],
+        "rename": [{"source": "/a", "dest": "/b"}],
+        "remap_uids": {0: 1000},
+        "writer": {"dirs": ["/srv"]},
+        "copy_buffer_size": 32,
+    }
+    assert tarformers(given) == Tarformers(
+        match_prefix=("/usr",),
+        rename=(RenameRule(source="/a", dest="/b"),),
+        remap_uids={"0": "1000"},
+        writer=WriterRules(dirs=("/srv",)),
+    )
+    assert tarformers({"validate": True, "max_openfiles": 10, "same_owner": True}) is None
+    assert tarformers(None) is None
+
+
+@pytest.mark.parametrize("given", [{"match_prefix": "/usr"}, {"ignore_regexes": ["["]}])
+def test_options_that_make_no_sense_are_bad_input(given: dict[str, object]) -> None:
+    with pytest.raises(BadInput, match="tarformers_specs"):
+        tarformers(given)
