@@ -17,6 +17,7 @@ from orchestrator.helm.values import (
     Opaque,
     Slice,
     Struct,
+    octets,
     sort_key,
     to_bytes,
     type_of,
@@ -97,7 +98,7 @@ class Encoder:
         if isinstance(value, Slice) and value.is_nil:
             yield "null"
         elif isinstance(value, Slice) and value.element == "uint8":
-            yield self.text(base64.b64encode(bytes(int(str(item)) for item in value)).decode())
+            yield self.text(base64.b64encode(octets(value)).decode())
         else:
             written = [list(self.value(item, depth + 1)) for item in value]
             yield from self.enclosed("[", written, "]", depth)

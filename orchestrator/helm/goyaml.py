@@ -19,6 +19,7 @@ from orchestrator.helm.values import (
     Slice,
     Struct,
     Verbatim,
+    octets,
     too_deep,
 )
 from orchestrator.helm.yamlscalars import is_text, key_less
@@ -52,7 +53,7 @@ def json_view(value: object) -> object:
     if isinstance(value, Slice | Map) and value.is_nil:
         return None
     if isinstance(value, Slice) and value.element == "uint8":
-        return base64.b64encode(bytes(int(str(item)) for item in value)).decode()
+        return base64.b64encode(octets(value)).decode()
     if isinstance(value, list):
         return [json_view(item) for item in value]
     members = value.json if isinstance(value, Struct) else value

@@ -143,8 +143,9 @@ class Formatter:
             return None
         value = self.values[self.next_value]
         self.next_value += 1
-        fits = isinstance(value, int) and basic_kind(value) in ("int", "uint")
-        return int(str(int(value))) if fits and abs(value) <= LARGEST else None  # type: ignore
+        if not isinstance(value, int) or basic_kind(value) not in ("int", "uint"):
+            return None
+        return int(value) if abs(value) <= LARGEST else None
 
     def digits(self) -> int | None:
         start = self.pos

@@ -19,6 +19,7 @@ from orchestrator.helm.values import (
     Struct,
     from_bytes,
     kind_of,
+    octets,
     sorted_keys,
     to_bytes,
     too_deep,
@@ -267,7 +268,7 @@ def format_map(value: dict[object, object], verb: str, flags: Flags, depth: int)
 
 def format_list(value: list[object], verb: str, flags: Flags, depth: int) -> str:
     if isinstance(value, Slice) and value.element == "uint8" and verb in "sqxX":
-        data = bytes(int(str(item)) for item in value)
+        data = octets(value)
         if verb in "xX":
             return format_bytes(data, verb, flags)
         return format_string(from_bytes(data), verb, flags)

@@ -169,6 +169,11 @@ class Opaque:
         return {}
 
 
+def octets(value: list[object]) -> bytes:
+    """The bytes of a []uint8."""
+    return bytes(item for item in value if isinstance(item, int))
+
+
 def strings(items: Iterable[str], *, is_nil: bool = False) -> Slice:
     return Slice(items, "string", is_nil=is_nil)
 

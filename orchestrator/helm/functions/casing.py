@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from orchestrator.helm.functions import unicode
@@ -131,9 +131,9 @@ def is_letter(char: str) -> bool:
 CASELESS = (("\u3400", "\u4d85"), ("\u4e00", "\u9fcc"), ("\U00020000", "\U0002b81d"))
 
 
-def run_of(text: str, start: int, fits: object) -> int:
+def run_of(text: str, start: int, fits: Callable[[str], bool]) -> int:
     end = start
-    while end < len(text) and fits(text[end]):  # type: ignore[operator]
+    while end < len(text) and fits(text[end]):
         end += 1
     return end
 
