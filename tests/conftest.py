@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from orchestrator.demo.seed import make_seed
 
-settings.register_profile("steady", deadline=None, print_blob=True)
+settings.register_profile(
+    "steady", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("steady")  # time is measured by `make bench`, never by a test
 
 
