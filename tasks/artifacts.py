@@ -11,6 +11,9 @@ NAME.log.zst         the log of the build (likewise)
 from __future__ import annotations
 
 import gzip
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -46,7 +49,7 @@ def pack(
                 report=report,
                 source_date_epoch=source_date_epoch,
                 levels=levels,
-                listing=listing.write,
+                listing=Clamped(listing.write, source_date_epoch).write,
                 tarformers=tarformers,
             )
     made = [
@@ -56,6 +59,25 @@ def pack(
         _write(_beside(target, "packages.json"), _packages(rootfs, report)),
     ]
     return _artifact(target, sums), tuple(made)
+
+
+_TIME = re.compile(rb"^(\S+ +\S+ +\S+ )(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S*)", re.MULTILINE)
+
+
+class Clamped:
+    """The lines of a listing, with no time after `epoch`: tar lists files by their own time, also
+    where it writes an earlier one into the archive."""
+
+    def __init__(self, write: Callable[[bytes], object], epoch: int | None) -> None:
+        self._write = write
+        self._rest = b""
+        latest = datetime.fromtimestamp(epoch, UTC) if epoch is not None else None
+        self._latest = latest.strftime("%Y-%m-%d %H:%M:%S").encode() if latest else b"9999"
+
+    def write(self, data: bytes) -> None:
+        """Take a piece of the listing; lines are passed on once they are whole."""
+        lines, end, self._rest = (self._rest + data).rpartition(b"\n")
+        self._write(_TIME.sub(lambda found: found[1] + min(found[2], self._latest), lines) + end)
 
 
 def write_build(target: Path, about: dict[str, Any]) -> Artifact:

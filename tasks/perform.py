@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from tasks import artifacts, sources
-from tasks.errors import BuildFailed, StagefarmError
+from tasks.errors import BadInput, BuildFailed, StagefarmError
 from tasks.hooks import Hooks
 from tasks.isolate import Assignment, Failure, Message
-from tasks.model import Line, Progress, RootfsKind, StepKind, StepResult, decode, encode
+from tasks.model import Build, Line, Progress, RootfsKind, StepKind, StepResult, decode, encode
 from tasks.mounts import can_overlay
 from tasks.report import Report
 from tasks.workspace import Workspace
@@ -85,10 +85,19 @@ def _pack(assignment: Assignment, report: Report) -> StepResult:
         workspace.rootfs,
         target,
         report=report,
+        source_date_epoch=_source_date_epoch(assignment.build),
         levels=workspace.storage.levels,
         tarformers=assignment.build.output.tarformers,
     )
     return StepResult(artifacts=(made,), beside=beside)
+
+
+def _source_date_epoch(build: Build) -> int | None:
+    """The latest time that a file of the tarball may have, if the job says one."""
+    given = build.environment.get("SOURCE_DATE_EPOCH", "")
+    if given and not given.isdecimal():
+        raise BadInput(f"SOURCE_DATE_EPOCH is {given!r}", "give it seconds since 1970")
+    return int(given) if given else None
 
 
 def main() -> int:
