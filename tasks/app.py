@@ -29,7 +29,8 @@ def make_app(settings: Settings) -> Celery:
             "socket_connect_timeout": SOCKET_TIMEOUT_S,
             "socket_keepalive": True,
             "health_check_interval": HEALTH_CHECK_S,
-            "retry_on_timeout": True,
+            # No `retry_on_timeout`: a subscription whose connection was cut would be read again on
+            # a new one, on which nothing is subscribed, and the worker's loop would wait for good.
         },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
