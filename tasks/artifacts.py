@@ -61,12 +61,14 @@ def pack(
     return _artifact(target, sums), tuple(made)
 
 
-_TIME = re.compile(rb"^(\S+ +\S+ +\S+ )(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S*)", re.MULTILINE)
+_LINE = re.compile(
+    rb"^(\S+) +(\S+) +(\S+) +(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S*) +(?=\S)", re.MULTILINE
+)
 
 
 class Clamped:
     """The lines of a listing, with no time after `epoch`: tar lists files by their own time, also
-    where it writes an earlier one into the archive."""
+    where it writes an earlier one into the archive, and makes its columns as wide as that needs."""
 
     def __init__(self, write: Callable[[bytes], object], epoch: int | None) -> None:
         self._write = write
@@ -77,7 +79,11 @@ class Clamped:
     def write(self, data: bytes) -> None:
         """Take a piece of the listing; lines are passed on once they are whole."""
         lines, end, self._rest = (self._rest + data).rpartition(b"\n")
-        self._write(_TIME.sub(lambda found: found[1] + min(found[2], self._latest), lines) + end)
+        self._write(_LINE.sub(self._line, lines) + end)
+
+    def _line(self, found: re.Match[bytes]) -> bytes:
+        mode, owner, size, time = found.groups()
+        return b"%-11b %-9b %11b %b " % (mode, owner, size, min(time, self._latest))
 
 
 def write_build(target: Path, about: dict[str, Any]) -> Artifact:
