@@ -21,7 +21,7 @@ from typing import IO
 from tasks import compression, gnutar
 from tasks.bare import bare
 from tasks.compression import Compression, Damaged
-from tasks.compressor import Levels, compress
+from tasks.compressor import Levels, compressed
 from tasks.errors import BadInput, PackFailed, SourceFailed
 from tasks.files import Sums, replaced
 from tasks.meter import Meter
@@ -205,11 +205,18 @@ def pack_summed(
             stream = gnutar.pack(folder, report, source_date_epoch, listing, selection)
             pieces = _counted(edited(stream, rules.on_packing()) if rules else stream, meter)
             with _sized(folder, meter), closing(pieces):
-                compress(pieces, sums.write, kind, levels or Levels())
+                _write(compressed(pieces, kind, levels or Levels()), sums)
     except OSError as error:
         raise PackFailed(f"{target}: {error.strerror}", _hint(error, target.parent)) from error
     meter.finish()
     return sums
+
+
+def _write(pieces: Iterator[bytes], sums: Sums) -> None:
+    """Hash and write beside the compressing."""
+    with compression.ahead(pieces) as made:
+        for piece in made:
+            sums.write(piece)
 
 
 def _selection(rules: Rules, folder: Path, rootfs: Path) -> gnutar.Selection:

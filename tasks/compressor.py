@@ -7,7 +7,7 @@ import lzma
 import os
 import subprocess
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from shutil import which
 from typing import Protocol
@@ -30,21 +30,16 @@ class Levels:
     bzip2: int = 9
 
 
-Write = Callable[[bytes], object]
-
-
-def compress(
-    pieces: Iterator[bytes], write: Write, compression: Compression, levels: Levels
-) -> None:
-    """Give the compressed form of all `pieces` to `write`; the same pieces give the same bytes,
-    whatever the number of cores (save that `pigz` and `lbzip2` differ from Python's modules)."""
+def compressed(
+    pieces: Iterator[bytes], compression: Compression, levels: Levels
+) -> Iterator[bytes]:
+    """The compressed form of all `pieces`; the same pieces give the same bytes, whatever the number
+    of cores (save that `pigz` and `lbzip2` differ from Python's modules)."""
     if compression is Compression.NONE:
-        for piece in pieces:
-            write(piece)
-    elif argv := _compressor(compression, levels):
-        _pipe(argv, pieces, write)
-    else:
-        _compress_here(pieces, write, compression, levels)
+        return pieces
+    if argv := _compressor(compression, levels):
+        return _piped(argv, pieces)
+    return _encoded(pieces, _encoder(compression, levels))
 
 
 def _compressor(compression: Compression, levels: Levels) -> list[str]:
@@ -59,26 +54,22 @@ def _compressor(compression: Compression, levels: Levels) -> list[str]:
     return argv if argv and which(argv[0]) else []
 
 
-def _pipe(argv: list[str], pieces: Iterator[bytes], write: Write) -> None:
+def _piped(argv: list[str], pieces: Iterator[bytes]) -> Iterator[bytes]:
     with (
         subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program,
         feeding(program.stdin, pieces),
         killed_on_error(program),
     ):
-        for data in drained(program.stdout):
-            write(data)
+        yield from drained(program.stdout)
     if program.returncode:
         raise PackFailed(f"{argv[0]} ended with exit code {program.returncode}")
 
 
-def _compress_here(
-    pieces: Iterator[bytes], write: Write, compression: Compression, levels: Levels
-) -> None:
-    target = _encoder(compression, levels)
+def _encoded(pieces: Iterator[bytes], encoder: _Encoder) -> Iterator[bytes]:
     for piece in pieces:
-        if data := target.compress(piece):
-            write(data)
-    write(target.flush())
+        if data := encoder.compress(piece):
+            yield data
+    yield encoder.flush()
 
 
 class _Encoder(Protocol):
