@@ -26,8 +26,10 @@ test: install ## Run every check and test
 fuzz: install ## Attack archives for some minutes
 	FUZZ_EXAMPLES=5000 $(BIN)/pytest -q -o timeout=1800 tests/integration/test_hostile_archives.py
 
-bench: install ## Measure unpacking and packing against tar, zstd and xz
+bench: install ## Measure archives, looking, and the farm
 	unshare --mount $(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.rendering
+	$(BIN)/python -m tests.bench.farm
 
 soak: install ## Break a farm at random for some minutes; SOAK_SEED=N does it again
 	SOAK_BUILDS=120 SOAK_FAULTS=36 SOAK_LIMIT_S=900 $(BIN)/pytest -q -s -o timeout=1500 tests/faults/test_soak.py
@@ -36,10 +38,6 @@ lint: install ## Format and check the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
-
-bench: install ## Measure what should not be felt
-	$(BIN)/python -m tests.bench.rendering
-	$(BIN)/python -m tests.bench.farm
 
 lock: ## Bring the lock file up to date
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
