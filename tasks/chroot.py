@@ -50,7 +50,9 @@ class Chroot:
         for item in self._binds:
             _make_source(item)
         copy_resolv_conf(self._rootfs)
-        if not self._fchroot:
+        if self._fchroot:
+            hide_devices(self._rootfs)
+        else:
             mount_system(self._rootfs)
 
     @contextmanager
@@ -72,11 +74,22 @@ class Chroot:
 
 def mount_system(rootfs: Path) -> None:
     """Mount /proc, /sys and a /dev of its own, with nothing of the host's but a few devices."""
-    for folder in ("/proc", "/sys", "/dev"):
+    for folder in ("/proc", "/sys"):
         make_folder(rootfs, folder)
     mount("-t", "proc", "-o", "nosuid,noexec,nodev", "proc", str(inside(rootfs, "/proc")))
     bind("/sys", inside(rootfs, "/sys"))
-    dev = inside(rootfs, "/dev")
+    _mount_devices(make_folder(rootfs, "/dev"))
+
+
+def hide_devices(rootfs: Path) -> None:
+    """Put such a /dev over the one of this namespace: fchroot binds that into the root filesystem,
+    where a hook, or fchroot's own cleaning up, could empty it for the whole machine."""
+    dev = make_folder(rootfs, "/dev")
+    _mount_devices(dev)
+    mount("--move", str(dev), "/dev")
+
+
+def _mount_devices(dev: Path) -> None:
     mount("-t", "tmpfs", "-o", "mode=0755,nosuid,size=4m", "dev", str(dev))
     for name in DEVICES:
         (dev / name).touch()

@@ -18,6 +18,7 @@ from tasks.isolate import perform
 from tasks.model import (
     Bind,
     Build,
+    ChrootKind,
     Hook,
     HookType,
     Line,
@@ -245,6 +246,22 @@ for _ in range(200):
     if os.fork() == 0:
         signal.pause()
 """
+
+
+def test_fchroot_enters_too_and_the_devices_of_the_host_are_out_of_reach(
+    farmer: Farmer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fchroot binds /dev into the root filesystem: here it is the step's own."""
+    programs = Path(sys.executable).parent
+    if not (programs / "fchroot").exists() or not Path("/bin/chroot").exists():
+        pytest.skip("needs fchroot, and chroot where fchroot looks for it: /bin/chroot")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    commands = ("echo $USE > /dev/null; ls /dev/zero", "rm -rf /dev/*; test ! -e /dev/stdin; pwd")
+    printed = farmer.hooks(INNER, *commands, chroot=ChrootKind.FCHROOT, environment={"USE": "-X"})
+    assert "/dev/zero" in printed
+    assert "/" in printed
+    assert Path("/dev/zero").is_char_device()
+    assert (farmer.folder / "ws/cache").is_dir()
 
 
 def test_silence_longer_than_the_limit_ends_a_step(farmer: Farmer) -> None:
