@@ -59,14 +59,23 @@ class Seeds:
     limits: archive.Limits = field(default_factory=archive.Limits)
 
     @contextmanager
-    def lease(self, tarball: Path, digest: str, *, link: Path, report: Report) -> Iterator[Path]:
-        """The root filesystem of `tarball`, unpacked now if it never was; `link` becomes a link to
-        it. The seed stays until both the body has ended and the link is gone."""
+    def lease(
+        self,
+        tarball: Path,
+        digest: str,
+        *,
+        link: Path,
+        report: Report,
+        unpacked: Path | None = None,
+    ) -> Iterator[Path]:
+        """The root filesystem of `tarball`, unpacked now if it never was (or taken from `unpacked`,
+        a `scratch` folder); `link` becomes a link to it. The seed stays until both the body has
+        ended and the link is gone."""
         with self.hold(digest, link=link) as found:
             if found:
                 yield found
                 return
-        self._make(tarball, digest, report)
+        self._make(tarball, digest, report, unpacked)
         with self.hold(digest, link=link) as found:
             if not found:
                 raise SourceFailed(f"the seed {digest[:12]} went away as soon as it was made")
@@ -128,7 +137,19 @@ class Seeds:
 
     # --- the parts -----------------------------------------------------------------------------
 
-    def _make(self, tarball: Path, digest: str, report: Report) -> None:
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """The name of a folder, not made yet, that may become a seed, and goes if it does not."""
+        name = f"stream-{os.getpid()}-{time.monotonic_ns()}"
+        with self._locked(name, fcntl.LOCK_EX) as lock:
+            folder = self.root / f".{name}.partial"
+            try:
+                yield folder
+            finally:
+                remove_tree(folder)
+                lock.unlink()
+
+    def _make(self, tarball: Path, digest: str, report: Report, unpacked: Path | None) -> None:
         """Unpack beside, then rename: a seed is there whole or not at all."""
         partial = self.root / f".{digest}.partial"
         with self._locked(digest, fcntl.LOCK_EX):
@@ -136,7 +157,10 @@ class Seeds:
                 return
             self._wipe(digest)
             try:
-                archive.extract(tarball, partial, report=report, limits=self.limits)
+                if unpacked:
+                    unpacked.rename(partial)
+                else:
+                    archive.extract(tarball, partial, report=report, limits=self.limits)
                 self._write(_described(partial, tarball, digest))
                 partial.rename(self.root / digest)
             except BaseException:

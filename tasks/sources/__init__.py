@@ -9,6 +9,7 @@ from tasks.model import Source, SourceType
 from tasks.seeds import Seeds
 from tasks.sources import anise, local
 from tasks.sources.place import Place
+from tasks.sources.streaming import Scratch
 
 __all__ = ["Place", "fetch", "fill", "has_tarball", "is_seed", "seed"]
 
@@ -23,13 +24,14 @@ def is_seed(source: Source) -> bool:
     return has_tarball(source) and source.tarformers is None
 
 
-def fetch(source: Source, place: Place) -> Path:
-    """Bring the source's tarball to this machine, verified; `SourceFailed` where it cannot be."""
+def fetch(source: Source, place: Place, scratch: Scratch | None = None) -> Path:
+    """Bring the source's tarball to this machine, verified; `SourceFailed` where it cannot be. What
+    has to be fetched is unpacked into `scratch` meanwhile, if there is one."""
     if source.type is not SourceType.HTTP:
         return local.fetch(source, place)
     from tasks.sources import http  # httpx takes a while to import
 
-    return http.fetch(source, place)
+    return http.fetch(source, place, scratch)
 
 
 def fill(source: Source, rootfs: Path, place: Place) -> None:
@@ -54,10 +56,13 @@ def seed(source: Source, link: Path, place: Place) -> None:
     digest = source.sha256.lower() or _unchanged(source, place)
     if digest and _hold(seeds, digest, link, place):
         return
-    tarball = fetch(source, place)
-    digest = place.memory.digest(tarball)
-    with seeds.lease(tarball, digest, link=link, report=place.report):
-        _remember(source, tarball, digest, place)
+    with seeds.scratch() as folder:
+        scratch = Scratch(folder, place.storage.limits)
+        tarball = fetch(source, place, scratch)
+        digest = place.memory.digest(tarball)
+        unpacked = folder if scratch.is_whole else None
+        with seeds.lease(tarball, digest, link=link, report=place.report, unpacked=unpacked):
+            _remember(source, tarball, digest, place)
     seeds.prune(place.storage.seeds_limit_bytes)
 
 

@@ -66,6 +66,8 @@ class Downloader:
         self._report = report
         self._retries = retries or Retries()
         self._sleep = sleep
+        self.restarts = 0
+        """How often a file that had been begun was begun anew."""
         self._client = httpx.Client(
             follow_redirects=True,
             timeout=timeout_s,
@@ -152,6 +154,7 @@ class Downloader:
         _check_space(partial, length)
         meter = Meter(self._report, f"fetch {partial.name.strip('.').removesuffix('.partial')}")
         meter.done, meter.total = start, start + length if length else 0
+        self.restarts += not start and _size(partial) > 0
         with partial.open("r+b" if start else "wb", buffering=0) as file:
             file.seek(start)
             file.truncate()
@@ -183,6 +186,7 @@ class Downloader:
 
     def forget(self, partial: Path) -> None:
         """Throw away what was fetched."""
+        self.restarts += 1
         for path in (partial, _origin_of(partial)):
             path.unlink(missing_ok=True)
 

@@ -7,7 +7,7 @@ until then. Two builds that want one target take turns, and the second finds it 
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -18,12 +18,14 @@ from tasks.sources import verify
 from tasks.sources.download import Downloader, shown
 from tasks.sources.known import Known, Origin
 from tasks.sources.place import Place
+from tasks.sources.streaming import Scratch, Unpacking
 
 
-def fetch(source: Source, place: Place) -> Path:
-    """The tarball of `source.uri`, at `source.target` or in the cache of downloads."""
+def fetch(source: Source, place: Place, scratch: Scratch | None = None) -> Path:
+    """The tarball of `source.uri`, at `source.target` or in the cache of downloads. If it has to be
+    fetched, it is also unpacked into `scratch` meanwhile."""
     with Downloader(place.report) as downloader:
-        return _Fetch(source, place, downloader).run()
+        return _Fetch(source, place, downloader, scratch).run()
 
 
 def unchanged(source: Source, place: Place) -> str:
@@ -53,12 +55,19 @@ def _question(source: Source, uri: str) -> tuple[str, ...]:
 class _Fetch:
     """One source being fetched: what was learned on the way is shared by its steps."""
 
-    def __init__(self, source: Source, place: Place, downloader: Downloader) -> None:
+    def __init__(
+        self,
+        source: Source,
+        place: Place,
+        downloader: Downloader,
+        scratch: Scratch | None = None,
+    ) -> None:
         self._source = source
         self._keyring = place.folder / source.keyring if source.keyring else None
         self._cache = place.storage.downloads
         self._say = place.note
         self._downloader = downloader
+        self._scratch = scratch
 
     def run(self) -> Path:
         uri = self.address()
@@ -129,7 +138,8 @@ class _Fetch:
     def _bring(self, uri: str, target: Path) -> None:
         partial = partial_of(target)
         expected = bool(verify.expected(self._source))
-        origin = self._downloader.download(uri, partial, verified=expected)
+        with self._unpacking(uri, partial):
+            origin = self._downloader.download(uri, partial, verified=expected)
         try:
             self._verify(uri, partial)
         except SourceFailed:
@@ -138,6 +148,12 @@ class _Fetch:
         if not self._source.target:
             origin_of(target).write_bytes(encode(origin))
         self._downloader.complete(partial, target)
+
+    def _unpacking(self, uri: str, partial: Path) -> AbstractContextManager[object]:
+        if not self._scratch:
+            return nullcontext()
+        downloader = self._downloader
+        return Unpacking(partial, name_of(uri), self._scratch, lambda: downloader.restarts)
 
     def _verify(self, uri: str, file: Path) -> None:
         wanted = verify.expected(self._source)

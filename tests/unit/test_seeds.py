@@ -17,7 +17,7 @@ from tasks.model import Artifact, Progress, Source, SourceType
 from tasks.report import Silent
 from tasks.seeds import Seeds
 from tasks.settings import Settings
-from tasks.sources import Place, seed
+from tasks.sources import Place, download, seed
 from tasks.storage import Storage
 from tests import trees
 from tests.webserver import Site, serving
@@ -179,7 +179,7 @@ def test_an_unchanged_seed_is_not_fetched_again(
         count = Count()
         seed(Source(type=SourceType.HTTP, uri=uri), tmp_path / name, place(tmp_path, count))
         works.append(count.works)
-    assert works == [{"fetch", "unpack"}, set()]
+    assert works == [{"fetch"}, set()]  # it was unpacked while it was fetched
     assert (tmp_path / "a").readlink() == (tmp_path / "b").readlink()
     assert list((tmp_path / "state" / "downloads").iterdir()) == []
 
@@ -210,3 +210,48 @@ def test_a_local_tarball_is_read_once(tmp_path: Path, tarball: Artifact) -> None
     for name in ("a", "b"):
         seed(source, tmp_path / name, place(tmp_path, Silent()))
     assert (tmp_path / "b").readlink().name == tarball.sha256
+
+
+@pytest.mark.parametrize(
+    ("faults", "works"),
+    [([], {"fetch"}), (["cut=300"], {"fetch"}), (["cut=300", 503], {"fetch"})],
+)
+def test_a_tarball_is_unpacked_while_it_is_fetched(
+    tmp_path: Path, site: Site, tarball: Artifact, faults: list[int | str], works: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(
+        download.Downloader.__init__, "__defaults__", (None, lambda seconds: None, 60.0)
+    )
+    data = Path(tarball.path).read_bytes()
+    count = Count()
+    uri = site.put("seed.tar.zst", data, etag='"1"', faults=faults)
+    seed(Source(type=SourceType.HTTP, uri=uri), tmp_path / "a", place(tmp_path, count))
+    assert trees.listing((tmp_path / "a").readlink()) == trees.listing(tmp_path / "tree")
+    assert count.works == works
+    assert [path.name for path in (tmp_path / "state/seeds").glob("*stream*")] == []
+
+
+def test_a_download_that_begins_anew_is_unpacked_afterwards(
+    tmp_path: Path, site: Site, tarball: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        download.Downloader.__init__, "__defaults__", (None, lambda seconds: None, 60.0)
+    )
+    count = Count()
+    uri = site.put("seed.tar.zst", Path(tarball.path).read_bytes(), faults=["cut=300"])
+    seed(Source(type=SourceType.HTTP, uri=uri), tmp_path / "a", place(tmp_path, count))
+    assert trees.listing((tmp_path / "a").readlink()) == trees.listing(tmp_path / "tree")
+    assert count.works == {"fetch", "unpack"}
+
+
+def test_a_seed_that_turns_out_wrong_is_not_kept(
+    tmp_path: Path, site: Site, tarball: Artifact
+) -> None:
+    uri = site.put("seed.tar.zst", Path(tarball.path).read_bytes())
+    source = Source(type=SourceType.HTTP, uri=uri, sha512="0" * 128)
+    with pytest.raises(SourceFailed, match="its sha512 is"):
+        seed(source, tmp_path / "a", place(tmp_path, Silent()))
+    seeds = Seeds(tmp_path / "state" / "seeds")
+    assert seeds.all() == []
+    assert [path for path in seeds.root.iterdir() if path.is_dir()] == []
