@@ -5,10 +5,13 @@ The one way in for every command that builds: `run`, `submit`, `plan` and batche
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +43,55 @@ def render_and_plan(
         now=now,
         folder=folder or Path.cwd(),
     )
-    return plan(rendered, build_id(job, f"{now:%Y%m%d}", secrets.token_hex(2)), options)
+    build = plan(rendered, build_id(job, f"{now:%Y%m%d}", secrets.token_hex(2)), options)
+    return replace(
+        build,
+        source_date_epoch=_epoch(os.environ),
+        overrides=json.dumps(overrides) if overrides else "",
+        now=f"{now.isoformat()} {now.tzname() or ''}".strip(),
+    )
+
+
+def render_again(build: Build) -> Build:
+    """`build` as its specfile and hook files say now: with the options and at the moment of the
+    first time, and its id. `BadInput` where they are not on this machine."""
+    if not build.now:
+        raise BadInput(f"{build.id} does not know how it was rendered", "submit it as a new build")
+    if not Path(build.specfile).is_file():
+        raise BadInput(
+            f"{build.specfile} is not on this machine", f"mend {build.id} where it was submitted"
+        )
+    made = render_and_plan(
+        Path(build.specfile),
+        build.job,
+        overrides=json.loads(build.overrides or "{}"),
+        now=_moment_of(build),
+        folder=Path(build.folder),
+        options=PlanOptions(
+            farm=True,
+            chroot=build.chroot,
+            cpu=build.cpu,
+            fchroot_debug=build.fchroot_debug,
+            batch=build.batch,
+            priority=build.priority,
+            optional=build.optional,
+            timeout_s=build.timeout_s if build.batch else 0.0,
+        ),
+    )
+    return replace(made, id=build.id, now=build.now, source_date_epoch=build.source_date_epoch)
+
+
+def _moment_of(build: Build) -> datetime:
+    """What `now` was as `build` was rendered, in the same zone with the same name."""
+    text, _, zone = build.now.partition(" ")
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=timezone(found.utcoffset() or timedelta(), zone)) if zone else found
+
+
+def _epoch(environ: Mapping[str, str]) -> int | None:
+    """$SOURCE_DATE_EPOCH: no file of a tarball is to be younger (reproducible-builds.org)."""
+    given = environ.get("SOURCE_DATE_EPOCH", "")
+    return int(_parse_moment(f"@{given}", "SOURCE_DATE_EPOCH").timestamp()) if given else None
 
 
 def moment(given: str | None, environ: Mapping[str, str]) -> datetime:

@@ -10,7 +10,6 @@ from pathlib import Path
 from celery import Celery
 
 from orchestrator.context import bundle, is_needed, written_by
-from tasks.errors import BadInput
 from tasks.ledger import Ledger
 from tasks.messages import send
 from tasks.model import Build, Step, StepKind
@@ -86,16 +85,3 @@ def with_own_ids(builds: list[Build]) -> list[Build]:
 def other_id(build: Build) -> Build:
     stem, _, _ = build.id.rpartition("-")
     return replace(build, id=f"{stem}-{secrets.token_hex(4)}")
-
-
-def send_again(build: str, *, ledger: Ledger, app: Celery) -> int:
-    """Build an ended build anew; gives its attempt. `BadInput` if it has not ended, or the folder
-    it was submitted from is no longer kept."""
-    known = ledger.build(build)
-    if known.context and not ledger.touch_context(known.context):
-        raise BadInput(
-            f"the folder {build} was submitted from is no longer kept", "submit it as a new build"
-        )
-    attempt = ledger.retry(build)
-    send(app, known, attempt)
-    return attempt

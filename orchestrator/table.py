@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
@@ -144,16 +144,35 @@ def artifacts_table(records: Sequence[Record]) -> Table:
     return table
 
 
-def times_table(record: Record, times: Sequence[tuple[float, float]], now: float) -> Table:
-    """The steps of a build's attempt, and how long each took."""
+def times_table(
+    record: Record,
+    times: Sequence[tuple[float, float]],
+    now: float,
+    kept: Collection[int] = (),
+) -> Table:
+    """The steps of a build's attempt, counted from 1, how long each took, and whether a checkpoint
+    of it is `kept`."""
     table = Table(show_edge=False, box=None, pad_edge=False)
+    table.add_column("", justify="right")
     table.add_column("step")
     table.add_column("time", justify="right")
-    for title, (began, ended) in zip(record.titles, times, strict=True):
-        running = record.state is BuildState.RUNNING and began and not ended
-        took = duration((ended or now) - began) if ended or running else "did not end" * bool(began)
-        table.add_row(escape(title), f"{took} so far" if running else took)
+    table.add_column("")
+    for step, (title, (began, ended)) in enumerate(zip(record.titles, times, strict=True)):
+        took = _took(record, began, ended, now)
+        mark = "checkpoint" if step in kept else ""
+        table.add_row(str(step + 1), escape(title), took, mark)
     return table
+
+
+def _took(record: Record, began: float, ended: float, now: float) -> str:
+    """How long a step took, by when it began and ended, each 0 where it did not."""
+    if not began:
+        return "done by an earlier attempt" if ended else ""
+    if ended:
+        return duration(ended - began)
+    return (
+        f"{duration(now - began)} so far" if record.state is BuildState.RUNNING else "did not end"
+    )
 
 
 def as_values(record: Record) -> Mapping[str, object]:

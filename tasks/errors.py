@@ -8,6 +8,7 @@
     ├── FarmUnreachable       4   Redis does not answer
     ├── BuildFailed           1   a build ended without its artifact
     │   ├── SourceFailed      1   the seed could not be brought or unpacked
+    │   ├── CheckpointLost    1   what a build was to go on from could not be restored
     │   ├── HookFailed        1   a hook's command exited non-zero
     │   ├── PackFailed        1   the tarball could not be written
     │   └── TimedOut          1   a time limit passed
@@ -114,6 +115,10 @@ class BuildFailed(StagefarmError):
 
 
 class SourceFailed(BuildFailed):
+    pass
+
+
+class CheckpointLost(BuildFailed):
     pass
 
 

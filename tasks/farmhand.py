@@ -9,21 +9,32 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 from uuid import uuid4
 
 from tasks import bundle
-from tasks.errors import BuildCancelled, BuildFailed, StagefarmError, Stale, TimedOut
-from tasks.isolate import perform
+from tasks.errors import (
+    BuildCancelled,
+    BuildFailed,
+    CheckpointLost,
+    SourceFailed,
+    StagefarmError,
+    Stale,
+    TimedOut,
+)
+from tasks.isolate import Restore, perform
 from tasks.journal import Journal, Order
-from tasks.ledger import Begin, Claim, End, Fate, Given, Holder, Ledger, Turn
+from tasks.ledger import Begin, Claim, End, Fate, Given, Holder, Ledger, Resume, Turn
+from tasks.lineage import lineage
 from tasks.logbook import FarmReport, Logbook, LogFile, Page
-from tasks.model import Build, Line, StepKind, StepResult
+from tasks.model import Build, Checkpoint, Line, StepKind, StepResult
 from tasks.patience import patiently
 from tasks.publish import Publisher
 from tasks.settings import Settings
+from tasks.store import FileStore
 from tasks.workspace import Workspace, kill_tree, locked
 
 logger = logging.getLogger(__name__)
@@ -63,7 +74,7 @@ class Farmhand:
         """Carry out one message; gives a word for the log. Raises `Stale` where there is nothing
         to do and the messages after it are to be dropped, and what made the build fail."""
         turn = Turn(build_id, attempt, self.holder)
-        build = patiently(lambda: self.ledger.build(build_id))
+        build = patiently(lambda: self.ledger.build_of(build_id, attempt))
         if step == 0:
             self._claim(turn, build)
         work = Work(turn, build, step, Workspace.on_farm(build, attempt, self.settings))
@@ -127,13 +138,30 @@ class Farmhand:
             return self._publish(work)
         work.journal.step_ended(work.step, result)
         if patiently(lambda: self.ledger.end_step(work.turn, work.step, result)) is End.STALE:
+            self._drop(result, work)
             self._stale(work)
         return "done"
 
     def _perform(self, work: Work, report: FarmReport) -> StepResult:
-        if work.step == 0 and (digest := work.build.context):
+        resume = patiently(lambda: self.ledger.resume(work.build.id, work.turn.attempt))
+        if resume and resume.checkpoint.step == work.step:
+            self._bring_context(work)
+            return self._restore(work, resume, report)
+        if work.step == 0:
+            self._bring_context(work)
+        result = self._in_namespaces(work, report)
+        if not work.build.steps[work.step].checkpoint:
+            return result
+        return replace(result, checkpoint=self._keep(work, report))
+
+    def _bring_context(self, work: Work) -> None:
+        if digest := work.build.context:
             data = patiently(lambda: self.ledger.context(digest))
             bundle.unpack(data, digest, Path(work.workspace.working_dir))
+
+    def _in_namespaces(
+        self, work: Work, report: FarmReport, keep_in: str = "", restore: Restore | None = None
+    ) -> StepResult:
         return perform(
             work.build,
             work.step,
@@ -142,7 +170,57 @@ class Farmhand:
             idle_limit_s=self.settings.idle_limit_s,
             timeout_s=self._left(work),
             pids_max=self.settings.pids_max,
+            keep_in=keep_in,
+            restore=restore,
         )
+
+    def _keep(self, work: Work, report: FarmReport) -> Checkpoint | None:
+        """Bring the state after the step to the store. That it cannot be is no reason to fail a
+        build that goes well."""
+        here = (work.build, work.turn.attempt, work.step)
+        try:
+            with self._store.new_checkpoint(*here, self.holder.host) as folder:
+                kept = self._in_namespaces(work, report, keep_in=str(folder)).artifacts
+        except StagefarmError as error:
+            if work.journal.ordered():
+                raise
+            report.line(Line(text=f"no checkpoint of this step: {error}"))
+            return None
+        report.line(Line(text=f"checkpoint of this step: {kept[0].size_bytes:,} bytes"))
+        rootfs, workspace = kept
+        return Checkpoint(
+            attempt=work.turn.attempt,
+            step=work.step,
+            lineage=lineage(work.build, work.step),
+            rootfs=rootfs,
+            workspace=workspace,
+        )
+
+    def _restore(self, work: Work, resume: Resume, report: FarmReport) -> StepResult:
+        kept = resume.checkpoint
+        folder = self._store.checkpoint(work.build, kept.attempt, kept.step)
+        report.line(Line(text=f"resuming from what attempt {kept.attempt} left of this step"))
+        try:
+            if not folder.is_dir():
+                raise SourceFailed(f"it is not in the store: {folder}")
+            restore = Restore(checkpoint=kept, folder=str(folder))
+            return self._in_namespaces(work, report, restore=restore)
+        except SourceFailed as error:
+            text = f"cannot resume after step {work.step + 1}: {error}"
+            if resume.asked:
+                hint = "stagefarm retry, without --from, builds from the beginning"
+                raise SourceFailed(text, hint) from error
+            raise CheckpointLost(text) from error
+
+    def _drop(self, result: StepResult, work: Work) -> None:
+        """Take the checkpoint of a step that does not count out of the store."""
+        kept = result.checkpoint
+        if kept and kept.attempt == work.turn.attempt:
+            self._store.drop_checkpoint(work.build, kept.attempt, kept.step)
+
+    @property
+    def _store(self) -> FileStore:
+        return FileStore.at(self.settings.store)
 
     def _left(self, work: Work) -> float:
         """Seconds left of the build's time limit, 0 for no limit."""
@@ -165,6 +243,8 @@ class Farmhand:
                 publisher.withdraw(work.turn, work.build)
                 self._stale(work)
         self._wipe(work)  # only now: a host that dies before has all it needs to publish again
+        with suppress(OSError, StagefarmError):  # the build has succeeded, whatever the store says
+            self._store.drop_checkpoints(work.build)
         return url
 
     # Ends that are not good
@@ -178,6 +258,8 @@ class Farmhand:
                 self._cancelled(work)
             case (Order.HAND_BACK, reason):
                 self._hand_back(work, reason)
+        if isinstance(error, CheckpointLost):
+            self._hand_back(work, str(error), anew=True)
         url = Publisher(self.settings, self.ledger).record_failure(
             work.turn, work.build, work.home, error
         )
@@ -195,10 +277,10 @@ class Farmhand:
         patiently(lambda: self.ledger.cancelled(work.turn))
         raise BuildCancelled(f"build {work.build.id} was cancelled")
 
-    def _hand_back(self, work: Work, reason: str) -> NoReturn:
+    def _hand_back(self, work: Work, reason: str, *, anew: bool = False) -> NoReturn:
         self._wipe(work)
         limit = self.settings.attempts_max
-        given = patiently(lambda: self.ledger.hand_back(work.turn, reason, limit))
+        given = patiently(lambda: self.ledger.hand_back(work.turn, reason, limit, anew=anew))
         self._send_anew(work.build, given)
         raise Stale(f"handed back: {reason}")
 

@@ -76,11 +76,16 @@ def pack(
     source_date_epoch: int | None,
     listing: Listing | None = None,
     selection: Selection | None = None,
+    *,
+    without: str = "",
 ) -> Iterator[bytes]:
-    """The tar stream of `folder`, the same for the same tree; `PackFailed` if tar cannot."""
+    """The tar stream of `folder`, the same for the same tree; `PackFailed` if tar cannot. Left out
+    is its folder `without`."""
     argv = ["--create", *_REPRODUCIBLE, *_METADATA, *_labels()]
     if not (selection and selection.all_times):
         argv.append(_CLAMPED)
+    if without:
+        argv += ["--anchored", "--no-wildcards", f"--exclude=./{without}"]
     if source_date_epoch is not None:
         argv += ["--clamp-mtime", f"--mtime=@{source_date_epoch}"]
     with (

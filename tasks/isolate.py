@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from tasks import cgroup
 from tasks.errors import BuildFailed, HostUnfit, StagefarmError, by_name
 from tasks.foreign import require_handler_for, runnable
-from tasks.model import Build, HookType, Line, Progress, StepResult, Stream, decode, encode
+from tasks.model import (
+    Build,
+    Checkpoint,
+    HookType,
+    Line,
+    Progress,
+    StepResult,
+    Stream,
+    decode,
+    encode,
+)
 from tasks.process import GRACE_S, Limits, run, standard_environment
 from tasks.report import Report
 from tasks.workspace import Workspace
@@ -30,15 +40,29 @@ PIDS_MAX = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """A checkpoint, and the folder of this host's store that it lies in."""
+
+    checkpoint: Checkpoint
+    folder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """What a step's process is told: which step of what, where, how long it may be silent, and
-    which machines' programs run here (`foreign.runnable`)."""
+    which machines' programs run here (`foreign.runnable`).
+
+    With `keep_in` the step is done already, and its state is to be packed into that folder; with
+    `restore` its state is to be restored instead of doing it.
+    """
 
     build: Build
     step: int
     workspace: Workspace
     idle_limit_s: float
     machines: tuple[int, ...]
+    keep_in: str = ""
+    restore: Restore | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +96,12 @@ def perform(
     idle_limit_s: float = 0.0,
     timeout_s: float = 0.0,
     pids_max: int = PIDS_MAX,
+    keep_in: str = "",
+    restore: Restore | None = None,
 ) -> StepResult:
     """Run step number `step` of `build` to its end and give its result; raises what it raised,
     `TimedOut` after `timeout_s` (0: never), and `BuildFailed` where its tree was killed. The
-    caller holds the workspace's lock."""
+    caller holds the workspace's lock. `keep_in` and `restore`: see `Assignment`."""
     require_fit(build)
     relay = _Relay(report)
     assignment = Assignment(
@@ -84,6 +110,8 @@ def perform(
         workspace=workspace,
         idle_limit_s=idle_limit_s,
         machines=runnable(),
+        keep_in=keep_in,
+        restore=restore,
     )
     with cgroup.limited(pids_max) as group:
         code = run(

@@ -17,7 +17,7 @@ from redis.client import NEVER_DECODE
 
 from tasks.connection import Connection, check_schema, connect
 from tasks.errors import BadInput
-from tasks.model import Artifact, Build, StepResult, decode, encode
+from tasks.model import Artifact, Build, Checkpoint, StepResult, decode, encode
 from tasks.record import FIELDS, Attempt, Record, to_attempt, to_record
 from tasks.settings import Settings
 
@@ -91,12 +91,20 @@ class Given:
     attempt: int
 
 
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What an attempt goes on from, and whether a person asked for that."""
+
+    checkpoint: Checkpoint
+    asked: bool
+
+
 class Ledger:
     """The builds of one farm."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._builds: dict[str, Build] = {}
+        self._builds: dict[tuple[str, int], Build] = {}
 
     @classmethod
     def open(cls, settings: Settings) -> Ledger:
@@ -111,11 +119,10 @@ class Ledger:
         """Queue `builds` in one round trip; gives the ids that were taken by other builds."""
         pipeline = self.connection.client.pipeline(transaction=False)
         for build in builds:
-            titles = json.dumps([step.title for step in build.steps])
             self.connection.script(
                 "submit",
                 *(build.id, encode(build).decode(), build.queue, build.job, build.batch),
-                *(int(build.optional), titles),
+                *(int(build.optional), _titles(build)),
                 through=pipeline,
             )
         answers = self.connection.run(pipeline)
@@ -125,11 +132,13 @@ class Ledger:
         answer = self.connection.script("cancel", build, reason)
         return Cancel(self._known(build, answer))
 
-    def retry(self, build: str) -> int:
-        """Queue an ended build anew; gives its attempt. `BadInput` if it has not ended."""
-        answer, attempt = self.connection.script("retry", build)
+    def retry(self, build: str, *, point: str = "", mended: Build | None = None) -> int:
+        """Queue an ended build anew, from the checkpoint at `point` (a key of `checkpoints`), with
+        `mended` in its place; gives its attempt. `BadInput` if it has not ended."""
+        spec = [encode(mended).decode(), mended.queue, _titles(mended)] if mended else []
+        answer, attempt = self.connection.script("retry", build, point, *spec)
         if self._known(build, answer) == "running":
-            raise BadInput(f"build {build} has not ended", "cancel it first: stagefarm cancel")
+            raise not_ended(build)
         return int(attempt)
 
     def keep_context(self, digest: str, data: bytes) -> None:
@@ -152,8 +161,8 @@ class Ledger:
         return Begin(self.connection.script("begin_step", *turn.args, step, token))
 
     def end_step(self, turn: Turn, step: int, result: StepResult) -> End:
-        answer = self.connection.script("end_step", *turn.args, step, encode(result).decode())
-        return End(answer)
+        listed, kept = encode(result).decode(), int(result.checkpoint is not None)
+        return End(self.connection.script("end_step", *turn.args, step, listed, kept))
 
     def finish(self, turn: Turn, artifacts: Sequence[Artifact], url: str) -> End:
         """The compare-and-set that makes a build succeed and its artifacts visible."""
@@ -171,9 +180,11 @@ class Ledger:
         answer = self.connection.script("give_up", *turn.args, "lost", reason, attempts_max)
         return Given(turn.build, Fate(answer[0]), int(answer[1]))
 
-    def hand_back(self, turn: Turn, reason: str, attempts_max: int) -> Given:
-        """The host puts the build back unfinished; this does not count as a loss."""
-        answer = self.connection.script("give_up", *turn.args, "handed back", reason, attempts_max)
+    def hand_back(self, turn: Turn, reason: str, attempts_max: int, *, anew: bool = False) -> Given:
+        """The host puts the build back unfinished; this does not count as a loss. `anew`: the next
+        attempt does not go on from a checkpoint."""
+        told = ("handed back", reason, attempts_max, int(anew))
+        answer = self.connection.script("give_up", *turn.args, *told)
         return Given(turn.build, Fate(answer[0]), int(answer[1]))
 
     def expire(self, build: str, attempts_max: int) -> Given:
@@ -200,6 +211,26 @@ class Ledger:
             found = client.hmget(self.connection.key("build", build, "steps"), names)
         return {step: decode(data, StepResult) for step, data in enumerate(found) if data}
 
+    def checkpoints(self, build: str) -> dict[str, Checkpoint]:
+        """Every checkpoint that was kept of the build, by where it is known: `<attempt>.<step>`."""
+        with self.connection.reaching() as client:
+            found = client.hgetall(self.connection.key("build", build, "steps"))
+        results = {
+            name.removesuffix(".result"): decode(data, StepResult)
+            for name, data in found.items()
+            if name.endswith(".result")
+        }
+        return {name: kept for name, result in results.items() if (kept := result.checkpoint)}
+
+    def resume(self, build: str, attempt: int) -> Resume | None:
+        """What the attempt goes on from, or None if it begins at the beginning."""
+        key = self.connection.key("build", build, "steps")
+        with self.connection.reaching() as client:
+            point, _, why = (client.hget(key, f"{attempt}.resume") or "").partition(" ")
+            data = client.hget(key, f"{point}.result") if point else None
+        kept = decode(data, StepResult).checkpoint if data else None
+        return Resume(kept, asked=why == "asked") if kept else None
+
     def context(self, digest: str) -> bytes | None:
         """A submitter's bundle, or None if it was kept too long ago."""
         key = self.connection.key("context", digest)
@@ -213,15 +244,17 @@ class Ledger:
 
     # What anybody may read
 
-    def build(self, build: str) -> Build:
-        """The build as it was submitted, which never changes and so is asked for once."""
-        if build not in self._builds:
+    def build_of(self, build: str, attempt: int) -> Build:
+        """The build as this attempt of it is to carry it out: a thing that never changes, and so
+        is asked for once."""
+        if (build, attempt) not in self._builds:
             if len(self._builds) >= BUILDS_KEPT:
                 self._builds.clear()
-            self._builds[build] = self._build(build)
-        return self._builds[build]
+            self._builds[build, attempt] = self.build(build)
+        return self._builds[build, attempt]
 
-    def _build(self, build: str) -> Build:
+    def build(self, build: str) -> Build:
+        """The build as it was submitted, or mended since."""
         with self.connection.reaching() as client:
             found = client.hget(self.connection.key("build", build), "spec")
         return decode(str(self._known(build, found or "unknown")), Build)
@@ -306,3 +339,11 @@ class Ledger:
         if answer == "unknown":
             raise BadInput(f"there is no build {build!r}", "see `stagefarm status`")
         return answer
+
+
+def not_ended(build: str) -> BadInput:
+    return BadInput(f"build {build} has not ended", f"cancel it first: stagefarm cancel {build}")
+
+
+def _titles(build: Build) -> str:
+    return json.dumps([step.title for step in build.steps])

@@ -182,7 +182,7 @@ class Output:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One Celery task of a build. `number` counts from 0; `file` and `hooks` are set for hooks.
-    `checkpoint` asks to keep the root filesystem's layer once the step is done."""
+    `checkpoint` asks to keep the build's state once the step is done (`tasks.checkpoint`)."""
 
     number: int
     kind: StepKind
@@ -204,6 +204,10 @@ class Build:
     the command was started; `context` is the digest of the bundle of that folder, empty on the
     machine itself; `created_at` is the moment of submission in seconds since 1970; `timeout_s`
     is the time limit of the whole build, 0 for none; `rootfs` is None where the host may choose.
+    No file of the tarball is given a time after `source_date_epoch`.
+
+    What renders the job again as it was: `overrides`, as JSON, and `now`, in ISO 8601 with the
+    name of its zone behind a blank. `rebuild_of` is the build that this one does once more.
     """
 
     id: str
@@ -228,6 +232,10 @@ class Build:
     created_at: float = 0.0
     timeout_s: float = 0.0
     rootfs: RootfsKind | None = None
+    source_date_epoch: int | None = None
+    overrides: str = ""
+    now: str = ""
+    rebuild_of: str = ""
 
     @property
     def queue(self) -> str:
@@ -250,12 +258,28 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The state of a build after step `step` of attempt `attempt`, kept in the store: the root
+    filesystem and the rest of the workspace, each a tarball. `lineage` is a digest of all that
+    led to it (`tasks.lineage`)."""
+
+    attempt: int
+    step: int
+    lineage: str
+    rootfs: Artifact
+    workspace: Artifact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
     """What a step leaves for the steps after it and for the record; `beside` are the files that
-    tell what the artifacts are."""
+    tell what the artifacts are; `seed` is the digest of the seed that the root filesystem began
+    from, where there is one."""
 
     artifacts: tuple[Artifact, ...] = ()
     beside: tuple[Artifact, ...] = ()
+    seed: str = ""
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,21 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from tasks import artifacts, sources
+from tasks import artifacts, checkpoint, sources
 from tasks.errors import BadInput, BuildFailed, StagefarmError
 from tasks.hooks import Hooks
-from tasks.isolate import Assignment, Failure, Message
-from tasks.model import Build, Line, Progress, RootfsKind, StepKind, StepResult, decode, encode
+from tasks.isolate import Assignment, Failure, Message, Restore
+from tasks.model import (
+    Build,
+    Line,
+    Progress,
+    RootfsKind,
+    Source,
+    StepKind,
+    StepResult,
+    decode,
+    encode,
+)
 from tasks.mounts import can_overlay
 from tasks.report import Report
 from tasks.workspace import Workspace
@@ -41,10 +51,15 @@ class PipeReport:
 def perform(assignment: Assignment, report: Report) -> StepResult:
     """Carry out the step of `assignment`; every failure is a `StagefarmError`."""
     assignment.workspace.create()
+    if assignment.restore:
+        return _restore(assignment.restore, assignment.workspace, report)
     assignment.workspace.enter()
+    if assignment.keep_in:
+        kept = checkpoint.keep(assignment.workspace, Path(assignment.keep_in), report)
+        return StepResult(artifacts=kept)
     match assignment.build.steps[assignment.step].kind:
         case StepKind.SOURCE:
-            return _fill(assignment, report)
+            return _fill(assignment.build.source, assignment.workspace, report)
         case StepKind.HOOKS:
             return _run_hooks(assignment, report)
         case StepKind.PACK:
@@ -53,24 +68,30 @@ def perform(assignment: Assignment, report: Report) -> StepResult:
             raise BuildFailed(f"{kind} is not a step of a build's own namespaces")
 
 
-def _fill(assignment: Assignment, report: Report) -> StepResult:
+def _fill(source: Source, workspace: Workspace, report: Report) -> StepResult:
     """Begin from a layer above a seed, or in a plain folder: where one is asked for, where no
     overlay can be had, and where a hook has put files that the source may replace."""
-    workspace = assignment.workspace
     place = sources.Place(
         folder=Path(workspace.working_dir), storage=workspace.storage, report=report
     )
-    if sources.is_seed(assignment.build.source) and _may_layer(workspace):
-        sources.seed(assignment.build.source, workspace.seed, place)
+    if sources.is_seed(source) and _may_layer(workspace):
+        sources.seed(source, workspace.seed, place)
         workspace.mount_layer()
-    else:
-        sources.fill(assignment.build.source, workspace.rootfs, place)
-    return StepResult()
+        return StepResult(seed=workspace.seed.readlink().name)
+    return StepResult(seed=sources.fill(source, workspace.rootfs, place))
 
 
 def _may_layer(workspace: Workspace) -> bool:
     wanted = workspace.rootfs_kind is RootfsKind.OVERLAY
     return wanted and not any(workspace.rootfs.iterdir()) and can_overlay(Path(workspace.home))
+
+
+def _restore(restore: Restore, workspace: Workspace, report: Report) -> StepResult:
+    """Go back to a checkpoint: its root filesystem is a seed like any other."""
+    checkpoint.restore_workspace(restore, workspace, report)
+    workspace.enter()
+    _fill(checkpoint.rootfs_source(restore), workspace, report)
+    return StepResult(checkpoint=restore.checkpoint)
 
 
 def _run_hooks(assignment: Assignment, report: Report) -> StepResult:
@@ -93,11 +114,11 @@ def _pack(assignment: Assignment, report: Report) -> StepResult:
 
 
 def _source_date_epoch(build: Build) -> int | None:
-    """The latest time that a file of the tarball may have, if the job says one."""
+    """The latest time that a file of the tarball may have, if the job or the submitter says one."""
     given = build.environment.get("SOURCE_DATE_EPOCH", "")
     if given and not given.isdecimal():
         raise BadInput(f"SOURCE_DATE_EPOCH is {given!r}", "give it seconds since 1970")
-    return int(given) if given else None
+    return int(given) if given else build.source_date_epoch
 
 
 def main() -> int:

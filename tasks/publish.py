@@ -30,7 +30,9 @@ class Publisher:
         """Store what the steps made; gives the folder's URL and the artifacts with theirs."""
         results = patiently(lambda: self.ledger.results(build.id, turn.attempt, len(build.steps)))
         made = [artifact for result in results.values() for artifact in result.artifacts]
-        ended = {"state": "succeeded", "artifacts": [_listed(artifact) for artifact in made]}
+        seed = next((result.seed for result in results.values() if result.seed), "")
+        listed = [_listed(artifact) for artifact in made]
+        ended = {"state": "succeeded", "seed": seed, "artifacts": listed}
         beside = [artifact for result in results.values() for artifact in result.beside]
         return self._put(turn, build, home, made, ended, beside)
 

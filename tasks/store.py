@@ -1,6 +1,7 @@
-"""Where finished artifacts go: `<store>/<batch or build>/<build>/<attempt>/`.
+"""Where finished artifacts go: `<store>/<batch or build>/<build>/<attempt>/`; and, until the build
+has succeeded, its checkpoints: `<store>/<batch or build>/<build>/checkpoints/<attempt>.<step>/`.
 
-A folder is filled as `<attempt>.<host>.partial` and renamed when it is whole and on disk. It counts
+A folder is filled as `<name>.<host>.partial` and renamed when it is whole and on disk. It counts
 only once the ledger says so: an attempt that loses there takes its folder away again.
 """
 
@@ -65,11 +66,36 @@ class FileStore:
 
     def sweep(self, build: Build, attempt: int, counted: Collection[int]) -> None:
         """Take away what attempts before `attempt` left here, save those that `counted`."""
-        for leftover in self.folder(build, attempt).parent.glob("*"):
+        for leftover in self.folder(build, attempt).parent.glob("[0-9]*"):
             number = int(leftover.name.partition(".")[0])
             left_behind = leftover.suffix == ".partial" or number not in counted
             if left_behind and number < attempt:
                 remove_tree(leftover)
+
+    def checkpoint(self, build: Build, attempt: int, step: int) -> Path:
+        """The folder of the checkpoint after `step` of `attempt`."""
+        return self._checkpoints(build) / f"{attempt}.{step}"
+
+    @contextmanager
+    def new_checkpoint(self, build: Build, attempt: int, step: int, host: str) -> Iterator[Path]:
+        """Gives an empty folder to fill, which becomes the checkpoint's if all goes well. What an
+        earlier attempt left half done goes."""
+        for leftover in self._checkpoints(build).glob("*.partial"):
+            if int(leftover.name.partition(".")[0]) < attempt:
+                remove_tree(leftover)
+        folder = self.checkpoint(build, attempt, step)
+        with _whole(folder, folder.with_name(f"{folder.name}.{host}.partial")) as partial:
+            yield partial
+
+    def drop_checkpoint(self, build: Build, attempt: int, step: int) -> None:
+        remove_tree(self.checkpoint(build, attempt, step))
+
+    def drop_checkpoints(self, build: Build) -> None:
+        """Take away all checkpoints of a build: it has succeeded."""
+        remove_tree(self._checkpoints(build))
+
+    def _checkpoints(self, build: Build) -> Path:
+        return self.folder(build, 0).with_name("checkpoints")
 
 
 @contextmanager

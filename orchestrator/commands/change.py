@@ -40,17 +40,35 @@ def cancel(*, names: tuple[str, ...], reason: str | None) -> None:
 @click.argument(
     "names", nargs=-1, required=True, metavar="BUILD|BATCH...", shell_complete=complete_build
 )
-def retry(*, names: tuple[str, ...]) -> None:
+@click.option(
+    "--from",
+    "start",
+    metavar="STEP",
+    help="Go on from the newest checkpoint before step STEP, a number as `status` shows it; `last` "
+    "is the newest of all.",
+)
+@click.option(
+    "--mended",
+    is_flag=True,
+    help="Read specfile and hook files again, and send the folder along again.",
+)
+def retry(*, names: tuple[str, ...], start: str | None, mended: bool) -> None:
     """Build BUILD anew, as its next attempt; of a batch, what did not succeed.
 
+    Without --from it starts over. Checkpoints are kept after the hooks of jobs and hook files with
+    `checkpoint: true`, until the build has succeeded. With --mended, what comes before the
+    checkpoint has to be as it was.
+
     \b
-    Example:
+    Examples:
       stagefarm retry stage3-20261122-7f3a
+      stagefarm retry stage3-20261122-7f3a --from last --mended
     """
     from orchestrator.farm import builds_named, open_ledger
-    from orchestrator.submit import send_again
+    from orchestrator.resume import retry as build_on
     from tasks.app import app
     from tasks.model import BuildState
+    from tasks.settings import current
 
     ledger = open_ledger()
     for name in names:
@@ -59,8 +77,11 @@ def retry(*, names: tuple[str, ...]) -> None:
             unsuccessful = (BuildState.FAILED, BuildState.CANCELLED)
             builds = [r.id for r in ledger.records(builds) if r.state in unsuccessful]
         for build in builds:
-            attempt = send_again(build, ledger=ledger, app=app)
-            click.echo(f"{build}: queued as attempt {attempt}")
+            made = build_on(
+                build, start=start, mended=mended, ledger=ledger, app=app, settings=current()
+            )
+            behind = f", to go on with step {made.step + 1}" if made.step else ""
+            click.echo(f"{build}: queued as attempt {made.attempt}{behind}")
 
 
 @click.command(short_help="Let a host finish what runs and take nothing new.")

@@ -122,12 +122,20 @@ def _show_one(ledger: Ledger, record: Record) -> None:
     if record.hint:
         console.print(f"hint: {record.hint}", markup=False, highlight=False)
     times = ledger.step_times(record.id, record.attempt, len(record.titles))
-    console.print(times_table(record, times, now))
+    console.print(times_table(record, times, now, _checkpoints(ledger, record)))
     for attempt in ledger.attempts(record.id):
         where = f"attempt {attempt.number} on {attempt.host or 'no host'}: {attempt.how}"
         console.print(f"{where} {attempt.reason}".rstrip(), markup=False, highlight=False)
     if record.artifacts:
         console.print(artifacts_table([record]))
+
+
+def _checkpoints(ledger: Ledger, record: Record) -> set[int]:
+    """The steps that `retry --from` can go on behind."""
+    from tasks.lineage import usable
+
+    kept = usable(ledger.build(record.id), ledger.checkpoints(record.id))
+    return {one.step for one in kept.values()}
 
 
 def _console() -> Console:

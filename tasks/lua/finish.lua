@@ -12,5 +12,6 @@ if cancel ~= '' then
   return 'cancelled'
 end
 set(id, 'artifacts', artifacts, 'url', url, 'error', '', 'reason', '', 'hint', '')
+forget_checkpoints(id)
 close(id, 'succeeded', 'succeeded', '')
 return 'ok'

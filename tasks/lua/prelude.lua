@@ -104,6 +104,35 @@ local function history(id)
   return table.concat(lines, '; ')
 end
 
+-- Attempt `attempt` goes on from a checkpoint, `from` an earlier one, as `<attempt>.<step>`: the
+-- steps before count as done, that one is restored. Nothing is done where `from` is empty.
+local function resume(id, attempt, from, why)
+  local old, step = string.match(from or '', '^(%d+)%.(%d+)$')
+  if not old then
+    return
+  end
+  local steps = key('build', id, 'steps')
+  for i = 0, step - 1 do
+    local name = '.' .. i .. '.'
+    local result = redis.call('HGET', steps, old .. name .. 'result')
+    redis.call('HSET', steps, attempt .. name .. 'ended', stamp(now()),
+      attempt .. name .. 'result', result or '{}')
+  end
+  redis.call('HSET', steps, attempt .. '.resume', from .. ' ' .. why)
+end
+
+-- The build has succeeded: its checkpoints go. The results that hold them hold nothing else.
+local function forget_checkpoints(id)
+  local steps = key('build', id, 'steps')
+  local fields = redis.call('HGETALL', steps)
+  for i = 1, #fields, 2 do
+    if string.find(fields[i + 1], '"checkpoint":{', 1, true) then
+      redis.call('HSET', steps, fields[i], '{}')
+    end
+  end
+  set(id, 'checkpoint', '')
+end
+
 -- The attempt is over without an end of the build: queue the next one, unless the build is to be
 -- cancelled or too many attempts were lost. Gives what became of the build and its attempt.
 local function give_up(id, how, reason, attempts_max)
@@ -124,6 +153,7 @@ local function give_up(id, how, reason, attempts_max)
   end
   let_go(id)
   enqueue(id, attempt + 1)
+  resume(id, attempt + 1, get(id, 'checkpoint'), how)
   event(id, how, reason)
   return {'queued', tostring(attempt + 1)}
 end

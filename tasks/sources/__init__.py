@@ -34,19 +34,22 @@ def fetch(source: Source, place: Place, scratch: Scratch | None = None) -> Path:
     return http.fetch(source, place, scratch)
 
 
-def fill(source: Source, rootfs: Path, place: Place) -> None:
-    """Make the folder `rootfs` the root filesystem that `source` says; `SourceFailed` if it cannot
-    be."""
-    if has_tarball(source):
-        archive.extract(
-            fetch(source, place),
-            rootfs,
-            report=place.report,
-            limits=place.storage.limits,
-            tarformers=source.tarformers,
-        )
-    else:
+def fill(source: Source, rootfs: Path, place: Place) -> str:
+    """Make the folder `rootfs` the root filesystem that `source` says, and give the sha256 of its
+    tarball, empty where there is none; `SourceFailed` if it cannot be."""
+    if not has_tarball(source):
         anise.install(source, rootfs, place)
+        return ""
+    tarball = fetch(source, place)
+    digest = source.sha256.lower() or place.memory.digest(tarball)
+    archive.extract(
+        tarball,
+        rootfs,
+        report=place.report,
+        limits=place.storage.limits,
+        tarformers=source.tarformers,
+    )
+    return digest
 
 
 def seed(source: Source, link: Path, place: Place) -> None:

@@ -1,0 +1,64 @@
+"""Checkpoints: the state of a build after a step, from which it can go on, on any host.
+
+A folder with two tarballs. `rootfs.tar.zst` is the root filesystem, which is a seed like any other
+to whoever restores it; `workspace.tar.zst` is what hooks keep in the workspace beside it, without
+the host's shared folders. Runs in the namespaces of a step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks import archive, gnutar
+from tasks.bare import bare
+from tasks.compression import Compression
+from tasks.compressor import Levels, compressed
+from tasks.errors import PackFailed
+from tasks.files import Sums, replaced
+from tasks.isolate import Restore
+from tasks.model import Artifact, Source, SourceType
+from tasks.report import Report
+from tasks.sources import Place, fetch
+from tasks.workspace import Workspace
+
+FAST = Levels(zstd=1)
+"""A checkpoint is written often and read seldom."""
+
+
+def keep(workspace: Workspace, folder: Path, report: Report) -> tuple[Artifact, Artifact]:
+    """Pack the root filesystem and the rest of the workspace into `folder`; `PackFailed` if that
+    cannot be."""
+    rootfs = archive.pack(workspace.rootfs, folder / "rootfs.tar.zst", report=report, levels=FAST)
+    return rootfs, _pack_rest(workspace, folder / "workspace.tar.zst", report)
+
+
+def _pack_rest(workspace: Workspace, target: Path, report: Report) -> Artifact:
+    try:
+        with bare(Path(workspace.folder)) as folder, replaced(target) as file:
+            sums = Sums(file)
+            pieces = gnutar.pack(folder, report, None, without=workspace.rootfs.name)
+            for piece in compressed(pieces, Compression.ZSTD, FAST):
+                sums.write(piece)
+    except OSError as error:
+        raise PackFailed(f"{target}: {error.strerror}") from error
+    return Artifact(
+        name=target.name, path=str(target), size_bytes=sums.size_bytes, sha256=sums.hex("sha256")
+    )
+
+
+def restore_workspace(restore: Restore, workspace: Workspace, report: Report) -> None:
+    """Unpack what lay in the workspace beside the root filesystem. To be done before the host's
+    shared folders are mounted into it."""
+    place = Place(folder=Path("/"), storage=workspace.storage, report=report)
+    tarball = fetch(_source(restore.checkpoint.workspace, restore), place)
+    archive.extract(tarball, Path(workspace.folder), report=report)
+
+
+def rootfs_source(restore: Restore) -> Source:
+    """The root filesystem of a checkpoint, as a source to begin from."""
+    return _source(restore.checkpoint.rootfs, restore)
+
+
+def _source(artifact: Artifact, restore: Restore) -> Source:
+    path = f"{restore.folder}/{artifact.name}"
+    return Source(type=SourceType.FILE, path=path, sha256=artifact.sha256)
