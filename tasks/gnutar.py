@@ -208,12 +208,21 @@ class _Complaints:
 
 
 def _to_be_expected(complaint: str) -> bool:
-    """True for what nobody may do in a user namespace: make devices, give files to strangers."""
+    """True for what nobody may do in a user namespace: make devices, give files to strangers, set
+    what only the kernel's root may set."""
+    forbidden = complaint.endswith(("Operation not permitted", "Invalid argument"))
     return in_user_namespace() and (
-        complaint.endswith("Cannot mknod: Operation not permitted")
-        or ("Cannot change ownership" in complaint and complaint.endswith("Invalid argument"))
+        (forbidden and any(deed in complaint for deed in _NOT_FOR_USERS))
         or complaint.startswith("Removing leading")
     )
+
+
+_NOT_FOR_USERS = (
+    "Cannot mknod",
+    "Cannot change ownership",
+    "extended attribute for file",
+    "Cannot set POSIX ACLs",
+)
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,3 +88,30 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, mounted: list[Path]) -> 
     with pytest.raises(SourceFailed, match=r"(?i)no space left") as failed:
         extract(tmp_path / "a.tar.zst", tmp_path / "small" / "back", report=Silent())
     assert "free some space" in failed.value.hint
+
+
+EXTRACT = """
+import sys
+from pathlib import Path
+from tasks.archive import extract
+from tasks.report import Silent
+class Said(Silent):
+    def line(self, line):
+        print(line.text)
+extract(Path(sys.argv[1]), Path(sys.argv[2]), report=Said())
+"""
+
+
+def test_in_a_user_namespace_what_nobody_may_make_there_is_noted(tmp_path: Path) -> None:
+    trees.one_of_everything(tmp_path / "tree")
+    pack(tmp_path / "tree", tmp_path / "a.tar", report=Silent())
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", sys.executable, "-c", EXTRACT,
+         tmp_path / "a.tar", tmp_path / "back"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "unshare:" in done.stderr:
+        pytest.skip("needs user namespaces")
+    assert done.returncode == 0, done.stderr
+    assert "tar: ./disk: Cannot mknod: Operation not permitted" in done.stdout
+    assert (tmp_path / "back" / "file").read_text() == "content\n"

@@ -1,0 +1,122 @@
+"""OpenPGP signatures of tarballs, checksum files and pointers, made by gpg and checked by gpgv."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tasks.errors import SourceFailed
+from tasks.model import Source, SourceType
+from tasks.report import Silent
+from tasks.settings import Settings
+from tasks.sources import Place, fetch
+from tasks.storage import Storage
+from tests.webserver import Site, serving
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("gpg") and shutil.which("gpgv")), reason="needs gpg and gpgv"
+)
+DATA = b"a tarball, as far as signatures go" * 1000
+
+
+@dataclass
+class Signer:
+    """A key of its own; `keyring` holds its public half."""
+
+    home: Path
+    keyring: Path
+
+    def gpg(self, *arguments: str, data: bytes = b"") -> bytes:
+        argv = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
+        environ = os.environ | {"GNUPGHOME": str(self.home)}
+        done = subprocess.run(
+            [*argv, *arguments], input=data, capture_output=True, check=True, env=environ
+        )
+        return done.stdout
+
+    def sign(self, data: bytes) -> bytes:
+        return self.gpg("--detach-sign", "--armor", data=data)
+
+    def clear_sign(self, data: bytes) -> bytes:
+        return self.gpg("--clear-sign", data=data)
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signer]:
+    with TemporaryDirectory() as home:  # its socket's path must be short
+        made = Signer(Path(home), tmp_path_factory.mktemp("keys") / "release.gpg")
+        made.gpg("--quick-generate-key", "releases@example.org", "ed25519", "sign")
+        made.keyring.write_bytes(made.gpg("--export"))
+        yield made
+        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as made:
+        yield made
+
+
+def bring(tmp_path: Path, signer: Signer, uri: str, **more: str) -> bytes:
+    storage = Storage.of(Settings(state_dir=str(tmp_path / "state")))
+    place = Place(folder=signer.keyring.parent, storage=storage, report=Silent())
+    target = str(tmp_path / "a.tar")
+    source = Source(type=SourceType.HTTP, uri=uri, target=target, keyring="release.gpg", **more)
+    return fetch(source, place).read_bytes()
+
+
+def test_a_good_signature_beside_the_tarball(tmp_path: Path, site: Site, signer: Signer) -> None:
+    site.put("x/a.tar.asc", signer.sign(DATA))
+    assert bring(tmp_path, signer, site.put("x/a.tar", DATA)) == DATA
+
+
+def test_a_signature_of_something_else(tmp_path: Path, site: Site, signer: Signer) -> None:
+    site.put("a.tar.sig", signer.sign(b"other"))
+    with pytest.raises(SourceFailed, match="its signature is not good: .*BAD signature"):
+        bring(tmp_path, signer, site.put("a.tar", DATA), signature="a.tar.sig")
+    assert not (tmp_path / "a.tar").exists()
+
+
+def test_a_missing_signature(tmp_path: Path, site: Site, signer: Signer) -> None:
+    with pytest.raises(SourceFailed, match="a.tar.asc: the server says 404"):
+        bring(tmp_path, signer, site.put("a.tar", DATA))
+
+
+def digests() -> bytes:
+    return f"# SHA512 HASH\n{hashlib.sha512(DATA).hexdigest()}  a.tar\n".encode()
+
+
+def test_signed_checksums(tmp_path: Path, site: Site, signer: Signer) -> None:
+    site.put("a.tar.DIGESTS", signer.clear_sign(digests()))
+    assert bring(tmp_path, signer, site.put("a.tar", DATA), checksums="a.tar.DIGESTS") == DATA
+
+
+@pytest.mark.parametrize("forge", ["unsigned", "changed", "around"])
+def test_forged_checksums(tmp_path: Path, site: Site, signer: Signer, forge: str) -> None:
+    signed = signer.clear_sign(digests().replace(b"a.tar", b"b.tar"))
+    forged = {
+        "unsigned": digests(),
+        "changed": signed.replace(b"b.tar", b"a.tar"),
+        "around": digests() + signed,
+    }
+    site.put("a.tar.DIGESTS", forged[forge])
+    with pytest.raises(SourceFailed, match="not signed|not good|has no sha256"):
+        bring(tmp_path, signer, site.put("a.tar", DATA), checksums="a.tar.DIGESTS")
+
+
+def test_a_signed_pointer(tmp_path: Path, site: Site, signer: Signer) -> None:
+    site.put("2026/a.tar", DATA)
+    site.put("2026/a.tar.asc", signer.sign(DATA))
+    pointer = site.put("latest.txt", signer.clear_sign(b"# latest\n2026/a.tar 34000\n"))
+    assert bring(tmp_path, signer, pointer) == DATA
+    site.put("latest.txt", signer.clear_sign(b"2026/a.tar 1\n").replace(b"2026/", b"2025/"))
+    with pytest.raises(SourceFailed, match="not good"):
+        bring(tmp_path / "again", signer, pointer)
