@@ -74,13 +74,20 @@ def _run_steps(
     settings: Settings,
     on_step: Callable[[Step], None],
 ) -> Summary:
+    began = time.monotonic()
     times: list[StepTime] = []
     artifacts: list[Artifact] = []
     for step in build.steps:
         on_step(step)
         start = time.monotonic()
         result = isolate.perform(
-            build, step.number, workspace, report, idle_limit_s=settings.idle_limit_s
+            build,
+            step.number,
+            workspace,
+            report,
+            idle_limit_s=settings.idle_limit_s,
+            timeout_s=_left(build, time.monotonic() - began),
+            pids_max=settings.pids_max,
         )
         times.append(StepTime(step=step, seconds=time.monotonic() - start))
         artifacts.extend(result.artifacts)
@@ -96,6 +103,11 @@ def _write_records(summary: Summary, settings: Settings) -> None:
     for artifact in summary.artifacts:
         if Path(artifact.path).exists():
             write_build(Path(artifact.path), about)
+
+
+def _left(build: Build, passed_s: float) -> float:
+    """Seconds left of the build's time limit, 0 for no limit."""
+    return max(build.timeout_s - passed_s, 0.001) if build.timeout_s else 0.0
 
 
 @contextmanager

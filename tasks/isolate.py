@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tasks import cgroup
-from tasks.errors import BuildFailed, HostUnfit, StagefarmError, by_name
+from tasks.errors import BuildFailed, HostUnfit, StagefarmError, TimedOut, by_name
 from tasks.foreign import require_handler_for, runnable
 from tasks.model import (
     Build,
@@ -100,8 +102,9 @@ def perform(
     restore: Restore | None = None,
 ) -> StepResult:
     """Run step number `step` of `build` to its end and give its result; raises what it raised,
-    `TimedOut` after `timeout_s` (0: never), and `BuildFailed` where its tree was killed. The
-    caller holds the workspace's lock. `keep_in` and `restore`: see `Assignment`."""
+    `TimedOut` after `timeout_s`, what is left of the build's time limit (0: there is none), and
+    `BuildFailed` where its tree was killed. The caller holds the workspace's lock. `keep_in` and
+    `restore`: see `Assignment`."""
     require_fit(build)
     relay = _Relay(report)
     assignment = Assignment(
@@ -113,7 +116,7 @@ def perform(
         keep_in=keep_in,
         restore=restore,
     )
-    with cgroup.limited(pids_max) as group:
+    with cgroup.limited(pids_max) as group, _naming_the_limit(build):
         code = run(
             [*group, *NAMESPACES, sys.executable, "-P", "-m", "tasks.perform"],
             on_line=relay.take,
@@ -129,6 +132,16 @@ def perform(
     if code or not relay.result:
         raise BuildFailed(f"{build.steps[step].title}: {relay.last_words(code)}")
     return relay.result
+
+
+@contextmanager
+def _naming_the_limit(build: Build) -> Iterator[None]:
+    """Tell a person the limit that was set, not what was left of it in this step."""
+    try:
+        yield
+    except TimedOut as error:
+        limit = f"its time limit of {build.timeout_s:g} s"
+        raise TimedOut(f"the build took longer than {limit}") from error
 
 
 def require_fit(build: Build) -> None:

@@ -148,6 +148,15 @@ def test_an_interrupt_ends_everything(
     assert left(folder) == []
 
 
+def test_a_job_has_a_time_limit(folder: Path) -> None:
+    specfile = folder / "stages.yaml"
+    specfile.write_text(specfile.read_text() + "  timeout: 3s\n")
+    done = stagefarm(folder, "run", "-o", "phase=outer-pre-sourcer", "-o", "command=sleep 1000")
+    assert done.returncode == 1
+    assert "error: the build took longer than its time limit of 3 s" in done.stderr
+    assert left(folder) == []
+
+
 def test_a_kept_root_filesystem_can_be_entered_mended_and_used_again(folder: Path) -> None:
     failing = ("-o", "phase=inner-chroot", "-o", "command=test -e /mended")
     assert stagefarm(folder, "run", "--cleanup=false", *failing).returncode == 1
