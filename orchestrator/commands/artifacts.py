@@ -47,11 +47,11 @@ def diff(*, before: Path, after: Path, ignore_times: bool, show_all: bool, as_js
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
-        _show(found, limit=None if show_all else SHOWN)
+        show(found, limit=None if show_all else SHOWN)
     return 0 if found.is_empty else 1
 
 
-def _show(found: Difference, limit: int | None) -> None:
+def show(found: Difference, limit: int | None) -> None:
     from orchestrator.terminal import size
 
     for package in found.packages_added:

@@ -1,0 +1,73 @@
+"""Building once more what was built: the same rendered job, from the same seed."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from celery import Celery
+
+from orchestrator.plan import build_id
+from orchestrator.submit import enter
+from tasks import compare
+from tasks.errors import BadInput, HostUnfit
+from tasks.ledger import Ledger
+from tasks.messages import send
+from tasks.model import Artifact, Build, BuildState
+from tasks.record import Record
+from tasks.report import Silent
+
+
+def rebuild(record: Record, *, ledger: Ledger, app: Celery) -> Build:
+    """Queue the build of `record` once more, under an id of its own. `BadInput` if it did not
+    succeed, or the folder it was submitted from is no longer kept."""
+    if record.state is not BuildState.SUCCEEDED or not record.artifacts:
+        raise BadInput(
+            f"{record.id} is {record.state}, and left nothing to compare with",
+            "name a build that succeeded, see `stagefarm status`",
+        )
+    known = ledger.build(record.id)
+    if known.context and not ledger.touch_context(known.context):
+        raise BadInput(f"the folder {record.id} was submitted from is no longer kept")
+    (build,) = enter([_once_more(known, _seed(record, ledger))], ledger)
+    send(app, build, 1)
+    return build
+
+
+def _once_more(build: Build, seed: str) -> Build:
+    """`build` as a build of its own, from `seed` and nothing else."""
+    token = secrets.token_hex(2)
+    return replace(
+        build,
+        id=build_id(build.job, f"{datetime.now(UTC):%Y%m%d}", token),
+        batch="",
+        source=replace(build.source, sha256=seed or build.source.sha256),
+        rebuild_of=build.id,
+    )
+
+
+def _seed(record: Record, ledger: Ledger) -> str:
+    """The sha256 of the tarball that the build began from; empty where it was none."""
+    results = ledger.results(record.id, record.attempt, len(record.titles))
+    return next((result.seed for result in results.values() if result.seed), "")
+
+
+def differences(
+    before: Record, after: Record, *, times: bool = True
+) -> dict[str, compare.Difference]:
+    """What differs in each artifact, by its name; `HostUnfit` where the store is not here."""
+    made = {artifact.name: artifact for artifact in after.artifacts}
+    return {
+        one.name: compare.difference(_content(one), _content(made[one.name]), times=times)
+        for one in before.artifacts
+    }
+
+
+def _content(artifact: Artifact) -> compare.Content:
+    tarball = Path(unquote(urlsplit(artifact.path).path))
+    if not tarball.is_file():
+        raise HostUnfit(f"{artifact.path} is not on this machine", "compare where the store is")
+    return compare.read(tarball, Silent())
