@@ -168,8 +168,8 @@ def _took(record: Record, began: float, ended: float, now: float) -> str:
     """How long a step took, by when it began and ended, each 0 where it did not."""
     if not began:
         return "done by an earlier attempt" if ended else ""
-    if ended:
-        return duration(ended - began)
+    if ended or record.state is BuildState.SUCCEEDED:  # whose last step ends with the build
+        return duration((ended or record.ended) - began)
     return (
         f"{duration(now - began)} so far" if record.state is BuildState.RUNNING else "did not end"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import redis
@@ -11,9 +12,19 @@ from orchestrator.supervisor import Watch
 from tasks.connection import check_schema, durability_problems
 from tasks.errors import BadInput, FarmUnreachable, HostUnfit
 from tasks.hosts import Hosts
-from tasks.ledger import Begin, Cancel, Claim, End, Fate, Holder, Ledger, Turn
+from tasks.ledger import Begin, Cancel, Claim, End, Fate, Holder, Ledger, Resume, Turn
 from tasks.logbook import Logbook, Page
-from tasks.model import Artifact, Build, BuildState, Line, Output, Source, SourceType, StepResult
+from tasks.model import (
+    Artifact,
+    Build,
+    BuildState,
+    Checkpoint,
+    Line,
+    Output,
+    Source,
+    SourceType,
+    StepResult,
+)
 from tasks.settings import Settings
 from tests.farm import steps_of
 from tests.redis_server import RedisServer
@@ -301,3 +312,75 @@ def test_a_wrong_password_is_one_clear_error(server: RedisServer, settings: Sett
     finally:
         with redis.Redis(port=server.port, password="right") as client:
             client.config_set("requirepass", "")
+
+
+# Checkpoints
+
+
+def kept(ledger: Ledger, turn: Turn, step: int = 1) -> Checkpoint:
+    """A checkpoint after `step`, made by the attempt of `turn`."""
+    (artifact,) = RESULT.artifacts
+    made = Checkpoint(
+        attempt=turn.attempt, step=step, lineage="x", rootfs=artifact, workspace=artifact
+    )
+    for number in range(step + 1):
+        ledger.begin_step(turn, number, "me")
+        result = StepResult(seed="s") if number < step else StepResult(checkpoint=made)
+        assert ledger.end_step(turn, number, result) is End.OK
+    return made
+
+
+def test_the_next_attempt_goes_on_from_the_newest_checkpoint(ledger: Ledger) -> None:
+    turn = claimed(ledger)
+    made = kept(ledger, turn)
+    assert ledger.resume("b-1", 1) is None
+    assert ledger.lose(turn, "it died", 3).attempt == 2
+    again = Turn("b-1", 2, TWO)
+    assert ledger.claim(again, 90) is Claim.CLAIMED
+    assert ledger.begin_step(again, 0, "a") is Begin.DONE
+    assert ledger.begin_step(again, 1, "b") is Begin.RUN, "it is restored"
+    assert ledger.resume("b-1", 2) == Resume(made, asked=False)
+    assert ledger.results("b-1", 2, 2) == {0: StepResult(seed="s")}
+
+
+def test_a_checkpoint_of_an_attempt_that_is_over_does_not_count(ledger: Ledger) -> None:
+    turn = claimed(ledger)
+    ledger.begin_step(turn, 0, "me")
+    ledger.lose(turn, "cut off", 3)
+    (artifact,) = RESULT.artifacts
+    late = Checkpoint(attempt=1, step=0, lineage="x", rootfs=artifact, workspace=artifact)
+    assert ledger.end_step(turn, 0, StepResult(checkpoint=late)) is End.STALE
+    assert ledger.checkpoints("b-1") == {}
+    assert ledger.resume("b-1", 2) is None
+
+
+def test_an_attempt_can_be_given_back_to_begin_anew(ledger: Ledger) -> None:
+    turn = claimed(ledger)
+    kept(ledger, turn)
+    assert ledger.hand_back(turn, "its checkpoint is broken", 3, anew=True).attempt == 2
+    assert ledger.resume("b-1", 2) is None
+    again = Turn("b-1", 2, TWO)
+    ledger.claim(again, 90)
+    assert ledger.begin_step(again, 0, "a") is Begin.RUN
+
+
+def test_a_build_is_retried_from_where_it_was_asked_to_be_and_mended(ledger: Ledger) -> None:
+    turn = claimed(ledger)
+    made = kept(ledger, turn)
+    assert ledger.fail(turn, "HookFailed", "no", "") is End.OK
+    mended = replace(a_build(), timeout_s=7.0)
+    assert ledger.retry("b-1", point="1.1", mended=mended) == 2
+    assert ledger.resume("b-1", 2) == Resume(made, asked=True)
+    assert ledger.build_of("b-1", 2).timeout_s == 7.0
+    again = Turn("b-1", 2, TWO)
+    ledger.claim(again, 90)
+    assert ledger.lose(again, "it died before it was restored", 3).attempt == 3
+    assert ledger.resume("b-1", 3) == Resume(made, asked=False)
+
+
+def test_a_build_that_succeeded_has_no_checkpoints(ledger: Ledger) -> None:
+    turn = claimed(ledger)
+    kept(ledger, turn)
+    assert ledger.finish(turn, RESULT.artifacts, "file:///s") is End.OK
+    assert ledger.checkpoints("b-1") == {}
+    assert ledger.results("b-1", 1, 1)[0].seed == "s"

@@ -189,8 +189,13 @@ def test_what_cannot_be_resumed_is_told(farm: Farm, specs: Path) -> None:
 def test_a_lost_host_loses_no_more_than_what_follows_the_checkpoint(
     farm: Farm, specs: Path
 ) -> None:
+    """Here the root filesystem is a plain folder, which lies in the workspace."""
     farm.start(["supervisor"])
     one = farm.worker("one")
+    text = (specs / "stages.yaml").read_text()
+    (specs / "stages.yaml").write_text(
+        text.replace("    hooks_b", "    rootfs: plain\n    hooks_b")
+    )
     gate = farm.folder / "workspace/shared/open"
     write(specs, "three", "echo x >> /shared/three; test -e /shared/open || sleep 600")
     build = submit(farm, specs)

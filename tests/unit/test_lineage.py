@@ -1,0 +1,83 @@
+"""What leads to a step, and what does not matter for what it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tasks.lineage import difference, lineage, usable
+from tasks.model import (
+    Artifact,
+    Build,
+    Checkpoint,
+    Hook,
+    HookType,
+    Output,
+    Source,
+    SourceType,
+    Step,
+    StepKind,
+)
+
+
+def a_build(*commands: str, **changes: object) -> Build:
+    """A source, then one group of hooks for each of `commands`."""
+    groups = [
+        Step(
+            number=number,
+            kind=StepKind.HOOKS,
+            phase=HookType.INNER_CHROOT,
+            file=f"{number}.yaml",
+            hooks=(Hook(name="h", commands=(command,)),),
+        )
+        for number, command in enumerate(commands, 1)
+    ]
+    build = Build(
+        id="b-1",
+        job="job",
+        specfile="/s.yaml",
+        folder="/",
+        source=Source(type=SourceType.FILE, path="/seed.tar"),
+        output=Output(name="a.tar", dir="/out"),
+        steps=(Step(number=0, kind=StepKind.SOURCE), *groups),
+        workspacedir="/w",
+        environment={"A": "1"},
+    )
+    return replace(build, **changes)  # type: ignore[arg-type]
+
+
+def test_what_comes_later_makes_no_difference() -> None:
+    one, other = a_build("a", "b"), a_build("a", "c", "d")
+    assert lineage(one, 1) == lineage(other, 1)
+    assert lineage(one, 2) != lineage(other, 2)
+    assert difference(one, other, 1) == ""
+    assert difference(one, other, 2) == "step 3 (inner-chroot 2.yaml)"
+
+
+def test_time_limits_retries_and_checkpoints_make_no_difference() -> None:
+    one = a_build("a")
+    (source, group) = one.steps
+    hook = replace(group.hooks[0], timeout_s=5.0, retries=2, description="said better")
+    other = replace(one, steps=(source, replace(group, hooks=(hook,), checkpoint=True)), id="b-2")
+    assert lineage(one, 1) == lineage(other, 1)
+
+
+def test_each_difference_has_a_name() -> None:
+    one = a_build("a")
+    assert difference(one, a_build("a", environment={"A": "2"}), 1) == "variable A"
+    assert difference(one, a_build("a", environment={"A": "1", "B": "2"}), 1) == "variable B"
+    assert difference(one, a_build("a", arch="arm64"), 1) == "the arch"
+    source = replace(one.source, path="/other.tar")
+    assert difference(one, a_build("a", source=source), 0) == "the source"
+
+
+def test_only_checkpoints_of_the_build_as_it_is_are_of_use() -> None:
+    one, mended = a_build("a", "b"), a_build("a", "c")
+    artifact = Artifact(name="a", path="/a", size_bytes=1, sha256="x")
+    kept = {
+        f"1.{step}": Checkpoint(
+            attempt=1, step=step, lineage=lineage(one, step), rootfs=artifact, workspace=artifact
+        )
+        for step in (1, 2)
+    }
+    assert list(usable(one, kept)) == ["1.1", "1.2"]
+    assert list(usable(mended, kept)) == ["1.1"]
