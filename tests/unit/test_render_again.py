@@ -1,0 +1,65 @@
+"""A build rendered a second time is the same build, save for what was mended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from orchestrator.plan import PlanOptions
+from orchestrator.prepare import render_again, render_and_plan
+from tasks.errors import BadInput
+from tasks.model import Build
+
+NOW = datetime(2026, 3, 1, 12, 30, 1, 123456, timezone(timedelta(hours=1), "CET"))
+SPEC = """
+jobs:
+- name: stage
+  source: {type: file, path: seed.tar}
+  output: {name: "x-{{ now.Format \\"20060102 MST\\" }}.tar", dir: out}
+  workspacedir: w
+  options: {arch: x86-64bit, subarch: generic_64, flavour: {a: 1, b: 2}}
+  hooks_files: [one.yml]
+"""
+HOOKS = "hooks: [{commands: ['echo {{ .Values.flavour.a }} {{ .Values.big }} {{ now }}']}]"
+
+
+@pytest.fixture
+def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+    (tmp_path / "s.yaml").write_text(SPEC)
+    (tmp_path / "one.yml").write_text(HOOKS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    return render_and_plan(
+        Path("s.yaml"),
+        "stage",
+        overrides={"flavour": {"a": "ü"}, "big": 2**70},
+        now=NOW,
+        options=PlanOptions(farm=True, batch="b-1", priority=4, timeout_s=9.0),
+    )
+
+
+def test_it_is_the_same_build(submitted: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    monkeypatch.delenv("SOURCE_DATE_EPOCH")
+    assert submitted.output.name == "x-20260301 +0100.tar"
+    assert submitted.source_date_epoch == 1_700_000_000
+    again = render_again(submitted)
+    assert again == submitted
+    assert render_again(again) == submitted
+
+
+def test_a_mended_hook_file_is_read_again(submitted: Build, tmp_path: Path) -> None:
+    (tmp_path / "one.yml").write_text("hooks: [{commands: [mended]}]")
+    commands = [hook.commands for step in render_again(submitted).steps for hook in step.hooks]
+    assert commands == [("mended",)]
+
+
+def test_it_can_be_mended_only_where_its_files_are(submitted: Build, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").unlink()
+    with pytest.raises(BadInput, match=r"s\.yaml is not on this machine"):
+        render_again(submitted)
+    with pytest.raises(BadInput, match="does not know how it was rendered"):
+        render_again(replace(submitted, now=""))
