@@ -205,18 +205,12 @@ def pack_summed(
             stream = gnutar.pack(folder, report, source_date_epoch, listing, selection)
             pieces = _counted(edited(stream, rules.on_packing()) if rules else stream, meter)
             with _sized(folder, meter), closing(pieces):
-                _write(compressed(pieces, kind, levels or Levels()), sums)
+                for piece in compressed(pieces, kind, levels or Levels()):
+                    sums.write(piece)
     except OSError as error:
         raise PackFailed(f"{target}: {error.strerror}", _hint(error, target.parent)) from error
     meter.finish()
     return sums
-
-
-def _write(pieces: Iterator[bytes], sums: Sums) -> None:
-    """Hash and write beside the compressing."""
-    with compression.ahead(pieces) as made:
-        for piece in made:
-            sums.write(piece)
 
 
 def _selection(rules: Rules, folder: Path, rootfs: Path) -> gnutar.Selection:
