@@ -141,13 +141,14 @@ class Verbatim(str):
 
 
 class Opaque:
-    """A value of a type of its own: methods and no fields."""
+    """A value of a type of its own: methods and no fields. Prints as its type unless that type
+    says otherwise."""
 
     go_type: ClassVar[str]
     kind: ClassVar[str] = "struct"
 
     def __str__(self) -> str:
-        raise NotImplementedError
+        return self.go_type
 
     def go_syntax(self) -> str | None:
         """What `%#v` prints, if not what is inside."""

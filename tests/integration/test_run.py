@@ -164,7 +164,7 @@ def test_a_kept_root_filesystem_can_be_entered_mended_and_used_again(folder: Pat
     entered = stagefarm(
         folder, "enter", "--", "/bin/sh", "-c", "echo $MARKDEVKIT_ROOTFS; echo > /mended"
     )
-    assert entered.stdout == f"{folder}/work/rootfs\n", entered.stderr
+    assert entered.stdout.strip() == str(folder / "work" / "rootfs"), entered.stderr
     again = stagefarm(folder, "run", "--cleanup=false", "--skip-source-phase", *failing)
     assert again.returncode == 0, again.stderr
     assert left(folder) == [*BUILT, "work/rootfs"]
