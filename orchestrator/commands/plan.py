@@ -64,7 +64,7 @@ def _text(build: Build, *, farm: bool) -> Iterator[str]:
     first = click.style(build.queue, fg="cyan") if farm else "this machine"
     for step in build.steps:
         queue = first if step.number == 0 or not farm else "host.<the host that took it>"
-        yield click.style(f"{step.number:2}  {step.title}", bold=True) + f"  [{queue}]"
+        yield click.style(f"{step.number + 1:2}  {step.title}", bold=True) + f"  [{queue}]"
         yield from (f"      {line}" for line in _does(build, step))
 
 

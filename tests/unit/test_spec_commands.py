@@ -46,12 +46,12 @@ def test_plan_prints_steps_queues_and_commands(call: Any) -> None:
     code, out, _ = call("plan", "--specfile", SPECFILE, "--job", "stage3-minimal")
     assert code == 0
     lines = [line.strip() for line in out.splitlines()]
-    assert "0  outer-pre-sourcer steps/prepare.yml  [x86-64bit.generic_64]" in lines
-    assert "1  source  [host.<the host that took it>]" in lines
+    assert "1  outer-pre-sourcer steps/prepare.yml  [x86-64bit.generic_64]" in lines
+    assert "2  source  [host.<the host that took it>]" in lines
     assert "anise install sys-apps/baselayout virtual/base" in lines
     assert '/bin/bash -c: echo "0 TERRAGON"' in lines
     assert "/bin/sh -ec: ldconfig -p" in lines
-    assert "9  publish  [host.<the host that took it>]" in lines
+    assert "10  publish  [host.<the host that took it>]" in lines
 
 
 def test_plan_in_json_is_the_build(call: Any) -> None:
