@@ -184,7 +184,7 @@ def pack_summed(
     report: Report,
     source_date_epoch: int | None = None,
     levels: Levels | None = None,
-    listing: gnutar.Listing | None = None,
+    listing: IO[bytes] | None = None,
     tarformers: Tarformers | None = None,
 ) -> Sums:
     """Pack the folder `rootfs` as `target`, compressed as its ending says.
@@ -193,7 +193,7 @@ def pack_summed(
     under the target's name before it is complete and on the disk. No file is given a time after
     `source_date_epoch` (seconds since 1970; reproducible-builds.org). `PackFailed` if the disk is
     full, or if something changes the tree meanwhile. `listing` is given what is packed, as
-    `tar --list --verbose` would show it.
+    `tar --list` shows it.
     """
     kind = compression.by_name(target.name)
     meter = Meter(report, f"pack {target.name}")
@@ -202,8 +202,9 @@ def pack_summed(
             sums = Sums(file)
             rules = Rules(tarformers) if tarformers else None
             selection = _selection(rules, folder, rootfs) if rules else None
-            stream = gnutar.pack(folder, report, source_date_epoch, listing, selection)
-            pieces = _counted(edited(stream, rules.on_packing()) if rules else stream, meter)
+            stream = gnutar.pack(folder, report, source_date_epoch, selection)
+            edits = edited(stream, rules.on_packing()) if rules else stream
+            pieces = _listed(_counted(edits, meter), listing, report)
             with _sized(folder, meter), closing(pieces):
                 for piece in compressed(pieces, kind, levels or Levels()):
                     sums.write(piece)
@@ -223,6 +224,17 @@ def _counted(pieces: Iterator[bytes], meter: Meter) -> Generator[bytes]:
     for piece in pieces:
         meter.add(len(piece))
         yield piece
+
+
+def _listed(pieces: Iterator[bytes], listing: IO[bytes] | None, report: Report) -> Generator[bytes]:
+    """`pieces`, shown on their way to whoever fills `listing`."""
+    if not listing:
+        yield from pieces
+        return
+    with gnutar.listed(listing, report) as show:
+        for piece in pieces:
+            show(piece)
+            yield piece
 
 
 @contextmanager

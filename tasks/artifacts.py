@@ -11,9 +11,8 @@ NAME.log.zst         the log of the build (likewise)
 from __future__ import annotations
 
 import gzip
-import re
-from collections.abc import Callable
-from datetime import UTC, datetime
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -39,51 +38,25 @@ def pack(
     tarformers: Tarformers | None = None,
 ) -> tuple[Artifact, tuple[Artifact, ...]]:
     """`tasks.archive.pack`, and the files beside the tarball that can be made on the way."""
-    contents = _beside(target, "CONTENTS.gz")
-    with replaced(contents) as raw:
-        listed = Sums(raw)
-        with gzip.GzipFile("", "wb", fileobj=cast("BinaryIO", listed), mtime=0) as listing:
-            sums = archive.pack_summed(
-                rootfs,
-                target,
-                report=report,
-                source_date_epoch=source_date_epoch,
-                levels=levels,
-                listing=Clamped(listing.write, source_date_epoch).write,
-                tarformers=tarformers,
-            )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=target.parent) as listing:
+        sums = archive.pack_summed(
+            rootfs,
+            target,
+            report=report,
+            source_date_epoch=source_date_epoch,
+            levels=levels,
+            listing=listing,
+            tarformers=tarformers,
+        )
+        contents, listed = _zipped(listing, _beside(target, "CONTENTS.gz"))
     made = [
-        _artifact(contents, listed),
-        _write(_beside(target, "sha256"), _line(sums, "sha256", target)),
-        _write(_beside(target, "DIGESTS"), _digests({target: sums, contents: listed})),
+        contents,
+        _write(_beside(target, "sha256"), _line(sums, "sha256", target.name)),
+        _write(_beside(target, "DIGESTS"), _digests({target.name: sums, contents.name: listed})),
         _write(_beside(target, "packages.json"), _packages(rootfs, report)),
     ]
     return _artifact(target, sums), tuple(made)
-
-
-_LINE = re.compile(
-    rb"^(\S+) +(\S+) +(\S+) +(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S*) +(?=\S)", re.MULTILINE
-)
-
-
-class Clamped:
-    """The lines of a listing, with no time after `epoch`: tar lists files by their own time, also
-    where it writes an earlier one into the archive, and makes its columns as wide as that needs."""
-
-    def __init__(self, write: Callable[[bytes], object], epoch: int | None) -> None:
-        self._write = write
-        self._rest = b""
-        latest = datetime.fromtimestamp(epoch, UTC) if epoch is not None else None
-        self._latest = latest.strftime("%Y-%m-%d %H:%M:%S").encode() if latest else b"9999"
-
-    def write(self, data: bytes) -> None:
-        """Take a piece of the listing; lines are passed on once they are whole."""
-        lines, end, self._rest = (self._rest + data).rpartition(b"\n")
-        self._write(_LINE.sub(self._line, lines) + end)
-
-    def _line(self, found: re.Match[bytes]) -> bytes:
-        mode, owner, size, time = found.groups()
-        return b"%-11b %-9b %11b %b " % (mode, owner, size, min(time, self._latest))
 
 
 def write_build(target: Path, about: dict[str, Any]) -> Artifact:
@@ -117,14 +90,23 @@ def _artifact(path: Path, sums: Sums) -> Artifact:
     )
 
 
-def _line(sums: Sums, algorithm: str, path: Path) -> bytes:
-    return f"{sums.hex(algorithm)}  {path.name}\n".encode()
+def _zipped(listing: BinaryIO, target: Path) -> tuple[Artifact, Sums]:
+    listing.seek(0)
+    with replaced(target) as raw:
+        sums = Sums(raw)
+        with gzip.GzipFile("", "wb", fileobj=cast("BinaryIO", sums), mtime=0) as zipped:
+            shutil.copyfileobj(listing, zipped)
+    return _artifact(target, sums), sums
 
 
-def _digests(files: dict[Path, Sums]) -> bytes:
+def _line(sums: Sums, algorithm: str, name: str) -> bytes:
+    return f"{sums.hex(algorithm)}  {name}\n".encode()
+
+
+def _digests(files: dict[str, Sums]) -> bytes:
     return b"".join(
-        f"# {algorithm.upper()} HASH\n".encode() + _line(sums, algorithm, path)
-        for path, sums in files.items()
+        f"# {algorithm.upper()} HASH\n".encode() + _line(sums, algorithm, name)
+        for name, sums in files.items()
         for algorithm in ("blake2b", "sha512")
     )
 

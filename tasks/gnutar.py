@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import IO
 
@@ -66,15 +65,10 @@ class Selection:
     all_times: bool = False
 
 
-Listing = Callable[[bytes], object]
-"""Takes the lines about what is packed, as they come."""
-
-
 def pack(
     folder: Path,
     report: Report,
     source_date_epoch: int | None,
-    listing: Listing | None = None,
     selection: Selection | None = None,
     *,
     without: str = "",
@@ -89,12 +83,28 @@ def pack(
     if source_date_epoch is not None:
         argv += ["--clamp-mtime", f"--mtime=@{source_date_epoch}"]
     with (
-        _listed(listing) as (more, descriptors),
         _named(folder, selection) as names,
-        _started([*argv, *more, *names], None, subprocess.PIPE, descriptors) as (tar, complaints),
+        _started([*argv, *names], None, subprocess.PIPE) as (tar, complaints),
     ):
         yield from drained(tar.stdout)
         complaints.judge(tar.wait(), PackFailed, report)
+
+
+@contextmanager
+def listed(into: IO[bytes], report: Report) -> Iterator[Callable[[bytes], None]]:
+    """A function that takes a tar stream, piece after piece; `into` then holds what is in it, as
+    `tar --list --verbose --verbose` shows it, times in UTC."""
+    argv = ["--list", "-vv", "--full-time", "--numeric-owner"]
+    with _started(argv, subprocess.PIPE, into.fileno()) as (tar, complaints):
+        assert tar.stdin
+        with widened(tar.stdin) as pipe:
+            yield partial(_tell, pipe.fileno())
+        complaints.judge(tar.wait(), PackFailed, report)
+
+
+def _tell(fd: int, piece: bytes) -> None:
+    with suppress(BrokenPipeError):  # then tar says why
+        write_all(fd, piece)
 
 
 @contextmanager
@@ -113,35 +123,13 @@ def _named(folder: Path, selection: Selection | None) -> Iterator[list[str]]:
         ]  # fmt: skip
 
 
-@contextmanager
-def _listed(listing: Listing | None) -> Iterator[tuple[list[str], tuple[int, ...]]]:
-    """The options that make tar tell what it packs, and the pipe that it is to inherit."""
-    if not listing:
-        yield [], ()
-        return
-    reader, writer = os.pipe()
-    with os.fdopen(reader, "rb", buffering=0) as pipe:
-        thread = threading.Thread(target=_pass_on, args=(pipe, listing), daemon=True)
-        thread.start()
-        try:
-            yield ["-vv", "--full-time", f"--index-file=/dev/fd/{writer}"], (writer,)
-        finally:
-            os.close(writer)
-            thread.join()
-
-
-def _pass_on(pipe: IO[bytes], listing: Listing) -> None:
-    for data in drained(pipe):
-        listing(data)
-
-
 def _labels() -> list[str]:
     return ["--selinux"] if Path("/sys/fs/selinux/enforce").exists() else []
 
 
 @contextmanager
 def _started(
-    argv: list[str], stdin: int | None, stdout: int | None, inherited: tuple[int, ...] = ()
+    argv: list[str], stdin: int | None, stdout: int | None
 ) -> Iterator[tuple[subprocess.Popen[bytes], _Complaints]]:
     """A running tar on standard input or output; killed if the body fails."""
     try:
@@ -151,7 +139,6 @@ def _started(
             stdout=stdout or subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=_ENVIRONMENT,
-            pass_fds=inherited,
         )
     except FileNotFoundError:
         raise HostUnfit("this machine has no tar", "install GNU tar") from None
