@@ -23,13 +23,15 @@ from tasks.errors import FarmUnreachable
 from tasks.farmhand import unfit
 from tasks.hosts import Held, Hosts, Orders
 from tasks.journal import Journal, Order
-from tasks.ledger import Fate, Given, Holder, Ledger, Turn
-from tasks.model import Build
+from tasks.ledger import Again, Fate, Given, Holder, Ledger, Turn
+from tasks.model import Build, StepKind
 from tasks.removal import remove_tree
 from tasks.settings import Settings
 from tasks.workspace import Workspace, is_in_use, kill_tree, locked
 
 logger = get_logger(__name__)
+
+REPEATABLE = (StepKind.PACK, StepKind.PUBLISH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +169,20 @@ class Agent:
             self.ledger.end_step(self._turn(held), held.step, result)
             self._go_on(held, held.step + 1)
             return
-        wipe(home)
         reason = f"the worker's process died in step {held.step}"
         logger.warning("%s of %s", reason, held.build)
+        if self._may_go_again(held):
+            self._go_on(held, held.step)
+            return
+        wipe(home)
         self._send_anew(self.ledger.lose(self._turn(held), reason, self.settings.attempts_max))
+
+    def _may_go_again(self, held: Held) -> bool:
+        """Packing and publishing change nothing that they begin from, so hours of hooks need not
+        be run again for them."""
+        if self.ledger.build(held.build).steps[held.step].kind not in REPEATABLE:
+            return False
+        return self.ledger.again(self._turn(held), held.step, held.token) is not Again.SPENT
 
     def _end_stale(self, home: Path, busy: set[tuple[str, int]]) -> None:
         """The build is no longer this host's: end its tree, and wipe unless its process does."""

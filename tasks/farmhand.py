@@ -38,6 +38,7 @@ from tasks.store import FileStore
 from tasks.workspace import Workspace, kill_tree, locked
 
 logger = logging.getLogger(__name__)
+DAY_S = 24 * 3600.0
 REPORT_IT = "please report it, with the log of the worker on that host"
 
 
@@ -179,6 +180,7 @@ class Farmhand:
         build that goes well."""
         here = (work.build, work.turn.attempt, work.step)
         try:
+            self._store.sweep_checkpoints(self.settings.keep_days * DAY_S)
             with self._store.new_checkpoint(*here, self.holder.host) as folder:
                 kept = self._in_namespaces(work, report, keep_in=str(folder)).artifacts
         except StagefarmError as error:

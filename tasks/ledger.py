@@ -55,6 +55,14 @@ class Fate(StrEnum):
     STALE = "stale"
 
 
+class Again(StrEnum):
+    """Whether a step whose process died may be done over."""
+
+    OK = "ok"
+    SPENT = "spent"
+    STALE = "stale"
+
+
 class Cancel(StrEnum):
     CANCELLED = "cancelled"
     ASKED = "asked"
@@ -163,6 +171,10 @@ class Ledger:
     def end_step(self, turn: Turn, step: int, result: StepResult) -> End:
         listed, kept = encode(result).decode(), int(result.checkpoint is not None)
         return End(self.connection.script("end_step", *turn.args, step, listed, kept))
+
+    def again(self, turn: Turn, step: int, token: str) -> Again:
+        """Let a step be done over, once, whose process of the name `token` died."""
+        return Again(self.connection.script("again", *turn.args, step, token))
 
     def finish(self, turn: Turn, artifacts: Sequence[Artifact], url: str) -> End:
         """The compare-and-set that makes a build succeed and its artifacts visible."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tasks.errors import BadInput, PackFailed
+from tasks.errors import BadInput, HostUnfit, PackFailed
 from tasks.model import Artifact, Build
 from tasks.removal import remove_tree
 
@@ -87,6 +88,15 @@ class FileStore:
         with _whole(folder, folder.with_name(f"{folder.name}.{host}.partial")) as partial:
             yield partial
 
+    def sweep_checkpoints(self, keep_s: float) -> None:
+        """Take away checkpoints of builds that never succeeded, once they are so old."""
+        latest = time.time() - keep_s
+        for folder in self.root.glob("*/*/checkpoints/*"):
+            with suppress(OSError, HostUnfit):  # another host sweeps as well
+                if folder.stat().st_mtime < latest:
+                    remove_tree(folder)
+                    folder.parent.rmdir()
+
     def drop_checkpoint(self, build: Build, attempt: int, step: int) -> None:
         remove_tree(self.checkpoint(build, attempt, step))
 
@@ -108,6 +118,7 @@ def _whole(folder: Path, partial: Path) -> Iterator[Path]:
             partial.mkdir(parents=True)
             yield partial
             _sync(partial)
+            remove_tree(folder)  # what the same attempt put here before its process died
             partial.rename(folder)
             _sync(folder.parent)
         except OSError as error:

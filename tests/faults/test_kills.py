@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tasks.model import Build, BuildState
+from tasks.model import Build, BuildState, HookType
 from tests.farm import Farm, kill_all, lose_power, pool_children, sleepers
-from tests.farm_builds import attempts_begun, go, hanging, hangs
+from tests.farm_builds import attempts_begun, go, hanging, hangs, hook
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.redis, pytest.mark.root]
@@ -57,6 +58,63 @@ def test_a_process_of_the_pool_is_killed(farm: Farm, settled: Settled) -> None:
     assert attempts_begun(farm, build) == ["1", "2"]
     (first, _) = farm.ledger.attempts(build.id)
     assert (first.how, first.reason) == ("lost", "the worker's process died in step 1")
+
+
+@pytest.mark.parametrize(("deaths", "attempts"), [(1, ["1"]), (2, ["1", "2"])])
+def test_a_process_of_the_pool_is_killed_while_publishing(
+    farm: Farm, settled: Settled, deaths: int, attempts: list[str]
+) -> None:
+    """It costs the publishing, not the build; but not for ever."""
+    one = farm.worker("one")
+    build = publishes_late(farm)
+    tokens: set[str] = set()
+    for _ in range(deaths):
+        assert eventually(lambda: publishing(farm, build) - tokens, 60.0), farm.logs()
+        tokens.update(publishing(farm, build))
+        if len(tokens) == deaths:
+            go_on_publishing(farm)
+        kill_all(pool_children(one))
+    settled(build)
+    assert attempts_begun(farm, build) == attempts
+
+
+def test_a_process_of_the_pool_is_killed_while_packing(farm: Farm, settled: Settled) -> None:
+    one = farm.worker("one")
+    go(farm)
+    big = hook("head -c 12000000 /dev/urandom > /big")
+    build = farm.build_of(hanging(farm).steps[1].hooks, (big,), name="pack")
+    (build,) = farm.submit(replace(build, output=replace(build.output, name="pack.tar.xz")))
+    farm.wait_step(build, 3)
+    kill_all(pool_children(one))
+    assert farm.wait(build)[0].artifacts
+    assert attempts_begun(farm, build) == ["1"]
+    again = farm.ledger.connection.client.hexists(f"test:build:{build.id}:steps", "1.3.again")
+    assert again, "it packed too quickly for this test"
+
+
+def publishes_late(farm: Farm) -> Build:
+    """A build whose tarball is a pipe that nobody writes to, until `go_on_publishing`."""
+    go(farm)
+    hold = (
+        f"test -e {farm.folder}/published || "
+        '{ cd "$MARKDEVKIT_OUTPUTDIR"; mv "$MARKDEVKIT_OUTPUTNAME" held; '
+        'mkfifo "$MARKDEVKIT_OUTPUTNAME"; }'
+    )
+    groups = (hanging(farm).steps[1].hooks, (hook(hold, kind=HookType.OUTER_POST_OUTPUT),))
+    (build,) = farm.submit(farm.build_of(*groups, name="late"))
+    return build
+
+
+def publishing(farm: Farm, build: Build) -> set[str]:
+    """Who publishes: the token of the process that runs the last step."""
+    key = f"test:build:{build.id}:steps"
+    return set(filter(None, [farm.ledger.connection.client.hget(key, "1.4.token")]))
+
+
+def go_on_publishing(farm: Farm) -> None:
+    (farm.folder / "published").touch()
+    (held,) = (farm.folder / "hosts").rglob("held")
+    held.rename(held.with_name("late.tar"))
 
 
 def test_the_shell_of_a_hook_is_killed(farm: Farm, settled: Settled) -> None:
