@@ -11,15 +11,26 @@ from typing import Any
 from orchestrator.batch import BatchBuild, load_batch
 from orchestrator.plan import PlanOptions, build_id
 from orchestrator.prepare import render_and_plan
-from orchestrator.render import merge
+from orchestrator.render import merge, problems_of
+from tasks.errors import BadInput, Problem, SpecProblems
 from tasks.model import Build
 
 
 def plan_batch(file: Path, *, overrides: Mapping[str, Any], now: datetime) -> list[Build]:
-    """The builds of the batch at `file`; `overrides` win over what the batch says."""
+    """The builds of the batch at `file`; `overrides` win over what the batch says. `SpecProblems`
+    with all that is wrong in any of them."""
     batch = load_batch(file)
     name = build_id(batch.name, f"{now:%Y%m%d}", secrets.token_hex(2))
-    return [_plan(build, name, overrides, now) for build in batch.builds]
+    builds: list[Build] = []
+    problems: dict[Problem, None] = {}  # a set that keeps its order: jobs share hook files
+    for build in batch.builds:
+        try:
+            builds.append(_plan(build, name, overrides, now))
+        except BadInput as error:
+            problems |= dict.fromkeys(problems_of(error))
+    if problems:
+        raise SpecProblems(tuple(problems))
+    return builds
 
 
 def _plan(build: BatchBuild, batch: str, overrides: Mapping[str, Any], now: datetime) -> Build:

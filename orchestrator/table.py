@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from rich.console import Console
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -23,6 +24,14 @@ COLOURS = {
     BuildState.CANCELLED: "yellow",
 }
 BAR_WIDTH = 18
+WIDE = 400
+"""Columns where no terminal limits them: a program reads whole lines."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal, or as wide as need be where there is none."""
+    found = Console(stderr=stderr, highlight=False)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=WIDE)
 
 
 def stage_of(record: Record) -> str:

@@ -3,14 +3,18 @@ moment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from tasks.errors import StagefarmError
+from tasks.errors import BadInput, StagefarmError
+
+if TYPE_CHECKING:
+    from tasks.model import Build
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,3 +66,55 @@ def job_options(command: F) -> F:
     for option in (now_option, override_option, job_option, specfile_option):
         command = option(command)
     return command
+
+
+def wanted_options(command: F) -> F:
+    """One job, or a batch of jobs: the parameters of `wanted`."""
+    for option in (
+        click.option(
+            "--batch",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="A batch of jobs instead of one.",
+        ),
+        now_option,
+        override_option,
+        click.option(
+            "--job", metavar="NAME", shell_complete=complete_job, help="The job of the specfile."
+        ),
+        click.option(
+            "--specfile",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="The job's specfile.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def wanted(
+    specfile: Path | None,
+    job: str | None,
+    overrides: tuple[str, ...],
+    now: str | None,
+    batch: Path | None,
+    *,
+    farm: bool = True,
+) -> Sequence[Build]:
+    """The builds that the options ask for, rendered and planned."""
+    from orchestrator.batch_plan import plan_batch
+    from orchestrator.plan import PlanOptions
+    from orchestrator.prepare import moment, parse_overrides, render_and_plan
+
+    when, options = moment(now, os.environ), parse_overrides(overrides)
+    if batch:
+        if specfile or job:
+            raise BadInput(
+                "--batch names its own specfiles and jobs", "leave --specfile and --job out"
+            )
+        return plan_batch(batch, overrides=options, now=when)
+    if not specfile or not job:
+        raise BadInput("no job is named", "give --specfile FILE --job NAME, or --batch FILE")
+    plan = PlanOptions(farm=farm)
+    return [render_and_plan(specfile, job, overrides=options, now=when, options=plan)]

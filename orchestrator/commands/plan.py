@@ -2,54 +2,83 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.options import job_options
+from orchestrator.commands.options import wanted, wanted_options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from tasks.model import Build, Hook, Step
 
 
 @click.command(short_help="Show the steps of a job, and what each would do.")
-@job_options
+@wanted_options
 @click.option("--local", is_flag=True, help="Plan for this machine, without a farm.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole build as JSON.")
 def plan(
-    specfile: Path,
-    job: str,
+    *,
+    specfile: Path | None,
+    job: str | None,
     overrides: tuple[str, ...],
     now: str | None,
-    *,
+    batch: Path | None,
     local: bool,
     as_json: bool,
 ) -> None:
-    """Show the steps of a job, their queues, and exactly what each would do. Runs nothing.
+    """Show the steps of a job, their queues, and exactly what each would do; or the builds of a
+    batch, with their queues and outputs. Runs nothing.
 
     \b
-    Example:
+    Examples:
       stagefarm plan --specfile jobs/stages.yaml --job stage3
+      stagefarm plan --batch jobs/nightly.yaml
     """
-    from orchestrator.plan import PlanOptions
-    from orchestrator.prepare import moment, parse_overrides, render_and_plan
     from tasks.model import encode
 
-    build = render_and_plan(
-        specfile,
-        job,
-        overrides=parse_overrides(overrides),
-        now=moment(now, os.environ),
-        options=PlanOptions(farm=not local),
-    )
+    builds = wanted(specfile, job, overrides, now, batch, farm=not local)
     if as_json:
-        click.echo(encode(build))
-        return
-    for line in _text(build, farm=not local):
-        click.echo(line)
+        click.echo(encode(tuple(builds) if batch else builds[0]))
+    elif batch:
+        _print_table(builds)
+    else:
+        for line in _text(builds[0], farm=not local):
+            click.echo(line)
+
+
+def _print_table(builds: Sequence[Build]) -> None:
+    from orchestrator.table import console
+
+    queues = {build.queue for build in builds}
+    console().print(_table(builds))
+    click.echo(f"\n{len(builds)} builds in {len(queues)} queue{'s' * (len(queues) != 1)}")
+
+
+def _table(builds: Sequence[Build]) -> Table:
+    """One line a build, those that are taken first before the others of their queue."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_edge=False, box=None, pad_edge=False)
+    for title in ("queue", "job", "options", "output", "steps", "priority", ""):
+        table.add_column(title, overflow="fold")
+    for build in sorted(builds, key=lambda build: (build.queue, -build.priority)):
+        given = json.loads(build.overrides or "{}")
+        table.add_row(
+            build.queue,
+            build.job,
+            Text(" ".join(f"{name}={value}" for name, value in given.items())),
+            Text(build.output.name),
+            str(len(build.steps)),
+            str(build.priority),
+            "optional" if build.optional else "",
+        )
+    return table
 
 
 def _text(build: Build, *, farm: bool) -> Iterator[str]:

@@ -10,8 +10,6 @@ import click
 from orchestrator.commands.names import complete_build
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tasks.hosts import Host
     from tasks.ledger import Ledger
     from tasks.record import Record
@@ -41,9 +39,9 @@ def status(*, name: str | None, count: int, as_json: bool) -> None:
     elif name and len(records) == 1:
         _show_one(ledger, records[0])
     else:
-        from orchestrator.table import builds_table
+        from orchestrator.table import builds_table, console
 
-        _console().print(builds_table(records, ledger.now()))
+        console().print(builds_table(records, ledger.now()))
 
 
 @click.command(short_help="Show the hosts of the farm.")
@@ -58,7 +56,7 @@ def workers(*, as_json: bool) -> None:
     import msgspec
 
     from orchestrator.farm import open_ledger
-    from orchestrator.table import hosts_table, state_of
+    from orchestrator.table import console, hosts_table, state_of
     from tasks.hosts import Hosts
     from tasks.settings import current
 
@@ -68,7 +66,7 @@ def workers(*, as_json: bool) -> None:
         values = [{**msgspec.to_builtins(h), "state": state_of(h, now, lease_s)} for h in hosts]
         click.echo(json.dumps(values, indent=2))
     else:
-        _console().print(hosts_table(hosts, now, lease_s))
+        console().print(hosts_table(hosts, now, lease_s))
 
 
 @click.command(short_help="Say why a build waits.")
@@ -114,20 +112,20 @@ def _values(ledger: Ledger, record: Record) -> dict[str, object]:
 
 
 def _show_one(ledger: Ledger, record: Record) -> None:
-    from orchestrator.table import artifacts_table, stage_of, times_table
+    from orchestrator.table import artifacts_table, console, stage_of, times_table
 
-    console, now = _console(), ledger.now()
-    console.print(f"[bold]{record.id}[/]  job {record.job}, queue {record.queue}", highlight=False)
-    console.print(stage_of(record), markup=False, highlight=False)
+    screen, now = console(), ledger.now()
+    screen.print(f"[bold]{record.id}[/]  job {record.job}, queue {record.queue}", highlight=False)
+    screen.print(stage_of(record), markup=False, highlight=False)
     if record.hint:
-        console.print(f"hint: {record.hint}", markup=False, highlight=False)
+        screen.print(f"hint: {record.hint}", markup=False, highlight=False)
     times = ledger.step_times(record.id, record.attempt, len(record.titles))
-    console.print(times_table(record, times, now, _checkpoints(ledger, record)))
+    screen.print(times_table(record, times, now, _checkpoints(ledger, record)))
     for attempt in ledger.attempts(record.id):
         where = f"attempt {attempt.number} on {attempt.host or 'no host'}: {attempt.how}"
-        console.print(f"{where} {attempt.reason}".rstrip(), markup=False, highlight=False)
+        screen.print(f"{where} {attempt.reason}".rstrip(), markup=False, highlight=False)
     if record.artifacts:
-        console.print(artifacts_table([record]))
+        screen.print(artifacts_table([record]))
 
 
 def _checkpoints(ledger: Ledger, record: Record) -> set[int]:
@@ -136,10 +134,3 @@ def _checkpoints(ledger: Ledger, record: Record) -> set[int]:
 
     kept = usable(ledger.build(record.id), ledger.checkpoints(record.id))
     return {one.step for one in kept.values()}
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=400)

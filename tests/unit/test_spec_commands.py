@@ -54,6 +54,35 @@ def test_plan_prints_steps_queues_and_commands(call: Any) -> None:
     assert "10  publish  [host.<the host that took it>]" in lines
 
 
+def test_plan_shows_the_builds_of_a_batch(call: Any) -> None:
+    batch = str(ROOT / "jobs" / "demo" / "nightly.yaml")
+    code, out, _ = call("plan", "--batch", batch, "-o", "release=mark")
+    rows = [line.split() for line in out.splitlines()[1:]]
+    assert (code, out.splitlines()[-1]) == (0, "6 builds in 2 queues")
+    assert rows[0][:4] == [
+        "x86-64bit.amd64-zen2", "stage3-minimal", "subarch=amd64-zen2", "release=mark",
+    ]  # fmt: skip
+    assert rows[2][1] == "stage3-full"
+    assert rows[2][-2:] == ["0", "optional"]
+    code, out, _ = call("plan", "--batch", batch, "--json")
+    assert [build["job"] for build in json.loads(out)].count("stage3-full") == 2
+
+
+def test_all_that_is_wrong_in_a_batch_is_told_at_once(call: Any, tmp_path: Path) -> None:
+    job = """
+- name: {name}
+  source: {{type: http, uri: "{uri}"}}
+  output: {{type: file, name: o.tar, dir: o}}
+"""
+    jobs = job.format(name="a", uri="{{ nofunc }}") + job.format(name="b", uri="{{ fail `no` }}")
+    (tmp_path / "stages.yaml").write_text(f"version: '1'\njobs:{jobs}")
+    (tmp_path / "batch.yaml").write_text("builds: [{specfile: stages.yaml}]")
+    code, out, err = call("plan", "--batch", tmp_path / "batch.yaml")
+    assert (code, out) == (2, "")
+    places = [line.split(": ")[2] for line in err.splitlines() if line.startswith("error: ")]
+    assert places == ["jobs[0].source.uri", "jobs[1].source.uri"]
+
+
 def test_plan_in_json_is_the_build(call: Any) -> None:
     code, out, _ = call("plan", "--specfile", SPECFILE, "--job", "stage3-full", "--json", "--local")
     build = json.loads(out)
