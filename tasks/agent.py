@@ -12,6 +12,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -30,6 +31,9 @@ from tasks.settings import Settings
 from tasks.workspace import Workspace, is_in_use, kill_tree, locked
 
 logger = get_logger(__name__)
+
+LOOK_LIMIT_S = 3600.0
+"""A look that takes longer hangs, and must not keep its builds from other hosts."""
 
 REPEATABLE = (StepKind.PACK, StepKind.PUBLISH)
 
@@ -61,6 +65,7 @@ class Agent:
     _stop_at: float = 0.0
     _suspects: dict[tuple[str, int], str] = field(default_factory=dict)
     _away: bool = False
+    _looked: float = field(default_factory=monotonic)
 
     # The life of a worker
 
@@ -76,6 +81,7 @@ class Agent:
 
     def live(self) -> None:
         """Until the worker has ended: one look after another."""
+        threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
         while not self.ended.wait(self.settings.heartbeat_s):
             try:
                 self.look()
@@ -85,6 +91,13 @@ class Agent:
                 self._away = True
             except Exception:
                 logger.exception("the agent stumbled, and goes on")
+
+    def _pulse(self) -> None:
+        """Renew the leases while a look takes long, as one does that removes a large tree."""
+        while not self.ended.wait(self.settings.lease_s / 6):
+            with suppress(FarmUnreachable):
+                if monotonic() - self._looked < LOOK_LIMIT_S:
+                    self._beat()
 
     def stop(self) -> None:
         """The worker was told to stop: running steps may end within the grace time."""
@@ -105,6 +118,7 @@ class Agent:
 
     def look(self) -> None:
         """Give a sign of life and act on the answer."""
+        self._looked = monotonic()
         homes = Workspace.all_on_farm(self.settings)
         if self.stopping.is_set() and monotonic() > self._stop_at:
             self._order_all(homes)

@@ -1,0 +1,62 @@
+"""The agent of a host, in this process, against a real Redis."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.agent import Agent, Worker
+from tasks.hosts import Hosts
+from tasks.ledger import Claim, Holder, Ledger, Turn
+from tasks.settings import Settings
+from tests.farm import Farm
+from tests.redis_server import RedisServer
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Iterator[Farm]:
+    farm = Farm(tmp_path, Path("/seed.tar"), RedisServer(tmp_path / "redis"))
+    farm.redis.start()
+    yield farm
+    farm.end()
+
+
+def agent_of(settings: Settings, holder: Holder, busy: threading.Event) -> Agent:
+    """An agent whose looks take until `busy` is set."""
+
+    def wait() -> set[tuple[str, int]]:
+        busy.wait()
+        return set()
+
+    worker = Worker((), 1, wait, lambda *_: None, lambda _: None)
+    return Agent(settings, Ledger.open(settings), holder, worker)
+
+
+def test_leases_are_renewed_while_a_look_takes_long(farm: Farm) -> None:
+    holder, go_on = Holder("one", "life-1"), threading.Event()
+    agent = agent_of(farm.settings_of("one"), holder, go_on)
+    agent.arrive()
+    (build,) = farm.submit(farm.build())
+    assert farm.ledger.claim(Turn(build.id, 1, holder), 90.0) is Claim.CLAIMED
+    client = farm.ledger.connection.client
+    live = threading.Thread(target=agent.live)
+    live.start()
+    try:
+        seen: set[float] = set()
+
+        def renewed() -> bool:
+            seen.add(client.zscore("test:leases", build.id))
+            return len(seen) > 3
+
+        assert eventually(renewed)
+        assert [host.name for host in Hosts(farm.ledger.connection).all()] == ["one"]
+    finally:
+        agent.ended.set()
+        go_on.set()
+        live.join()
