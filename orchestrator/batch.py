@@ -56,11 +56,13 @@ class Batchfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchBuild:
-    """One build of a batch, before it is rendered."""
+    """One build of a batch, before it is rendered. `variant` tells it from the others of its job:
+    its options of the matrix, as `subarch=haswell release=next`."""
 
     specfile: Path
     job: str
     overrides: Mapping[str, Any]
+    variant: str = ""
     priority: int = 0
     optional: bool = False
     timeout_s: float = 0.0
@@ -157,6 +159,7 @@ def _build(specfile: Path, job: str, entry: BatchEntry, combination: dict[str, A
         specfile=specfile,
         job=job,
         overrides=merge(entry.options, combination),
+        variant=" ".join(f"{name}={value}" for name, value in combination.items()),
         priority=entry.priority,
         optional=entry.optional,
         timeout_s=entry.timeout,

@@ -37,6 +37,7 @@ def _plan(build: BatchBuild, batch: str, overrides: Mapping[str, Any], now: date
     options = PlanOptions(
         farm=True,
         batch=batch,
+        variant=build.variant,
         priority=build.priority,
         optional=build.optional,
         timeout_s=build.timeout_s,

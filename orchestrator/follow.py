@@ -67,7 +67,8 @@ def _live(follower: Follower, console: Console) -> None:
     with Live(console=console, refresh_per_second=4) as live:
         for _ in follower.changes():
             shown = [follower.records[b] for b in follower.builds if b in follower.records]
-            live.update(builds_table(shown, follower.now, room=console.height - 4))
+            table = builds_table(shown, follower.now, width=console.width, room=console.height - 4)
+            live.update(table)
 
 
 def _plain(follower: Follower, console: Console) -> None:

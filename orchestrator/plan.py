@@ -49,6 +49,7 @@ class PlanOptions:
     cpu: str = ""
     fchroot_debug: bool = False
     batch: str = ""
+    variant: str = ""
     priority: int = 0
     optional: bool = False
     timeout_s: float = 0.0
@@ -76,6 +77,7 @@ def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
         cpu=options.cpu,
         fchroot_debug=options.fchroot_debug,
         batch=options.batch,
+        variant=options.variant,
         priority=options.priority,
         optional=options.optional,
         rootfs=job.rootfs,

@@ -73,6 +73,7 @@ def render_again(build: Build) -> Build:
             cpu=build.cpu,
             fchroot_debug=build.fchroot_debug,
             batch=build.batch,
+            variant=build.variant,
             priority=build.priority,
             optional=build.optional,
             timeout_s=build.timeout_s if build.batch else 0.0,

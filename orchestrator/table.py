@@ -24,6 +24,8 @@ COLOURS = {
     BuildState.CANCELLED: "yellow",
 }
 BAR_WIDTH = 18
+FOR_VARIANTS = 110
+"""From so many columns on there is room for what tells the builds of a batch apart."""
 WIDE = 400
 """Columns where no terminal limits them: a program reads whole lines."""
 
@@ -47,16 +49,19 @@ def stage_of(record: Record) -> str:
     return f"{record.state}{f': {record.reason}' if record.reason else ''}"
 
 
-def builds_table(records: Sequence[Record], now: float, room: int = 0) -> Table:
-    """One line a build; with `room`, no more lines than that, those that run before the rest."""
+def builds_table(records: Sequence[Record], now: float, *, width: int, room: int = 0) -> Table:
+    """One line a build of `width` columns; with `room`, no more lines than that, those that run
+    before the rest."""
     table = Table(show_edge=False, box=None, pad_edge=False)
-    for title in ("build", "state", "host", "step", "time", ""):
+    varied = width >= FOR_VARIANTS and any(record.variant for record in records)
+    for title in ("build", *["options"] * varied, "state", "host", "step", "time", ""):
         table.add_column(title, no_wrap=title != "step", overflow="ellipsis")
     shown = list(records)
     if room and len(shown) > room:
         shown = sorted(shown, key=lambda record: ORDER[record.state])[: max(room - 1, 1)]
     for record in shown:
-        table.add_row(*_cells(record, now))
+        name, *cells = _cells(record, now)
+        table.add_row(name, *[escape(record.variant)] * varied, *cells)
     if len(shown) < len(records):
         table.add_row(f"… and {len(records) - len(shown)} more: {_counts(records)}")
     return table

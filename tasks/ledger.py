@@ -130,7 +130,7 @@ class Ledger:
             self.connection.script(
                 "submit",
                 *(build.id, encode(build).decode(), build.queue, build.job, build.batch),
-                *(int(build.optional), _titles(build)),
+                *(int(build.optional), _titles(build), build.variant),
                 through=pipeline,
             )
         answers = self.connection.run(pipeline)

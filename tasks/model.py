@@ -227,6 +227,7 @@ class Build:
     fchroot_debug: bool = False
     context: str = ""
     batch: str = ""
+    variant: str = ""
     priority: int = 0
     optional: bool = False
     created_at: float = 0.0

@@ -22,6 +22,7 @@ class Record:
     state: BuildState
     attempt: int
     batch: str = ""
+    variant: str = ""
     optional: bool = False
     titles: tuple[str, ...]
     host: str = ""

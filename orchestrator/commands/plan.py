@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,11 +67,10 @@ def _table(builds: Sequence[Build]) -> Table:
     for title in ("queue", "job", "options", "output", "steps", "priority", ""):
         table.add_column(title, overflow="fold")
     for build in sorted(builds, key=lambda build: (build.queue, -build.priority)):
-        given = json.loads(build.overrides or "{}")
         table.add_row(
             build.queue,
             build.job,
-            Text(" ".join(f"{name}={value}" for name, value in given.items())),
+            Text(build.variant),
             Text(build.output.name),
             str(len(build.steps)),
             str(build.priority),

@@ -41,7 +41,8 @@ def status(*, name: str | None, count: int, as_json: bool) -> None:
     else:
         from orchestrator.table import builds_table, console
 
-        console().print(builds_table(records, ledger.now()))
+        screen = console()
+        screen.print(builds_table(records, ledger.now(), width=screen.width))
 
 
 @click.command(short_help="Show the hosts of the farm.")
@@ -112,10 +113,13 @@ def _values(ledger: Ledger, record: Record) -> dict[str, object]:
 
 
 def _show_one(ledger: Ledger, record: Record) -> None:
+    from rich.markup import escape
+
     from orchestrator.table import artifacts_table, console, stage_of, times_table
 
     screen, now = console(), ledger.now()
-    screen.print(f"[bold]{record.id}[/]  job {record.job}, queue {record.queue}", highlight=False)
+    about = escape(", ".join(filter(None, [f"queue {record.queue}", record.variant])))
+    screen.print(f"[bold]{record.id}[/]  job {record.job}, {about}")
     screen.print(stage_of(record), markup=False, highlight=False)
     if record.hint:
         screen.print(f"hint: {record.hint}", markup=False, highlight=False)

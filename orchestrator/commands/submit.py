@@ -56,15 +56,20 @@ def submit(
         click.echo(json.dumps([_described(build) for build in builds], indent=2))
         return
     for build in builds:
-        click.echo(
-            f"{build.id} in {build.queue}" if not follow else f"{build.id}: submitted", err=as_json
-        )
+        said = f"{build.id}: submitted" if follow else f"{build.id} in {build.queue}"
+        click.echo(f"{said} {build.variant and f'({build.variant})'}".rstrip(), err=as_json)
     if follow:
         _follow(ledger, builds, as_json=as_json)
 
 
 def _described(build: Build) -> dict[str, str]:
-    return {"id": build.id, "job": build.job, "queue": build.queue, "batch": build.batch}
+    return {
+        "id": build.id,
+        "job": build.job,
+        "queue": build.queue,
+        "batch": build.batch,
+        "variant": build.variant,
+    }
 
 
 def _follow(ledger: Ledger, builds: Sequence[Build], *, as_json: bool) -> None:

@@ -1,12 +1,13 @@
 -- A new build, queued as attempt 1; `exists` if its id is taken by another build.
--- ARGV: id, build as JSON, queue, job, batch, optional (0 or 1), titles of its steps as JSON
-local id, spec, queue, job, batch, optional, titles = unpack(ARGV)
+-- ARGV: id, build as JSON, queue, job, batch, optional (0 or 1), titles of its steps as JSON,
+--       what tells it from the other builds of its job
+local id, spec, queue, job, batch, optional, titles, variant = unpack(ARGV)
 local known = get(id, 'spec')
 if known then
   return known == spec and 'ok' or 'exists'
 end
 set(id, 'spec', spec, 'queue', queue, 'job', job, 'batch', batch, 'optional', optional,
-  'titles', titles, 'submitted', stamp(now()), 'lost', 0, 'cancel', '')
+  'titles', titles, 'variant', variant, 'submitted', stamp(now()), 'lost', 0, 'cancel', '')
 enqueue(id, 1)
 redis.call('SADD', key('queues'), queue)
 redis.call('ZADD', key('builds'), stamp(now()), id)
