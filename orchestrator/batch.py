@@ -56,13 +56,13 @@ class Batchfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchBuild:
-    """One build of a batch, before it is rendered. `variant` tells it from the others of its job:
-    its options of the matrix, as `subarch=haswell release=next`."""
+    """One build of a batch, before it is rendered. `varied` are the names of the options of
+    the matrix, which tell it from the others of its job."""
 
     specfile: Path
     job: str
     overrides: Mapping[str, Any]
-    variant: str = ""
+    varied: tuple[str, ...] = ()
     priority: int = 0
     optional: bool = False
     timeout_s: float = 0.0
@@ -159,7 +159,7 @@ def _build(specfile: Path, job: str, entry: BatchEntry, combination: dict[str, A
         specfile=specfile,
         job=job,
         overrides=merge(entry.options, combination),
-        variant=" ".join(f"{name}={value}" for name, value in combination.items()),
+        varied=tuple(combination),
         priority=entry.priority,
         optional=entry.optional,
         timeout_s=entry.timeout,

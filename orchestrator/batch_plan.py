@@ -34,10 +34,11 @@ def plan_batch(file: Path, *, overrides: Mapping[str, Any], now: datetime) -> li
 
 
 def _plan(build: BatchBuild, batch: str, overrides: Mapping[str, Any], now: datetime) -> Build:
+    given = merge(dict(build.overrides), dict(overrides))
     options = PlanOptions(
         farm=True,
         batch=batch,
-        variant=build.variant,
+        variant=" ".join(f"{name}={given[name]}" for name in build.varied),
         priority=build.priority,
         optional=build.optional,
         timeout_s=build.timeout_s,
@@ -45,7 +46,7 @@ def _plan(build: BatchBuild, batch: str, overrides: Mapping[str, Any], now: date
     return render_and_plan(
         build.specfile,
         build.job,
-        overrides=merge(dict(build.overrides), dict(overrides)),
+        overrides=given,
         now=now,
         options=options,
     )
