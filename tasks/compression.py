@@ -107,7 +107,7 @@ Read = Callable[[int], bytes]
 
 
 def decompress(read: Read, compression: Compression) -> Iterator[bytes]:
-    """The plain bytes of a stream, in pieces; `Damaged` if it is not whole."""
+    """The plain bytes of a stream, in pieces, none of them empty; `Damaged` if it is not whole."""
     if compression is Compression.NONE:
         return pieces_of(read)
     if compression is Compression.XZ and which("xz"):
@@ -265,7 +265,7 @@ def _streams(read: Read, new: Callable[[], _Stream], size: int) -> Iterator[byte
         while data := data if begun or not count else data.lstrip(b"\0"):
             begun = True
             try:
-                yield from stream.feed(data)
+                yield from filter(None, stream.feed(data))
             except (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError) as error:
                 raise Damaged(f"it is damaged: {error}" if not count else _GARBAGE) from error
             data = b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -40,10 +41,11 @@ def change(tree: Path) -> None:
     (tree / "var/db/pkg/sys-libs/gone-1").rmdir()
 
 
-@pytest.mark.parametrize("endings", [("tar.zst", "tar.xz"), ("tar", "tar.gz")])
+@pytest.mark.parametrize("endings", [("tar.zst", "tar.xz"), ("tar", "tar.gz"), ("tar.bz2", "tar")])
 def test_the_same_tree_does_not_differ(
     tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], endings: tuple[str, str]
 ) -> None:
+    (tree / "a program").write_bytes(random.Random(1).randbytes(2 << 20))
     made = [pack(tree, tmp_path / f"a.{ending}", report=Silent()).path for ending in endings]
     assert run(["diff", *made]) == 0
     assert "files: 0 added, 0 removed, 0 changed" in capsys.readouterr().out
