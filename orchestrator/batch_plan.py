@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.batch import BatchBuild, load_batch
+from orchestrator.chains import chained, with_own_ids
 from orchestrator.plan import PlanOptions, build_id
 from orchestrator.prepare import render_and_plan
 from orchestrator.render import merge, problems_of
@@ -17,8 +18,8 @@ from tasks.model import Build
 
 
 def plan_batch(file: Path, *, overrides: Mapping[str, Any], now: datetime) -> list[Build]:
-    """The builds of the batch at `file`; `overrides` win over what the batch says. `SpecProblems`
-    with all that is wrong in any of them."""
+    """The builds of the batch at `file`, those that start from what others make behind them;
+    `overrides` win over what the batch says. `SpecProblems` with all that is wrong in any."""
     batch = load_batch(file)
     name = build_id(batch.name, f"{now:%Y%m%d}", secrets.token_hex(2))
     builds: list[Build] = []
@@ -30,7 +31,7 @@ def plan_batch(file: Path, *, overrides: Mapping[str, Any], now: datetime) -> li
             problems |= dict.fromkeys(problems_of(error))
     if problems:
         raise SpecProblems(tuple(problems))
-    return builds
+    return chained(with_own_ids(builds))
 
 
 def _plan(build: BatchBuild, batch: str, overrides: Mapping[str, Any], now: datetime) -> Build:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from celery import Celery
 
 from orchestrator.prepare import render_again
-from orchestrator.submit import bring_contexts
+from orchestrator.submit import bring_contexts, is_blocked
 from tasks.errors import BadInput
 from tasks.ledger import Ledger, not_ended
 from tasks.lineage import difference, usable
@@ -21,11 +21,12 @@ LAST = "last"
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What became of a retry: the attempt, and the number of the step it goes on with, 0 for the
-    first."""
+    """What became of a retry: the attempt, the number of the step it goes on with, 0 for the first,
+    and whether it has to wait for the build that it starts from."""
 
     attempt: int
     step: int
+    blocked: bool
 
 
 def retry(
@@ -46,7 +47,7 @@ def retry(
     known = ledger.build(build_id)
     if not ledger.record(build_id).state.ended:
         raise not_ended(build_id)
-    build = render_again(known) if mended else known
+    build = replace(render_again(known), after=known.after) if mended else known
     point, step = _point(known, build, start, ledger) if start else ("", 0)
     if mended:
         (build,) = bring_contexts([build], ledger, settings)
@@ -56,8 +57,9 @@ def retry(
             "submit it as a new build",
         )
     attempt = ledger.retry(build_id, point=point, mended=build if mended else None)
-    send(app, build, attempt)
-    return Retry(attempt, step)
+    if not (blocked := is_blocked(build, ledger)):
+        send(app, build, attempt)
+    return Retry(attempt, step, blocked)
 
 
 def _point(known: Build, build: Build, start: str, ledger: Ledger) -> tuple[str, int]:

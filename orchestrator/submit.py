@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from celery import Celery
 
+from orchestrator.chains import levels, other_id, with_own_ids
 from orchestrator.context import bundle, is_needed, written_by
 from tasks.ledger import Ledger
 from tasks.messages import send
-from tasks.model import Build, Step, StepKind
+from tasks.model import Build, BuildState, Step, StepKind
 from tasks.settings import Settings
 
 AT_ONCE = 200
@@ -28,13 +28,27 @@ def submit(
     """
     with_context = bring_contexts([for_farm(build) for build in builds], ledger, settings)
     submitted: list[Build] = []
-    for start in range(0, len(with_context), AT_ONCE):
-        part = enter(with_context[start : start + AT_ONCE], ledger)
+    ids: dict[str, str] = {}  # as planned, to as entered
+    for planned in _parts(with_context):
+        part = enter([replace(one, after=ids.get(one.after, one.after)) for one in planned], ledger)
+        ids |= {one.id: entered.id for one, entered in zip(planned, part, strict=True)}
         with app.producer_or_acquire() as producer:
             for build in part:
-                send(app, build, 1, producer=producer)
+                if not is_blocked(build, ledger):
+                    send(app, build, 1, producer=producer)
         submitted += part
     return submitted
+
+
+def is_blocked(build: Build, ledger: Ledger) -> bool:
+    """Whether the build has to wait for the one it starts from; that one's end sends it."""
+    return bool(build.after) and ledger.record(build.id).state is BuildState.BLOCKED
+
+
+def _parts(builds: list[Build]) -> Iterator[list[Build]]:
+    """`builds` in handy parts, each behind those that its builds start from."""
+    for level in levels(with_own_ids(builds)):
+        yield from (level[start : start + AT_ONCE] for start in range(0, len(level), AT_ONCE))
 
 
 def for_farm(build: Build) -> Build:
@@ -63,25 +77,9 @@ def bring_contexts(builds: list[Build], ledger: Ledger, settings: Settings) -> l
 
 def enter(builds: list[Build], ledger: Ledger) -> list[Build]:
     """Write `builds` into the ledger; one whose id is taken gets another."""
-    entered = with_own_ids(builds)
-    waiting = entered
+    entered = waiting = builds
     while taken := set(ledger.submit(waiting)):
         others = {build.id: other_id(build) for build in waiting if build.id in taken}
         entered = [others.get(build.id, build) for build in entered]
         waiting = list(others.values())
     return entered
-
-
-def with_own_ids(builds: list[Build]) -> list[Build]:
-    """`builds`, where a second build of the same id has another."""
-    seen: set[str] = set()
-    own = []
-    for build in builds:
-        own.append(other_id(build) if build.id in seen else build)
-        seen.add(own[-1].id)
-    return own
-
-
-def other_id(build: Build) -> Build:
-    stem, _, _ = build.id.rpartition("-")
-    return replace(build, id=f"{stem}-{secrets.token_hex(4)}")

@@ -17,6 +17,7 @@ from tasks.model import BuildState, Progress, decode
 from tasks.record import Record
 
 COLOURS = {
+    BuildState.BLOCKED: "dim",
     BuildState.QUEUED: "dim",
     BuildState.RUNNING: "cyan",
     BuildState.SUCCEEDED: "green",
@@ -46,7 +47,10 @@ def stage_of(record: Record) -> str:
         return f"{count} on {record.host}{again}: {record.step_title}"
     if record.state is BuildState.QUEUED:
         return f"queued in {record.queue}" + (f", attempt {record.attempt}" * (record.attempt > 1))
-    return f"{record.state}{f': {record.reason}' if record.reason else ''}"
+    if record.state is BuildState.BLOCKED:
+        return f"blocked until {record.after} has succeeded"
+    reason = record.reason or record.cancel
+    return f"{record.state}{f': {reason}' if reason else ''}"
 
 
 def builds_table(records: Sequence[Record], now: float, *, width: int, room: int = 0) -> Table:
@@ -71,13 +75,16 @@ ORDER = {
     BuildState.RUNNING: 0,
     BuildState.FAILED: 1,
     BuildState.QUEUED: 2,
-    BuildState.CANCELLED: 3,
-    BuildState.SUCCEEDED: 4,
+    BuildState.BLOCKED: 3,
+    BuildState.CANCELLED: 4,
+    BuildState.SUCCEEDED: 5,
 }
 
 
 def _cells(record: Record, now: float) -> tuple[str | Text | ProgressBar, ...]:
     step = escape(record.reason or record.cancel or record.step_title)
+    if record.state is BuildState.BLOCKED:
+        step = escape(f"after {record.after}")
     if record.state is BuildState.RUNNING and record.step >= 0:
         step = f"{record.step + 1}/{len(record.titles)} {escape(record.step_title)}"
     return (

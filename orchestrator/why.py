@@ -18,11 +18,15 @@ def explain(
     *,
     now: float,
     lease_s: float,
+    before: Record | None = None,
 ) -> list[str]:
     """One sentence on the build, then one for each host that serves its queue. `running` are the
-    builds that hosts hold, `refusals` host to when and why it refused this one."""
+    builds that hosts hold, `refusals` host to when and why it refused this one, and `before` the
+    build that this one starts from."""
     if record.state is BuildState.RUNNING:
-        return [_on_its_host(record, now)]
+        return [f"It does not wait: {_on_its_host(record, now)}"]
+    if record.state is BuildState.BLOCKED:
+        return [_behind(record.after, before, now)]
     if record.state is not BuildState.QUEUED:
         return [
             f"It does not wait: it is {record.state}{f', {record.reason}' * bool(record.reason)}."
@@ -37,10 +41,19 @@ def explain(
 
 def _on_its_host(record: Record, now: float) -> str:
     if record.step < 0:
-        return f"It does not wait: {record.host} has claimed it."
+        return f"{record.host} has claimed it."
     since = duration(now - record.step_began)
     step = f"step {record.step + 1} of {len(record.titles)}, {record.step_title}"
-    return f"It does not wait: {record.host} runs {step}, since {since}."
+    return f"{record.host} runs {step}, since {since}."
+
+
+def _behind(after: str, before: Record | None, now: float) -> str:
+    waits = f"It starts from what {after} makes"
+    if before is None:
+        return f"{waits}, which is forgotten."
+    if before.state is BuildState.RUNNING:
+        return f"{waits}: {_on_its_host(before, now)}"
+    return f"{waits}, which is {before.state}: stagefarm why {after}"
 
 
 def _about(

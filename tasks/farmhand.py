@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from tasks import bundle
@@ -20,6 +21,7 @@ from tasks.errors import (
     BuildCancelled,
     BuildFailed,
     CheckpointLost,
+    FarmUnreachable,
     SourceFailed,
     StagefarmError,
     Stale,
@@ -30,7 +32,7 @@ from tasks.journal import Journal, Order
 from tasks.ledger import Begin, Claim, End, Fate, Given, Holder, Ledger, Resume, Turn
 from tasks.lineage import lineage
 from tasks.logbook import FarmReport, Logbook, LogFile, Page
-from tasks.model import Build, Checkpoint, Line, StepKind, StepResult
+from tasks.model import Build, BuildState, Checkpoint, Line, StepKind, StepResult
 from tasks.patience import patiently
 from tasks.publish import Publisher
 from tasks.settings import Settings
@@ -150,10 +152,23 @@ class Farmhand:
             return self._restore(work, resume, report)
         if work.step == 0:
             self._bring_context(work)
+        if work.build.after and work.build.steps[work.step].kind is StepKind.SOURCE:
+            work = replace(work, build=self._from_store(work.build))
         result = self._in_namespaces(work, report)
         if not work.build.steps[work.step].checkpoint:
             return result
         return replace(result, checkpoint=self._keep(work, report))
+
+    def _from_store(self, build: Build) -> Build:
+        """`build`, with the tarball of the build it comes after as its source."""
+        source, made = build.source, patiently(lambda: self.ledger.find(build.after))
+        name = Path(source.path).name
+        for artifact in made.artifacts if made else ():
+            if artifact.name == name:
+                path = unquote(urlsplit(artifact.path).path)
+                sha256 = source.sha256 or artifact.sha256
+                return replace(build, source=replace(source, path=path, sha256=sha256))
+        raise SourceFailed(f"{build.after} has left no {name} to start from")
 
     def _bring_context(self, work: Work) -> None:
         if digest := work.build.context:
@@ -244,10 +259,19 @@ class Farmhand:
             case End.STALE:
                 publisher.withdraw(work.turn, work.build)
                 self._stale(work)
+        self._send_followers(work.build)
         self._wipe(work)  # only now: a host that dies before has all it needs to publish again
         with suppress(OSError, StagefarmError):  # the build has succeeded, whatever the store says
             self._store.drop_checkpoints(work.build)
         return url
+
+    def _send_followers(self, build: Build) -> None:
+        """The builds that were blocked by this one are queued now; what is not sent here, the
+        supervisor sends."""
+        with suppress(FarmUnreachable):
+            for record in self.ledger.followers(build.id):
+                if record.state is BuildState.QUEUED:
+                    self.send(self.ledger.build(record.id), record.attempt)
 
     # Ends that are not good
 

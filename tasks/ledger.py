@@ -50,6 +50,7 @@ class Fate(StrEnum):
     """What became of a build whose attempt was given up."""
 
     QUEUED = "queued"
+    BLOCKED = "blocked"
     FAILED = "failed"
     CANCELLED = "cancelled"
     STALE = "stale"
@@ -130,7 +131,7 @@ class Ledger:
             self.connection.script(
                 "submit",
                 *(build.id, encode(build).decode(), build.queue, build.job, build.batch),
-                *(int(build.optional), _titles(build), build.variant),
+                *(int(build.optional), _titles(build), build.variant, build.after),
                 through=pipeline,
             )
         answers = self.connection.run(pipeline)
@@ -147,7 +148,18 @@ class Ledger:
         answer, attempt = self.connection.script("retry", build, point, *spec)
         if self._known(build, answer) == "running":
             raise not_ended(build)
+        if answer == "broken":
+            raise BadInput(
+                f"{build} starts from what {attempt} makes, which did not succeed",
+                f"stagefarm retry {attempt} {build}",
+            )
         return int(attempt)
+
+    def followers(self, build: str) -> list[Record]:
+        """The builds that start from what `build` makes."""
+        with self.connection.reaching() as client:
+            found = sorted(client.smembers(self.connection.key("build", build, "followers")))
+        return self.records(found)
 
     def keep_context(self, digest: str, data: bytes) -> None:
         """Store a bundle under its digest, for as long as its builds may need it."""
@@ -278,6 +290,10 @@ class Ledger:
     def record(self, build: str) -> Record:
         (found,) = self.records([build])
         return found
+
+    def find(self, build: str) -> Record | None:
+        """The record of `build`, if it is not forgotten."""
+        return self.record(build) if self.knows(build) else None
 
     def records(self, builds: Iterable[str]) -> list[Record]:
         """What is known of each of `builds`; `BadInput` if there is no such build."""

@@ -60,6 +60,9 @@ class RootfsKind(StrEnum):
 
 
 class BuildState(StrEnum):
+    """`blocked`: the build whose tarball it starts from has not succeeded yet."""
+
+    BLOCKED = "blocked"
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -237,6 +240,7 @@ class Build:
     overrides: str = ""
     now: str = ""
     rebuild_of: str = ""
+    after: str = ""
 
     @property
     def queue(self) -> str:

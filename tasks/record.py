@@ -23,6 +23,7 @@ class Record:
     attempt: int
     batch: str = ""
     variant: str = ""
+    after: str = ""
     optional: bool = False
     titles: tuple[str, ...]
     host: str = ""

@@ -81,7 +81,8 @@ def retry(*, names: tuple[str, ...], start: str | None, mended: bool) -> None:
                 build, start=start, mended=mended, ledger=ledger, app=app, settings=current()
             )
             behind = f", to go on with step {made.step + 1}" if made.step else ""
-            click.echo(f"{build}: queued as attempt {made.attempt}{behind}")
+            state = "blocked" if made.blocked else "queued"
+            click.echo(f"{build}: {state} as attempt {made.attempt}{behind}")
 
 
 @click.command(short_help="Let a host finish what runs and take nothing new.")

@@ -64,8 +64,9 @@ def _table(builds: Sequence[Build]) -> Table:
     from rich.text import Text
 
     table = Table(show_edge=False, box=None, pad_edge=False)
-    for title in ("queue", "job", "options", "output", "steps", "priority", ""):
+    for title in ("queue", "job", "options", "output", "steps", "priority", "", ""):
         table.add_column(title, overflow="fold")
+    jobs = {build.id: build.job for build in builds}
     for build in sorted(builds, key=lambda build: (build.queue, -build.priority)):
         table.add_row(
             build.queue,
@@ -75,6 +76,7 @@ def _table(builds: Sequence[Build]) -> Table:
             str(len(build.steps)),
             str(build.priority),
             "optional" if build.optional else "",
+            f"after {jobs[build.after]}" if build.after else "",
         )
     return table
 

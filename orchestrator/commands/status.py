@@ -74,7 +74,8 @@ def workers(*, as_json: bool) -> None:
 @click.argument("build", shell_complete=complete_build)
 @json_option
 def why(*, build: str, as_json: bool) -> None:
-    """Say why BUILD waits: no host serves its queue, all slots are busy, hosts refused it.
+    """Say why BUILD waits: no host serves its queue, all slots are busy, hosts refused it, or the
+    build it starts from has not succeeded yet.
 
     \b
     Example:
@@ -95,6 +96,7 @@ def why(*, build: str, as_json: bool) -> None:
         ledger.refusals(record.id),
         now=ledger.now(),
         lease_s=current().lease_s,
+        before=ledger.find(record.after) if record.after else None,
     )
     click.echo(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
 

@@ -6,7 +6,7 @@ local state = get(id, 'state')
 if not state then
   return 'unknown'
 end
-if state == 'queued' then
+if state == 'queued' or state == 'blocked' then
   set(id, 'cancel', reason)
   close(id, 'cancelled', 'cancelled', reason)
   return 'cancelled'

@@ -5,7 +5,7 @@ local forgotten = 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('builds'), '-inf', stamp(before), 'LIMIT', 0, 100)) do
   local state, ended, batch = get(id, 'state', 'ended', 'batch')
   if not state or (ended and ended ~= '' and tonumber(ended) < before) then
-    for _, part in ipairs({'steps', 'attempts', 'refusals', 'log'}) do
+    for _, part in ipairs({'steps', 'attempts', 'refusals', 'log', 'followers'}) do
       redis.call('DEL', key('build', id, part))
     end
     redis.call('DEL', key('build', id))

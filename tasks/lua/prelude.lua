@@ -65,16 +65,47 @@ local function close_attempt(id, how, reason)
     how = how, reason = reason or ''}))
 end
 
+-- The build whose tarball `id` starts from, and its state; nothing if that has succeeded, or is
+-- forgotten.
+local function obstacle(id)
+  local after = get(id, 'after')
+  local state = after and after ~= '' and get(after, 'state')
+  if state and state ~= 'succeeded' then
+    return after, state
+  end
+end
+
+local close
+
+-- Queued, or blocked as long as the build it starts from has not succeeded, or cancelled with that.
 local function enqueue(id, attempt)
   local queue = get(id, 'queue')
-  move(id, 'queued')
   set(id, 'attempt', attempt, 'queued', stamp(now()), 'host', '', 'life', '', 'claimed', '',
     'step', '', 'step_began', '', 'step_ended', '', 'progress', '')
-  redis.call('ZADD', key('waiting', queue), stamp(now()), id)
+  local after, state = obstacle(id)
+  move(id, after and 'blocked' or 'queued')
+  if not after then
+    redis.call('ZADD', key('waiting', queue), stamp(now()), id)
+  elseif state == 'failed' or state == 'cancelled' then
+    local reason = after .. ', which it starts from, ' ..
+      (state == 'failed' and 'failed' or 'was cancelled')
+    set(id, 'cancel', reason)
+    close(id, 'cancelled', 'cancelled', reason)
+  end
+end
+
+-- Those that start from what `id` made, or would have, and were blocked by it.
+local function release(id)
+  for _, follower in ipairs(redis.call('SMEMBERS', key('build', id, 'followers'))) do
+    local state, attempt = get(follower, 'state', 'attempt')
+    if state == 'blocked' then
+      enqueue(follower, attempt)
+    end
+  end
 end
 
 -- The build has ended as `state`; only `retry` brings it back.
-local function close(id, state, how, reason)
+function close(id, state, how, reason)
   local queue = get(id, 'queue')
   close_attempt(id, how, reason)
   let_go(id)
@@ -83,6 +114,7 @@ local function close(id, state, how, reason)
   set(id, 'ended', stamp(now()), 'progress', '')
   redis.call('EXPIRE', key('build', id, 'log'), LOG_KEPT_S)
   event(id, state, reason)
+  release(id)
 end
 
 local function history(id)
@@ -155,5 +187,5 @@ local function give_up(id, how, reason, attempts_max)
   enqueue(id, attempt + 1)
   resume(id, attempt + 1, get(id, 'checkpoint'), how)
   event(id, how, reason)
-  return {'queued', tostring(attempt + 1)}
+  return {get(id, 'state'), tostring(attempt + 1)}
 end

@@ -1,5 +1,5 @@
--- An ended build anew, as its next attempt: queued and the attempt; running if it has not ended,
--- unknown if there is no such build.
+-- An ended build anew, as its next attempt: queued (or blocked) and the attempt; running if it has
+-- not ended, broken if the build it starts from did not succeed, unknown if there is no such build.
 -- ARGV: id, the checkpoint to go on from as `<attempt>.<step>` or empty, then for a build that was
 --       mended: build as JSON, queue, titles of its steps as JSON
 local id, from, spec, queue, titles = unpack(ARGV)
@@ -7,8 +7,12 @@ local state, attempt = get(id, 'state', 'attempt')
 if not state then
   return {'unknown', ''}
 end
-if state == 'queued' or state == 'running' then
+if state == 'queued' or state == 'running' or state == 'blocked' then
   return {'running', attempt}
+end
+local after, its_state = obstacle(id)
+if its_state == 'failed' or its_state == 'cancelled' then
+  return {'broken', after}
 end
 if spec then
   set(id, 'spec', spec, 'queue', queue, 'titles', titles)
@@ -20,4 +24,4 @@ enqueue(id, attempt + 1)
 resume(id, attempt + 1, from, 'asked')
 redis.call('PERSIST', key('build', id, 'log'))
 event(id, 'queued', 'retry')
-return {'queued', tostring(attempt + 1)}
+return {get(id, 'state'), tostring(attempt + 1)}

@@ -1,13 +1,17 @@
 -- A new build, queued as attempt 1; `exists` if its id is taken by another build.
 -- ARGV: id, build as JSON, queue, job, batch, optional (0 or 1), titles of its steps as JSON,
---       what tells it from the other builds of its job
-local id, spec, queue, job, batch, optional, titles, variant = unpack(ARGV)
+--       what tells it from the other builds of its job, the build it starts from (or empty)
+local id, spec, queue, job, batch, optional, titles, variant, after =
+  unpack(ARGV)
 local known = get(id, 'spec')
 if known then
   return known == spec and 'ok' or 'exists'
 end
 set(id, 'spec', spec, 'queue', queue, 'job', job, 'batch', batch, 'optional', optional,
-  'titles', titles, 'variant', variant, 'submitted', stamp(now()), 'lost', 0, 'cancel', '')
+  'titles', titles, 'variant', variant, 'after', after, 'submitted', stamp(now()), 'lost', 0, 'cancel', '')
+if after ~= '' then
+  redis.call('SADD', key('build', after, 'followers'), id)
+end
 enqueue(id, 1)
 redis.call('SADD', key('queues'), queue)
 redis.call('ZADD', key('builds'), stamp(now()), id)
@@ -15,5 +19,5 @@ if batch ~= '' then
   redis.call('ZADD', key('batches'), 'NX', stamp(now()), batch)
   redis.call('RPUSH', key('batch', batch, 'builds'), id)
 end
-event(id, 'queued', queue)
+event(id, get(id, 'state'), queue)
 return 'ok'

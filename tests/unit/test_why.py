@@ -22,9 +22,14 @@ WAITING = Record(
 HOST = Host(name="h", seen=NOW - 1, queues=("a.b",), slots=1, life="x")
 
 
-def why(*hosts: Host, record: Record = WAITING, **refusals: tuple[float, str]) -> list[str]:
+def why(
+    *hosts: Host,
+    record: Record = WAITING,
+    before: Record | None = None,
+    **refusals: tuple[float, str],
+) -> list[str]:
     running = {"b-9": replace(WAITING, id="b-9", state=BuildState.RUNNING, claimed=400.0)}
-    return explain(record, hosts, running, refusals, now=NOW, lease_s=90)
+    return explain(record, hosts, running, refusals, now=NOW, lease_s=90, before=before)
 
 
 def test_no_host_serves_the_queue() -> None:
@@ -54,3 +59,15 @@ def test_a_build_that_does_not_wait() -> None:
     assert why(record=claimed) == ["It does not wait: h has claimed it."]
     failed = replace(WAITING, state=BuildState.FAILED, reason="it broke")
     assert why(record=failed) == ["It does not wait: it is failed, it broke."]
+
+
+def test_a_build_that_waits_for_another() -> None:
+    blocked = replace(WAITING, state=BuildState.BLOCKED, after="a-1")
+    first = replace(WAITING, id="a-1")
+    assert why(record=blocked, before=first) == [
+        "It starts from what a-1 makes, which is queued: stagefarm why a-1"
+    ]
+    runs = replace(first, state=BuildState.RUNNING, host="h", step=1, step_began=990.0)
+    assert why(record=blocked, before=runs) == [
+        "It starts from what a-1 makes: h runs step 2 of 2, pack, since 10s."
+    ]

@@ -1,0 +1,162 @@
+"""Builds that start from what others make, on a real farm."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tasks.errors import BadInput
+from tasks.ledger import Cancel, Claim, End, Holder, Turn
+from tasks.model import Artifact, Build, BuildState
+from tasks.record import Record
+from tests.farm import Farm
+from tests.redis_server import RedisServer
+
+pytestmark = [pytest.mark.redis, pytest.mark.root]
+ONE = Holder("nobody", "life-1")
+MADE = (Artifact(name="job.tar", path="file:///job.tar", size_bytes=1, sha256="ab"),)
+SPECFILE = """
+version: "1"
+engine: jinja2
+anchors: &common
+  options: {{arch: x86-64bit, subarch: generic_64, greeting: hello}}
+  workspacedir: {folder}/workspace
+  hooks_basedir: .
+  hooks_files: [hooks.yaml]
+jobs:
+  - <<: *common
+    name: full
+    source: {{type: file, path: "out/base-{{{{ options.subarch }}}}.tar"}}
+    output: {{type: file, name: "full-{{{{ options.subarch }}}}.tar", dir: out}}
+  - <<: *common
+    name: base
+    source: {{type: file, path: {seed}}}
+    output: {{type: file, name: "base-{{{{ options.subarch }}}}.tar", dir: out}}
+"""
+HOOKS = """
+hooks:
+  - name: greet
+    type: inner-chroot
+    commands: [test $greeting != refused, echo $greeting $subarch >> /greetings]
+"""
+BATCH = """
+name: night
+builds:
+  - specfile: stages.yaml
+    matrix: {subarch: [generic_64, haswell]}
+"""
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory, seed: Path, can_isolate: None) -> Iterator[Farm]:
+    """A farm of two hosts, each with a queue of its own."""
+    folder = tmp_path_factory.mktemp("farm")
+    (folder / "stages.yaml").write_text(SPECFILE.format(seed=seed, folder=folder))
+    (folder / "hooks.yaml").write_text(HOOKS)
+    (folder / "batch.yaml").write_text(BATCH)
+    farm = Farm(folder, seed, RedisServer(folder / "redis"))
+    farm.redis.start()
+    try:
+        farm.worker("one")
+        farm.worker("two", "x86-64bit.haswell")
+        yield farm
+    finally:
+        farm.end()
+
+
+def submitted(farm: Farm, *options: str) -> tuple[str, list[Record]]:
+    """The batch, once all of it has ended."""
+    said = farm.command("submit", "--batch", str(farm.folder / "batch.yaml"), "--follow", *options)
+    (batch, *_) = farm.ledger.batches()
+    return said.stdout + said.stderr, farm.ledger.records(farm.ledger.batch(batch))
+
+
+def test_a_job_starts_from_the_tarball_of_another(farm: Farm) -> None:
+    said, records = submitted(farm)
+    states = [(record.job, record.variant, str(record.state)) for record in records]
+    assert states == [
+        ("base", "subarch=generic_64", "succeeded"),
+        ("base", "subarch=haswell", "succeeded"),
+        ("full", "subarch=generic_64", "succeeded"),
+        ("full", "subarch=haswell", "succeeded"),
+    ], said + farm.logs()
+    assert f"{records[3].id}: blocked until {records[1].id} has succeeded" in said
+    (made,) = records[3].artifacts
+    with tarfile.open(urlsplit(made.path).path) as tar:
+        greetings = tar.extractfile("./greetings")
+        assert greetings is not None
+        assert greetings.read() == b"hello haswell\n" * 2
+
+
+def test_a_chain_ends_where_it_breaks_and_is_retried_whole(farm: Farm) -> None:
+    said, records = submitted(farm, "-o", "greeting=refused")
+    assert [str(record.state) for record in records] == ["failed"] * 2 + ["cancelled"] * 2, said
+    assert "4 of 4 builds did not succeed" in said
+    assert records[2].cancel == f"{records[0].id}, which it starts from, failed"
+    base, full = records[0].id, records[2].id
+    retried = farm.command("retry", records[0].batch).stdout.splitlines()
+    assert f"{base}: queued as attempt 2" in retried
+    assert f"{full}: blocked as attempt 2" in retried
+    why = farm.command("why", full).stdout
+    assert why.startswith((f"It starts from what {base} makes", "It does not wait"))
+    farm.wait(*[farm.ledger.build(record.id) for record in records])
+
+
+def a_chain(farm: Farm) -> list[str]:
+    """The ids of three builds, each of which starts from what the one before makes, in a queue
+    that nobody serves."""
+    first, second, third = (farm.build(subarch="none") for _ in range(3))
+    builds = [first, replace(second, after=first.id), replace(third, after=second.id)]
+    return [build.id for build in farm.submit(*builds)]
+
+
+def states(farm: Farm, builds: list[str]) -> list[str]:
+    return [str(record.state) for record in farm.ledger.records(builds)]
+
+
+def test_a_build_is_blocked_until_the_one_it_starts_from_has_succeeded(farm: Farm) -> None:
+    builds = a_chain(farm)
+    ledger, turn = farm.ledger, Turn(builds[0], 1, ONE)
+    assert states(farm, builds) == ["queued", "blocked", "blocked"]
+    assert list(ledger.waiting()["x86-64bit.none"]) == builds[:1]
+    assert ledger.claim(Turn(builds[1], 1, ONE), 90) is Claim.STALE
+    assert ledger.claim(turn, 90) is Claim.CLAIMED
+    assert states(farm, builds) == ["running", "blocked", "blocked"]
+    assert ledger.finish(turn, MADE, "file:///store") is End.OK
+    assert states(farm, builds) == ["succeeded", "queued", "blocked"]
+    assert [record.id for record in ledger.followers(builds[0])] == builds[1:2]
+    assert ledger.cancel(builds[1], "enough") is Cancel.CANCELLED
+    assert states(farm, builds) == ["succeeded", "cancelled", "cancelled"]
+
+
+def test_what_is_submitted_too_late_is_cancelled(farm: Farm) -> None:
+    builds = a_chain(farm)
+    turn = Turn(builds[0], 1, ONE)
+    assert farm.ledger.claim(turn, 90) is Claim.CLAIMED
+    assert farm.ledger.fail(turn, "HookFailed", "it broke", "") is End.OK
+    assert states(farm, builds) == ["failed", "cancelled", "cancelled"]
+    (late,) = farm.submit(replace(farm.build(subarch="none"), after=builds[0]))
+    assert farm.record(late).state is BuildState.CANCELLED
+    with pytest.raises(BadInput, match=f"{late.id} starts from what {builds[0]} makes"):
+        farm.ledger.retry(late.id)
+
+
+def test_what_was_forgotten_blocks_nobody(farm: Farm) -> None:
+    (build,) = farm.submit(replace(farm.build(), after="gone-1"))
+    (record,) = farm.wait(build)
+    assert record.reason == "gone-1 has left no seed.tar to start from"
+
+
+def test_the_ids_of_a_chain_may_be_taken(farm: Farm) -> None:
+    first = farm.build(subarch="none")
+    farm.submit(first)
+    again = replace(first, job="again")
+    follower: Build = replace(farm.build(subarch="none"), after=first.id)
+    other, behind = farm.submit(again, follower)
+    assert other.id != first.id
+    assert farm.record(behind).after == behind.after == other.id
