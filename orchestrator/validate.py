@@ -10,11 +10,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from orchestrator.batch import Batch, load_batch
+from orchestrator.batch_plan import plan_batch
 from orchestrator.plan import problems as job_problems
 from orchestrator.reader import Document, read_text
 from orchestrator.render import Overrides, check_syntax, problems_of, render_hook_file, render_job
 from orchestrator.spec import Engine, Specfile, load_specfile
-from tasks.errors import BadInput, Problem, TemplateError
+from tasks.errors import BadInput, Problem, SpecProblems, TemplateError
 from tasks.model import Tarformers
 
 
@@ -121,19 +122,21 @@ def _of_job(
 
 
 def _check_batch(batch: Batch, file: Path, how: Checking) -> Verdict:
-    found: dict[Problem, None] = {}
-    documents: dict[Path, Document[Specfile]] = {}
-    for build in batch.builds if how.render else ():
-        if build.specfile not in documents:
-            documents[build.specfile] = load_specfile(build.specfile)
-        found |= dict.fromkeys(_of_job(documents[build.specfile], build.job, build.overrides, how))
     return Verdict(
         file=str(file),
         kind=FileKind.BATCH,
-        summary=f"batch {batch.name}, {len(batch.builds)} builds",
-        problems=tuple(found),
+        summary=f"{len(batch.builds)} builds of {batch.name}",
+        problems=_of_plan(file, how) if how.render else (),
         warnings=batch.warnings,
     )
+
+
+def _of_plan(batch: Path, how: Checking) -> tuple[Problem, ...]:
+    try:
+        plan_batch(batch, overrides=how.overrides, now=how.now)
+    except SpecProblems as error:
+        return error.problems
+    return ()
 
 
 def _check_hooks(file: Path, how: Checking) -> Verdict:

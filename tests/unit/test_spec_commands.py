@@ -171,6 +171,17 @@ def test_validate_checks_batches_and_their_builds(call: Any, tmp_path: Path) -> 
     assert call("validate", batch, "--no-render")[0] == 0
 
 
+def test_validate_checks_the_order_of_a_batch(call: Any, tmp_path: Path) -> None:
+    job = "- {{name: {0}, source: {{type: file, path: o/{1}.tar}}, output: {2}}}\n"
+    output = "{{type: file, name: {}.tar, dir: o}}"
+    jobs = [job.format(*names, output.format(names[0])) for names in ("ab", "ba")]
+    (tmp_path / "s.yaml").write_text("jobs:\n" + "".join(jobs))
+    (tmp_path / "b.yaml").write_text("builds: [{specfile: s.yaml}]")
+    code, _, err = call("validate", tmp_path / "b.yaml")
+    assert code == 2
+    assert "jobs that start from each other: a from b from a" in err
+
+
 def test_a_hook_file_alone_may_need_options(call: Any, tmp_path: Path) -> None:
     hooks = tmp_path / "h.yml"
     hooks.write_text("hooks:\n- commands: ['{{ .Values.a.b }}']\n")
