@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Page:
-    """A file; each of `faults` spoils one request: a status to answer, or `cut=N`: the connection
-    ends after N bytes."""
+    """A file; each of `faults` spoils one request: a status to answer, `cut=N`: the connection
+    ends after N bytes, or `hold=N`: after N bytes nothing comes until `go` is set. A server that
+    is not `careful` does not heed If-Range; it may also give less than it was asked for (`part_max`
+    bytes at once), or not say which part it gives (`says`)."""
 
     data: bytes
     etag: str = ""
@@ -23,6 +25,10 @@ class Page:
     lengths: bool = True
     faults: list[int | str] = field(default_factory=list)
     redirect: str = ""
+    careful: bool = True
+    part_max: int = 0
+    says: bool = True
+    go: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass
@@ -30,6 +36,7 @@ class Request:
     path: str
     range: str
     if_range: str
+    asks_for_news: bool = False
 
 
 class Site:
@@ -55,7 +62,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name = urlsplit(self.path).path.lstrip("/")
         wanted, condition = self.headers.get("Range", ""), self.headers.get("If-Range", "")
-        self.site.requests.append(Request(self.path, wanted, condition))
+        known = self.headers.get("If-None-Match") or self.headers.get("If-Modified-Since")
+        self.site.requests.append(Request(self.path, wanted, condition, bool(known)))
         page = self.site.pages.get(name)
         fault = page.faults.pop(0) if page and page.faults else None
         if page is None:
@@ -73,16 +81,25 @@ class Handler(BaseHTTPRequestHandler):
         if asked in (page.etag or page.last_modified, page.last_modified) and asked:
             self.answer(304, headers)
             return
-        start = 0
-        if page.ranges and wanted and condition in ("", page.etag, page.last_modified):
+        start, end = 0, len(page.data)
+        heeded = condition in ("", page.etag, page.last_modified) or not page.careful
+        if page.ranges and wanted and heeded:
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
             if start >= len(page.data):
                 self.answer(416, {"Content-Range": f"bytes */{len(page.data)}"})
                 return
-            headers["Content-Range"] = f"bytes {start}-{len(page.data) - 1}/{len(page.data)}"
-        body = page.data[start:]
+            end = min(len(page.data), start + (page.part_max or len(page.data)))
+            if page.says:
+                headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(page.data)}"
+        body = page.data[start:end]
         if page.lengths:
             headers["Content-Length"] = str(len(body))
+        if fault and fault.startswith("hold="):
+            size = int(fault.removeprefix("hold="))
+            self.answer(206 if start else 200, headers, body[:size])
+            page.go.wait(60)
+            self.wfile.write(body[size:])
+            return
         if fault:
             body = body[: int(fault.removeprefix("cut="))]
             self.close_connection = True

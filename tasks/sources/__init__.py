@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from tasks import archive
@@ -40,15 +41,16 @@ def fill(source: Source, rootfs: Path, place: Place) -> str:
     if not has_tarball(source):
         anise.install(source, rootfs, place)
         return ""
-    tarball = fetch(source, place)
-    digest = source.sha256.lower() or place.memory.digest(tarball)
-    archive.extract(
-        tarball,
-        rootfs,
-        report=place.report,
-        limits=place.storage.limits,
-        tarformers=source.tarformers,
-    )
+    with _turn(source, place):
+        tarball = fetch(source, place)
+        digest = source.sha256.lower() or place.memory.digest(tarball)
+        archive.extract(
+            tarball,
+            rootfs,
+            report=place.report,
+            limits=place.storage.limits,
+            tarformers=source.tarformers,
+        )
     return digest
 
 
@@ -56,9 +58,15 @@ def seed(source: Source, link: Path, place: Place) -> None:
     """Make `link` point at the seed that `source` names, brought and unpacked only if this machine
     does not have it. The seed stays as long as the link does."""
     seeds = Seeds(place.storage.seeds, place.storage.limits)
-    digest = source.sha256.lower() or _unchanged(source, place)
-    if digest and _hold(seeds, digest, link, place):
-        return
+    with _turn(source, place) as since:
+        digest = source.sha256.lower() or _unchanged(source, place, since)
+        if digest and _hold(seeds, digest, link, place):
+            return
+        _make(seeds, source, link, place)
+    seeds.prune(place.storage.seeds_limit_bytes)
+
+
+def _make(seeds: Seeds, source: Source, link: Path, place: Place) -> None:
     with seeds.scratch() as folder:
         scratch = Scratch(folder, place.storage.limits)
         tarball = fetch(source, place, scratch)
@@ -66,7 +74,20 @@ def seed(source: Source, link: Path, place: Place) -> None:
         unpacked = folder if scratch.is_whole else None
         with seeds.lease(tarball, digest, link=link, report=place.report, unpacked=unpacked):
             _remember(source, tarball, digest, place)
-    seeds.prune(place.storage.seeds_limit_bytes)
+
+
+def _turn(source: Source, place: Place) -> AbstractContextManager[float]:
+    """Keeps a tarball in the cache of downloads from being removed by another build that has made
+    a seed of it, and the others waiting for what it learns."""
+    if not _is_cached(source):
+        return nullcontext(0.0)
+    from tasks.sources import http
+
+    return http.turn(source, place)
+
+
+def _is_cached(source: Source) -> bool:
+    return source.type is SourceType.HTTP and not source.target
 
 
 def _hold(seeds: Seeds, digest: str, link: Path, place: Place) -> bool:
@@ -76,18 +97,18 @@ def _hold(seeds: Seeds, digest: str, link: Path, place: Place) -> bool:
         return found is not None
 
 
-def _unchanged(source: Source, place: Place) -> str:
+def _unchanged(source: Source, place: Place, since: float) -> str:
     """The digest of what the source gave last time, if it would give the same now; else empty."""
-    if source.type is not SourceType.HTTP or source.target:
+    if not _is_cached(source):
         return ""
     from tasks.sources import http
 
-    return http.unchanged(source, place)
+    return http.unchanged(source, place, since)
 
 
 def _remember(source: Source, tarball: Path, digest: str, place: Place) -> None:
     """Know the source by its digest from now on. A tarball in the cache has done its duty."""
-    if source.type is SourceType.HTTP and not source.target:
+    if _is_cached(source):
         from tasks.sources import http
 
         http.remember(source, tarball, digest, place)

@@ -118,16 +118,20 @@ class Downloader:
             if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and headers:
                 return self._too_far(uri, partial, answer, have)
             _check_status(uri, answer)
-            start = _start(answer)
-            if start not in (0, have):
+            part = _part(answer)
+            if part.start not in (0, have):
+                self.forget(partial)
                 raise _Broken("the server sent another part than was asked for")
             origin = Origin(
                 uri=uri,
                 etag=answer.headers.get("etag", ""),
                 last_modified=answer.headers.get("last-modified", ""),
             )
+            if part.start and not _is_same(_recorded(partial), origin):
+                self.forget(partial)
+                raise _Broken("the file has changed on the server")
             _origin_of(partial).write_bytes(encode(origin))
-            self._save(uri, answer, partial, start)
+            self._save(answer, partial, part)
             return origin
 
     def _too_far(self, uri: str, partial: Path, answer: httpx.Response, have: int) -> Origin:
@@ -149,19 +153,18 @@ class Downloader:
                 raise SourceFailed(f"{shown(uri)}: {error}", "check the server's name") from error
             raise _Broken(str(error) or type(error).__name__) from error
 
-    def _save(self, uri: str, answer: httpx.Response, partial: Path, start: int) -> None:
-        length = int(answer.headers.get("content-length") or 0)
-        _check_space(partial, length)
+    def _save(self, answer: httpx.Response, partial: Path, part: _Part) -> None:
+        _check_space(partial, part.size - part.start)
         meter = Meter(self._report, f"fetch {partial.name.strip('.').removesuffix('.partial')}")
-        meter.done, meter.total = start, start + length if length else 0
-        self.restarts += not start and _size(partial) > 0
-        with partial.open("r+b" if start else "wb", buffering=0) as file:
-            file.seek(start)
+        meter.done, meter.total = part.start, part.size
+        self.restarts += not part.start and _size(partial) > 0
+        with partial.open("r+b" if part.start else "wb", buffering=0) as file:
+            file.seek(part.start)
             file.truncate()
             _copy(answer, file, meter)
             os.fsync(file.fileno())
-        if length and meter.done != start + length:
-            raise _Broken(f"the server sent {meter.done - start} bytes of {length}")
+        if part.size and meter.done != part.size:
+            raise _Broken(f"the server sent {meter.done} bytes of {part.size}")
         meter.finish()
 
     def small(self, uri: str) -> bytes:
@@ -209,15 +212,27 @@ class Downloader:
 
 def _range(partial: Path, uri: str, have: int, *, verified: bool) -> dict[str, str]:
     """The headers that ask for the rest, if what is there is sure to be a part of it."""
-    try:
-        origin = decode(_origin_of(partial).read_bytes(), Origin)
-    except (OSError, StagefarmError):
-        return {}
+    origin = _recorded(partial)
     if not have or origin.uri != uri:
         return {}
     if origin.validator:
         return {"Range": f"bytes={have}-", "If-Range": origin.validator}
     return {"Range": f"bytes={have}-"} if verified else {}
+
+
+def _recorded(partial: Path) -> Origin:
+    """Where what is there of a file came from, as far as it is known."""
+    try:
+        return decode(_origin_of(partial).read_bytes(), Origin)
+    except (OSError, StagefarmError):
+        return Origin(uri="")
+
+
+def _is_same(before: Origin, now: Origin) -> bool:
+    """False if the marks say that these are not parts of one file: not every server that knows
+    ranges heeds If-Range, and parts must not be joined then (RFC 9110 section 15.3.7.3)."""
+    pairs = ((before.etag, now.etag), (before.last_modified, now.last_modified))
+    return all(old == new for old, new in pairs if old and new)
 
 
 def _origin_of(partial: Path) -> Path:
@@ -240,12 +255,25 @@ def _check_status(uri: str, answer: httpx.Response) -> None:
         )
 
 
-def _start(answer: httpx.Response) -> int:
-    """Where in the file the answer's content begins (`bytes FIRST-LAST/SIZE`)."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Where in the file an answer's content begins, -1 if that is not said, and the size of the
+    whole file, 0 if unknown."""
+
+    start: int
+    size: int
+
+
+def _part(answer: httpx.Response) -> _Part:
+    """Which part of the file the answer has (`bytes FIRST-LAST/SIZE`). A server may give less than
+    it was asked for, so the length of what it gives is not the length of what there is."""
+    length = int(answer.headers.get("content-length") or 0)
     if answer.status_code != HTTPStatus.PARTIAL_CONTENT:
-        return 0
-    found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", answer.headers.get("content-range", ""))
-    return int(found[1]) if found else -1
+        return _Part(0, length)
+    said = answer.headers.get("content-range", "")
+    if not (found := re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", said)):
+        return _Part(-1, 0)
+    return _Part(int(found[1]), int(found[2]) + 1 if found[3] == "*" else int(found[3]))
 
 
 def _check_space(partial: Path, length: int) -> None:

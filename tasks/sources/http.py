@@ -7,18 +7,26 @@ until then. Two builds that want one target take turns, and the second finds it 
 from __future__ import annotations
 
 import hashlib
-from contextlib import AbstractContextManager, nullcontext, suppress
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urljoin, urlsplit
 
 from tasks.errors import SourceFailed, StagefarmError
 from tasks.files import alone, partial_of
 from tasks.model import Source, decode, encode
+from tasks.removal import remove_tree
 from tasks.sources import verify
 from tasks.sources.download import Downloader, shown
 from tasks.sources.known import Known, Origin
 from tasks.sources.place import Place
 from tasks.sources.streaming import Scratch, Unpacking
+
+NAME_MAX_BYTES = 200
+"""Of a name in the cache of downloads, so that it is no longer than the kernel takes with all
+that is put before and behind it."""
 
 
 def fetch(source: Source, place: Place, scratch: Scratch | None = None) -> Path:
@@ -28,28 +36,66 @@ def fetch(source: Source, place: Place, scratch: Scratch | None = None) -> Path:
         return _Fetch(source, place, downloader, scratch).run()
 
 
-def unchanged(source: Source, place: Place) -> str:
-    """The digest of what the source gave when it was last remembered, if the server says that it
-    has not changed since; else empty."""
+@contextmanager
+def turn(source: Source, place: Place) -> Iterator[float]:
+    """Has the other builds of this machine wait that want the same tarball in the cache of
+    downloads; gives the time when this one began to want it."""
+    since = time.time()
+    with _kept(), alone(_cache(source, place), on_wait=partial(_say_who_waits, source, place)):
+        yield since
+
+
+def _say_who_waits(source: Source, place: Place) -> None:
+    place.note(f"waiting for {shown(source.uri)}: another build is fetching it")
+
+
+def unchanged(source: Source, place: Place, since: float) -> str:
+    """The digest of what the source gave when it was last remembered, if that was after `since`, or
+    if the server says that it has not changed; else empty."""
     with Downloader(place.report) as downloader:
         uri = _Fetch(source, place, downloader).address()
-        known = place.memory.recall(*_question(source, uri))
-        return known.digest if known and downloader.is_unchanged(known.origin) else ""
+        known = place.memory.recall(*_question(source, place, uri))
+        if known and (known.at >= since or downloader.is_unchanged(known.origin)):
+            return known.digest
+        return ""
 
 
 def remember(source: Source, tarball: Path, digest: str, place: Place) -> None:
-    """Know from now on what the source gave, and remove `tarball` from the cache of downloads."""
+    """Know from now on what the source gave, and remove `tarball` from the cache of downloads. To
+    be done in a `turn`."""
     origin = origin_of(tarball)
     with suppress(OSError, StagefarmError):
-        known = Known(digest=digest, origin=decode(origin.read_bytes(), Origin))
-        place.memory.remember(known, *_question(source, known.origin.uri))
-    for path in (tarball, origin):
-        path.unlink(missing_ok=True)
+        came_from = decode(origin.read_bytes(), Origin)
+        known = Known(digest=digest, origin=came_from, at=time.time())
+        place.memory.remember(known, *_question(source, place, came_from.uri))
+    remove_tree(tarball.parent)
 
 
-def _question(source: Source, uri: str) -> tuple[str, ...]:
-    """What a remembered digest is the answer to: the address, and how it was verified."""
-    return uri, source.sha512, source.checksums, source.keyring, source.signature
+def _question(source: Source, place: Place, uri: str) -> tuple[str, ...]:
+    """What a remembered digest is the answer to: the address, and how it was verified. Keyrings of
+    one name in two builds' folders need not hold the same keys."""
+    keyring = _keyring(source, place)
+    keys = verify.digest(keyring) if keyring and keyring.is_file() else source.keyring
+    return uri, source.sha512, source.checksums, keys, source.signature
+
+
+def _keyring(source: Source, place: Place) -> Path | None:
+    return place.folder / source.keyring if source.keyring else None
+
+
+def _cache(source: Source, place: Place) -> Path:
+    """The folder in which tarballs of `source` are kept when it names no target."""
+    question = repr(_question(source, place, source.uri))
+    return place.storage.downloads / hashlib.sha256(question.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Makes `SourceFailed` of what the file system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceFailed(f"{error.filename or 'the tarball'}: {error.strerror}") from error
 
 
 class _Fetch:
@@ -63,8 +109,8 @@ class _Fetch:
         scratch: Scratch | None = None,
     ) -> None:
         self._source = source
-        self._keyring = place.folder / source.keyring if source.keyring else None
-        self._cache = place.storage.downloads
+        self._place = place
+        self._keyring = _keyring(source, place)
         self._say = place.note
         self._downloader = downloader
         self._scratch = scratch
@@ -72,7 +118,10 @@ class _Fetch:
     def run(self) -> Path:
         uri = self.address()
         target = Path(self._source.target or self._cached(uri))
-        with alone(target, on_wait=lambda: self._say(f"waiting for {target}: it is being fetched")):
+        with (
+            _kept(),
+            alone(target, on_wait=lambda: self._say(f"waiting for {target}: it is being fetched")),
+        ):
             if target.is_file() and self._is_wanted(target, uri):
                 self._say(f"{target} is there already")
             else:
@@ -81,13 +130,14 @@ class _Fetch:
 
     def address(self) -> str:
         """Where the tarball itself is: what a pointer points at."""
-        check_address(self._source.uri)
-        return self._pointed_at() if is_pointer(self._source.uri) else self._source.uri
+        check_address(uri := self._source.uri)
+        if is_pointer(uri):
+            check_address(uri := self._pointed_at())
+        return uri
 
     def _cached(self, uri: str) -> Path:
-        """Where the tarball of `uri` is kept when the source names no target."""
-        key = hashlib.sha256(repr(_question(self._source, uri)).encode()).hexdigest()[:16]
-        return self._cache / f"{key}-{name_of(uri)}"
+        name = name_of(uri).encode()[-NAME_MAX_BYTES:].decode(errors="ignore")
+        return _cache(self._source, self._place) / name
 
     def _pointed_at(self) -> str:
         """The address of the tarball that a pointer file names, relative to its own."""
@@ -102,8 +152,10 @@ class _Fetch:
                 f"{shown(uri)}: this text file names no tarball",
                 "a uri that ends with .txt is a pointer; its lines are `name.tar.xz size`",
             )
+        if not names[0].isprintable():
+            raise SourceFailed(f"{shown(uri)}: it names {names[0]!r}, which is no address")
         self._say(f"{shown(uri)} points at {names[0]}")
-        return urljoin(uri, names[0])
+        return _joined(uri, names[0])
 
     def _text(self, uri: str, *, must_be_signed: bool = False) -> str:
         """The text at `uri`; where there is a keyring, only what is signed in it."""
@@ -148,6 +200,14 @@ class _Fetch:
         if not self._source.target:
             origin_of(target).write_bytes(encode(origin))
         self._downloader.complete(partial, target)
+        self._remove_older(target)
+
+    def _remove_older(self, target: Path) -> None:
+        """Of what a pointer named from one time to the next, the cache keeps the last."""
+        if not self._source.target:
+            for path in target.parent.iterdir():
+                if target.name not in path.name:
+                    path.unlink(missing_ok=True)
 
     def _unpacking(self, uri: str, partial: Path) -> AbstractContextManager[object]:
         if not self._scratch:
@@ -161,13 +221,14 @@ class _Fetch:
             wanted |= self._published(uri)
         verify.sums(file, wanted, name=shown(uri))
         if self._keyring and (self._source.signature or not self._source.checksums):
-            address = urljoin(uri, self._source.signature or f"{name_of(uri)}.asc")
+            own = f"{PurePosixPath(urlsplit(uri).path).name}.asc"
+            address = _joined(uri, self._source.signature or own)
             with self._downloader.kept(self._downloader.small(address)) as detached:
                 verify.signature(self._keyring, file, detached, name=shown(uri))
 
     def _published(self, uri: str) -> dict[str, str]:
         """The checksums in the checksum file that the source names."""
-        address = urljoin(uri, self._source.checksums)
+        address = _joined(uri, self._source.checksums)
         signed = bool(self._keyring) and not self._source.signature
         text = self._text(address, must_be_signed=signed)
         found = verify.parse_checksums(text, name_of(uri))
@@ -183,6 +244,15 @@ def check_address(uri: str) -> None:
         raise SourceFailed(f"{uri}: {error}", "check source.uri") from error
     if scheme not in ("http", "https"):
         raise SourceFailed(f"{uri}: an http source takes http:// and https://", "check source.uri")
+    if not name_of(uri).isprintable():
+        raise SourceFailed(f"{uri}: the name of its file cannot be printed", "check source.uri")
+
+
+def _joined(uri: str, relative: str) -> str:
+    try:
+        return urljoin(uri, relative)
+    except ValueError as error:
+        raise SourceFailed(f"{shown(uri)}: {relative}: {error}") from error
 
 
 def is_pointer(uri: str) -> bool:
@@ -190,8 +260,8 @@ def is_pointer(uri: str) -> bool:
 
 
 def name_of(uri: str) -> str:
-    """The file's name in an address."""
-    return unquote(PurePosixPath(urlsplit(uri).path).name) or "seed.tar"
+    """The file's name in an address, which may hide a slash as `%2F`: never more than a name."""
+    return PurePosixPath(unquote(urlsplit(uri).path)).name or "seed.tar"
 
 
 def origin_of(tarball: Path) -> Path:

@@ -31,10 +31,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """One fact: `digest` is the sha256 of the tarball that came from `origin`."""
+    """One fact: `digest` is the sha256 of the tarball that came from `origin`; `at` is when that
+    was learned, in seconds since 1970."""
 
     digest: str
     origin: Origin
+    at: float = 0.0
 
 
 class Memory:

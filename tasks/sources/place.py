@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.files import private
 from tasks.model import Line
 from tasks.report import Report
 from tasks.sources.known import Memory
@@ -24,4 +25,4 @@ class Place:
 
     @property
     def memory(self) -> Memory:
-        return Memory(self.storage.seeds / "known")
+        return Memory(private(self.storage.seeds) / "known")

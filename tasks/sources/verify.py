@@ -57,7 +57,7 @@ def parse_checksums(text: str, name: str) -> dict[str, str]:
 def _entry(line: str, name: str) -> tuple[str, str] | None:
     """The algorithm, if the line names it, and the checksum of a line that is about `name`."""
     if bsd := re.fullmatch(r"(\w+) ?\((.+)\) = ([0-9a-fA-F]+)\s*", line):
-        return (bsd[1].lower(), bsd[3].lower()) if bsd[2].endswith(name) else None
+        return (bsd[1].lower(), bsd[3].lower()) if Path(bsd[2]).name == name else None
     if gnu := re.fullmatch(r"([0-9a-fA-F]{32,128})(?:[ \t]+\*?(\S.*?))?\s*", line):
         named = gnu[2] is None or Path(gnu[2]).name == name
         return ("", gnu[1].lower()) if named else None

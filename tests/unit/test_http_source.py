@@ -125,6 +125,31 @@ def test_a_server_that_knows_no_ranges(tmp_path: Path, site: Site) -> None:
     assert bring(tmp_path, uri) == DATA
 
 
+@pytest.mark.parametrize("mark", ["etag", "last_modified"])
+def test_parts_of_two_files_are_never_joined(tmp_path: Path, site: Site, mark: str) -> None:
+    old, new = '"1"', '"2"'
+    if mark == "last_modified":
+        old, new = "Sun, 22 Nov 2026 10:00:00 GMT", "Sun, 22 Nov 2026 11:00:00 GMT"
+    site.put("a.tar", b"x" * 500_000, faults=["cut=100000", 404], **{mark: old})
+    with pytest.raises(SourceFailed, match="404"):
+        bring(tmp_path, f"{site.address}/a.tar")
+    uri = site.put("a.tar", DATA, careful=False, **{mark: new})
+    assert bring(tmp_path, uri) == DATA
+    assert [request.range for request in site.requests[2:]] == ["bytes=100000-", ""]
+
+
+def test_a_server_that_gives_less_than_it_was_asked_for(tmp_path: Path, site: Site) -> None:
+    uri = site.put("a.tar", DATA, etag='"1"', part_max=300_000, faults=["cut=500000"])
+    assert bring(tmp_path, uri) == DATA
+    assert [request.range for request in site.requests] == ["", "bytes=500000-", "bytes=800000-"]
+
+
+def test_a_server_that_does_not_say_which_part_it_gives(tmp_path: Path, site: Site) -> None:
+    uri = site.put("a.tar", DATA, etag='"1"', says=False, faults=["cut=500000"])
+    assert bring(tmp_path, uri) == DATA
+    assert [request.range for request in site.requests] == ["", "bytes=500000-", ""]
+
+
 def test_all_was_there_already(tmp_path: Path, site: Site) -> None:
     uri = site.put("a.tar", DATA, etag='"1"')
     partial = tmp_path / "d" / ".a.tar.partial"
@@ -242,3 +267,55 @@ def test_a_pointer_names_the_tarball(tmp_path: Path, site: Site) -> None:
 def test_a_pointer_that_names_nothing(tmp_path: Path, site: Site) -> None:
     with pytest.raises(SourceFailed, match="names no tarball"):
         bring(tmp_path, site.put("latest.txt", b"<html>\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("..%2F..%2F..%2F..%2Fevil.tar", "evil.tar"),
+        ("x%2F..%2F..%2F..%2Fevil.tar", "evil.tar"),
+        ("../other/a.tar", "a.tar"),
+        ("SITE/other/a.tar", "a.tar"),
+        (f"{'a' * 400}.tar", f"{'a' * 196}.tar"),
+    ],
+)
+def test_a_tarball_is_kept_in_the_cache_whatever_its_name(
+    tmp_path: Path, site: Site, name: str, kept: str
+) -> None:
+    path = {"../other/a.tar": "other/a.tar", "SITE/other/a.tar": "other/a.tar"}
+    site.put(path.get(name, f"p/{name}"), DATA)
+    uri = site.put("p/latest.txt", f"{name.replace('SITE', site.address)} 5".encode())
+    tarball = fetch(Source(type=SourceType.HTTP, uri=uri), place(tmp_path))
+    assert tarball.read_bytes() == DATA
+    assert tarball.name == kept
+    assert tarball.parent.parent.resolve() == tmp_path / "state" / "downloads"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["state"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a%00.tar", "a%0a%1b[31m.tar", "a\x1b[31m.tar", "http://[x.tar", "file:///a.tar"]
+)
+def test_a_pointer_that_names_what_is_no_address(tmp_path: Path, site: Site, name: str) -> None:
+    uri = site.put("p/latest.txt", f"{name} 5".encode())
+    with pytest.raises(SourceFailed) as caught:
+        fetch(Source(type=SourceType.HTTP, uri=uri), place(tmp_path))
+    assert str(caught.value).isprintable()
+    assert len(site.requests) == 1
+
+
+def test_the_cache_keeps_the_last_of_what_a_pointer_named(tmp_path: Path, site: Site) -> None:
+    for name in ("one.tar", "two.tar"):
+        site.put(name, DATA)
+        source = Source(type=SourceType.HTTP, uri=site.put("latest.txt", f"{name} 5".encode()))
+        tarball = fetch(source, place(tmp_path))
+    assert sorted(path.name for path in tarball.parent.iterdir()) == [".two.tar.origin", "two.tar"]
+
+
+@pytest.mark.parametrize("folder", ["d", "d/a.tar"])
+def test_a_place_that_cannot_be_is_one_clear_error(tmp_path: Path, site: Site, folder: str) -> None:
+    if folder == "d":
+        (tmp_path / "d").write_text("a file")
+    else:
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(SourceFailed, match=r"File exists|Is a directory"):
+        bring(tmp_path, site.put("a.tar", DATA))

@@ -112,6 +112,7 @@ A, B = hashlib.sha256(b"a").hexdigest(), hashlib.sha512(b"b").hexdigest()
         (f"SHA256 (a.tar) = {A}\nSHA512 (a.tar) = {B.upper()}\n", {"sha256": A, "sha512": B}),
         (f"# BLAKE2B HASH\n{'1' * 128}  a.tar\n# SHA512 HASH\n{B}  a.tar\n", {"sha512": B}),
         (f"{A}  b.tar\n", {}),
+        (f"SHA256 (not-a.tar) = {'0' * 64}\nSHA256 (./a.tar) = {A}\n", {"sha256": A}),
         ("d41d8cd98f00b204e9800998ecf8427e  a.tar\n", {}),
         ("<html>\n", {}),
     ],
