@@ -25,9 +25,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from secrets import token_hex
 
 from tasks import archive
 from tasks.errors import SourceFailed, StagefarmError
+from tasks.files import private
 from tasks.model import Line, decode, encode
 from tasks.removal import remove_tree
 from tasks.report import Report
@@ -99,15 +101,16 @@ class Seeds:
         return sorted(found, key=lambda seed: seed.used_at, reverse=True)
 
     def is_used(self, digest: str) -> bool:
-        """Whether a build has it as its seed. The links of builds that are gone are removed."""
-        users = list(self._users(digest).glob("*"))
-        return sum(self._is_live(user, digest) for user in users) > 0
+        """Whether a build has it as its seed."""
+        return any(self._is_live(user, digest) for user in self._users(digest).glob("*"))
 
     def prune(self, limit_bytes: int) -> list[Seed]:
         """Remove what was not used for longest until the rest fits into `limit_bytes`; gives what
         was removed. A seed in use is never removed."""
         self._sweep()
         seeds = self.all()
+        for seed in seeds:
+            self._forget_users(seed.digest)
         total = sum(seed.size_bytes for seed in seeds)
         removed = []
         for seed in reversed(seeds):
@@ -121,7 +124,9 @@ class Seeds:
         metadata tells: names, kinds, owners, modes, sizes, times."""
         with self._locked(seed.digest, fcntl.LOCK_SH):
             folder = self.root / seed.digest
-            return folder.is_dir() and _survey(folder)[1] == seed.tree
+            with suppress(OSError):
+                return folder.is_dir() and _survey(folder)[1] == seed.tree
+        return False
 
     def remove(self, digest: str) -> bool:
         """Remove a seed unless it is in use; gives whether it went."""
@@ -169,9 +174,15 @@ class Seeds:
             report.line(Line(text=f"unpacked the seed {digest[:12]} for all builds to come"))
 
     def _wipe(self, digest: str) -> None:
+        """Remove all of a seed. It is called unfinished first, so that whoever sweeps goes on with
+        it if this process is killed meanwhile."""
+        partial = self.root / f".{digest}.partial"
+        for folder in (self._users(digest), partial):
+            remove_tree(folder)
+        with suppress(FileNotFoundError):
+            (self.root / digest).rename(partial)
         self._record(digest).unlink(missing_ok=True)
-        for name in (digest, f".{digest}.partial", f"{digest}.users"):
-            remove_tree(self.root / name)
+        remove_tree(partial)
 
     def _is_sound(self, digest: str) -> bool:
         """True for a seed that is whole: one made in an earlier boot that was never known to be on
@@ -187,7 +198,7 @@ class Seeds:
         return True
 
     def _write(self, seed: Seed) -> None:
-        unfinished = self._record(seed.digest).with_suffix(".partial")
+        unfinished = self._record(seed.digest).with_suffix(f".{token_hex(4)}.partial")
         unfinished.write_bytes(encode(seed))
         unfinished.rename(self._record(seed.digest))
 
@@ -208,18 +219,28 @@ class Seeds:
 
     def _is_live(self, user: Path, digest: str) -> bool:
         with suppress(OSError):
-            if user.readlink().readlink() == self.root / digest:
-                return True
-        with suppress(OSError):
-            user.unlink()
+            return user.readlink().readlink() == self.root / digest
         return False
+
+    def _forget_users(self, digest: str) -> None:
+        """Remove the links of builds that are gone: alone, since a build that is about to make its
+        link looks like one of them."""
+        with suppress(BlockingIOError), self._locked(digest, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            for user in self._users(digest).glob("*"):
+                if not self._is_live(user, digest):
+                    user.unlink()
 
     def _sweep(self) -> None:
         """Remove what makers that were killed left behind."""
         for path in self.root.glob(".*.partial"):
             digest = path.name.removeprefix(".").removesuffix(".partial")
-            with suppress(BlockingIOError), self._locked(digest, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with (
+                suppress(BlockingIOError),
+                self._locked(digest, fcntl.LOCK_EX | fcntl.LOCK_NB) as lock,
+            ):
                 remove_tree(path)
+                if not self._record(digest).exists():
+                    lock.unlink()
 
     @contextmanager
     def _locked(self, digest: str, how: int) -> Iterator[Path]:
@@ -233,7 +254,7 @@ class Seeds:
 
 
 def _open_locked(path: Path, how: int) -> int:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private(path.parent)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -275,7 +296,10 @@ def _sync_disk(folder: Path) -> None:
 
 
 def _described(folder: Path, tarball: Path, digest: str) -> Seed:
-    size_bytes, tree = _survey(folder)
+    try:
+        size_bytes, tree = _survey(folder)
+    except OSError as error:  # names may be longer than the kernel takes with the folder before
+        raise SourceFailed(f"{tarball}: what is in it cannot be kept: {error.strerror}") from error
     return Seed(
         digest=digest,
         name=tarball.name,

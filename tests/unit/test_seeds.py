@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,11 @@ from tasks import seeds as module
 from tasks.archive import pack
 from tasks.errors import SourceFailed
 from tasks.model import Artifact, Progress, Source, SourceType
+from tasks.removal import remove_tree
 from tasks.report import Silent
 from tasks.seeds import Seeds
 from tasks.settings import Settings
-from tasks.sources import Place, download, seed
+from tasks.sources import Place, download, fill, seed, verify
 from tasks.storage import Storage
 from tests import trees
 from tests.webserver import Site, serving
@@ -121,6 +124,66 @@ def test_a_settled_seed_outlives_a_boot(
     monkeypatch.setattr(module, "_boot_id", lambda: "another")
     Path(tarball.path).unlink()
     lease(seeds, tarball, tmp_path / "link")
+
+
+def test_looking_at_a_seed_does_not_take_it_from_a_build_that_is_about_to_use_it(
+    tmp_path: Path, seeds: Seeds, tarball: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def point(link: Path, target: Path) -> None:
+        make(link, target)
+        seeds.is_used(tarball.sha256)
+
+    make = module._point
+    monkeypatch.setattr(module, "_point", point)
+    lease(seeds, tarball, tmp_path / "link")
+    assert seeds.is_used(tarball.sha256)
+
+
+def test_the_links_of_builds_that_are_gone_go(
+    tmp_path: Path, seeds: Seeds, tarball: Artifact
+) -> None:
+    for name in ("a", "b"):
+        lease(seeds, tarball, tmp_path / name)
+    (tmp_path / "a").unlink()
+    seeds.prune(1 << 40)
+    users = seeds.root / f"{tarball.sha256}.users"
+    assert [link.readlink() for link in users.iterdir()] == [tmp_path / "b"]
+
+
+def test_a_removal_that_was_killed_is_gone_on_with(
+    tmp_path: Path, seeds: Seeds, tarball: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease(seeds, tarball, tmp_path / "link")
+    (tmp_path / "link").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "remove_tree", killed_in_the_middle)
+        with pytest.raises(KeyboardInterrupt):
+            seeds.remove(tarball.sha256)
+    assert seeds.all() == []
+    seeds.prune(1 << 40)
+    assert list(seeds.root.iterdir()) == []
+
+
+def killed_in_the_middle(path: Path) -> None:
+    if (path / "file").exists():
+        raise KeyboardInterrupt
+    remove_tree(path)
+
+
+def test_names_too_long_for_the_folder_of_seeds_are_one_clear_error(
+    tmp_path: Path, seeds: Seeds
+) -> None:
+    name = "/".join(["d" * 200] * 21)[: 4088 - len(str(tmp_path))].rstrip("/")
+    with tarfile.open(tmp_path / "deep.tar", "w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(entry)
+    with (
+        pytest.raises(SourceFailed, match="File name too long"),
+        seeds.lease(tmp_path / "deep.tar", "a" * 64, link=tmp_path / "l", report=Silent()),
+    ):
+        pass
+    assert [path.suffix for path in seeds.root.iterdir()] == [".lock"]
 
 
 LEASE = """
@@ -255,3 +318,105 @@ def test_a_seed_that_turns_out_wrong_is_not_kept(
     seeds = Seeds(tmp_path / "state" / "seeds")
     assert seeds.all() == []
     assert [path for path in seeds.root.iterdir() if path.is_dir()] == []
+
+
+SEED = """
+import sys
+from pathlib import Path
+from tasks.model import Source, SourceType
+from tasks.report import Silent
+from tasks.settings import Settings
+from tasks.sources import Place, seed
+from tasks.storage import Storage
+class Said(Silent):
+    def line(self, line):
+        print(line.text, flush=True)
+    def progress(self, progress):
+        if progress.done:
+            print("busy", flush=True)
+state, uri, link = sys.argv[1:]
+storage = Storage.of(Settings(state_dir=state))
+place = Place(folder=Path(state), storage=storage, report=Said())
+seed(Source(type=SourceType.HTTP, uri=uri), Path(link), place)
+"""
+
+
+def wanting(tmp_path: Path, uri: str, name: str) -> subprocess.Popen[str]:
+    """A process that wants the seed at `uri`."""
+    return subprocess.Popen(
+        [sys.executable, "-c", SEED, tmp_path / "state", uri, tmp_path / name],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("validator", [{}, {"etag": '"1"'}])
+def test_many_builds_at_once_fetch_it_once(
+    tmp_path: Path, site: Site, tarball: Artifact, validator: dict[str, str]
+) -> None:
+    """Also where the server cannot tell whether its file has changed since."""
+    data = Path(tarball.path).read_bytes()
+    uri = site.put("seed.tar.zst", data, faults=["hold=300"], **validator)
+    builds = [wanting(tmp_path, uri, "0")]
+    assert read_line(builds[0]) == "busy\n"
+    builds += [wanting(tmp_path, uri, str(number)) for number in range(1, 4)]
+    assert all("another build is fetching it" in read_line(other) for other in builds[1:])
+    site.pages["seed.tar.zst"].go.set()
+    for build in builds:
+        build.communicate()
+        assert build.returncode == 0
+    assert len({(tmp_path / str(number)).readlink() for number in range(4)}) == 1
+    assert [request.asks_for_news for request in site.requests].count(False) == 1
+
+
+def test_a_build_that_is_killed_while_it_fetches_leaves_its_work_to_the_next(
+    tmp_path: Path, site: Site, tarball: Artifact
+) -> None:
+    data = Path(tarball.path).read_bytes()
+    uri = site.put("seed.tar.zst", data, etag='"1"', faults=["hold=300"])
+    first = wanting(tmp_path, uri, "0")
+    assert read_line(first) == "busy\n"
+    second = wanting(tmp_path, uri, "1")
+    assert "another build is fetching it" in read_line(second)
+    first.kill()
+    first.communicate()
+    second.communicate()
+    site.pages["seed.tar.zst"].go.set()
+    assert (first.returncode, second.returncode) == (-9, 0)
+    assert [request.range for request in site.requests] == ["", "bytes=300-"]
+    assert trees.listing((tmp_path / "1").readlink()) == trees.listing(tmp_path / "tree")
+    seeds = Seeds(tmp_path / "state" / "seeds")
+    assert [seed.digest for seed in seeds.all()] == [tarball.sha256]
+    assert [path.name for path in seeds.root.glob("*stream*")] == []
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline()
+
+
+def test_a_keyring_of_the_same_name_is_another_one(
+    tmp_path: Path, site: Site, tarball: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one build's keys vouched for, another's keys have not."""
+    asked: list[str] = []
+    monkeypatch.setattr(
+        verify, "signature", lambda keyring, *_, **__: asked.append(keyring.read_text())
+    )
+    uri = site.put("seed.tar.zst", Path(tarball.path).read_bytes(), etag='"1"')
+    site.put("seed.tar.zst.asc", b"signature")
+    for name in ("mine", "theirs", "mine"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "keys.gpg").write_text(name)
+        where = replace(place(tmp_path, Silent()), folder=tmp_path / name)
+        source = Source(type=SourceType.HTTP, uri=uri, keyring="keys.gpg")
+        seed(source, tmp_path / name / "link", where)
+    assert asked == ["mine", "theirs"]
+
+
+def test_the_folder_of_seeds_is_for_root_alone_whoever_makes_it(
+    tmp_path: Path, tarball: Artifact
+) -> None:
+    where = place(tmp_path, Silent())
+    fill(Source(type=SourceType.FILE, path=tarball.path), tmp_path / "rootfs", where)
+    assert where.storage.seeds.stat().st_mode & 0o777 == 0o700
