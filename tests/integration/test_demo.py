@@ -30,6 +30,7 @@ def test_the_nightly_batch_is_built_and_nothing_goes_on(
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert len(list(tmp_path.glob("store/**/*.tar.zst"))) == 4
     assert len(list(tmp_path.glob("store/**/*.tar.xz"))) == 2
+    assert "blocked until stage3-minimal-" in done.stdout
     assert "Flower at http://127.0.0.1:" in done.stdout
     for queue in ("generic_64", "amd64-zen2"):
         assert f"stage3-x86-64bit-{queue}-mark+minimal.tar.zst" in done.stdout

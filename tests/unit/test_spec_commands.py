@@ -63,7 +63,7 @@ def test_plan_shows_the_builds_of_a_batch(call: Any) -> None:
         "x86-64bit.amd64-zen2", "stage3-minimal", "subarch=amd64-zen2", "release=mark",
     ]  # fmt: skip
     assert rows[2][1] == "stage3-full"
-    assert rows[2][-2:] == ["0", "optional"]
+    assert rows[2][-4:] == ["0", "optional", "after", "stage3-minimal"]
     code, out, _ = call("plan", "--batch", batch, "--json")
     assert [build["job"] for build in json.loads(out)].count("stage3-full") == 2
 
