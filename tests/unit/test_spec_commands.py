@@ -56,16 +56,25 @@ def test_plan_prints_steps_queues_and_commands(call: Any) -> None:
 
 def test_plan_shows_the_builds_of_a_batch(call: Any) -> None:
     batch = str(ROOT / "jobs" / "demo" / "nightly.yaml")
-    code, out, _ = call("plan", "--batch", batch, "-o", "release=mark")
+    code, out, _ = call("plan", "--batch", batch)
     rows = [line.split() for line in out.splitlines()[1:]]
     assert (code, out.splitlines()[-1]) == (0, "6 builds in 2 queues")
     assert rows[0][:4] == [
-        "x86-64bit.amd64-zen2", "stage3-minimal", "subarch=amd64-zen2", "release=mark",
+        "x86-64bit.amd64-zen2", "stage3-minimal", "subarch=amd64-zen2", "release=next",
     ]  # fmt: skip
     assert rows[2][1] == "stage3-full"
     assert rows[2][-4:] == ["0", "optional", "after", "stage3-minimal"]
     code, out, _ = call("plan", "--batch", batch, "--json")
     assert [build["job"] for build in json.loads(out)].count("stage3-full") == 2
+
+
+def test_an_option_given_wins_over_the_matrix(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text(
+        f"builds: [{{specfile: {SPECFILE}, job: stage3-full, matrix: {{subarch: [a, b]}}}}]"
+    )
+    code, out, _ = call("plan", "--batch", tmp_path / "b.yaml", "-o", "subarch=haswell")
+    assert code == 0
+    assert [line.split()[2] for line in out.splitlines()[1:3]] == ["subarch=haswell"] * 2
 
 
 def test_all_that_is_wrong_in_a_batch_is_told_at_once(call: Any, tmp_path: Path) -> None:
