@@ -5,26 +5,36 @@ from __future__ import annotations
 import os
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
+from msgspec import Meta
 
 from tasks.errors import BadInput
 
 DEFAULT_FILE = Path("/etc/stagefarm.toml")
 PREFIX = "STAGEFARM_"
+EVERY = "README.md has every setting"
+SCANS_A_LEASE = 4
+"""So many looks of the supervisor a lease must outlast: one may be late, one may be lost."""
+
+Name = Annotated[str, Meta(min_length=1)]
+Limit = Annotated[int, Meta(ge=0)]
+Some = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+Interval = Annotated[float, Meta(gt=0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every field can be set as `name` in the file or as `STAGEFARM_NAME` in the environment."""
 
-    state_dir: str = "/var/lib/stagefarm"
+    state_dir: Name = "/var/lib/stagefarm"
     """Folder for everything stagefarm keeps on this machine: builds, seeds, contexts, store."""
 
     redis_url: str = "redis://127.0.0.1:6379/0"
@@ -33,79 +43,79 @@ class Settings:
     redis_password_file: str = ""
     """File whose first line is the Redis password; keeps it out of the environment."""
 
-    key_prefix: str = "stagefarm"
+    key_prefix: Name = "stagefarm"
     """First part of every key in Redis, so that several farms can share one server."""
 
-    host: str = field(default_factory=socket.gethostname)
+    host: Name = field(default_factory=socket.gethostname)
     """This machine's name in the farm."""
 
     store_url: str = ""
     """Where finished artifacts go, such as `file:///srv/stages`; default `<state_dir>/store`."""
 
-    context_limit_bytes: int = 16 * 1024 * 1024
+    context_limit_bytes: Limit = 16 * 1024 * 1024
     """Largest bundle of a submitter's folder, compressed."""
 
-    log_limit_lines: int = 5_000
+    log_limit_lines: Some = 5_000
     """Newest lines of each build kept in Redis; the whole log is a file on the host."""
 
-    log_file_limit_bytes: int = 256 * 1024 * 1024
+    log_file_limit_bytes: Limit = 256 * 1024 * 1024
     """Largest log file of a build on its host and in the store."""
 
-    rootfs: str = "auto"
+    rootfs: Annotated[str, Meta(pattern="^(auto|overlay|plain)$")] = "auto"
     """`overlay`, `plain`, or `auto`: overlay where the machine can."""
 
-    lease_s: float = 90.0
+    lease_s: Interval = 90.0
     """How long a silent host keeps its builds."""
 
-    heartbeat_s: float = 2.0
+    heartbeat_s: Interval = 2.0
     """How often a host renews its leases and hears of cancels and drains."""
 
-    pids_max: int = 16_384
+    pids_max: Some = 16_384
     """Processes one step may have, where control groups can limit them."""
 
-    scan_s: float = 10.0
+    scan_s: Interval = 10.0
     """How often the supervisor looks for lost hosts."""
 
-    resend_s: float = 120.0
+    resend_s: Seconds = 120.0
     """A build queued for so long whose message is gone gets a new one."""
 
-    keep_days: float = 90.0
+    keep_days: Annotated[float, Meta(ge=0)] = 90.0
     """How long the ledger remembers builds that have ended; the store keeps them."""
 
-    stop_grace_s: float = 600.0
+    stop_grace_s: Seconds = 600.0
     """How long a worker that is told to stop lets its running steps go on."""
 
-    attempts_max: int = 3
+    attempts_max: Some = 3
     """How often a build is tried when its host is lost."""
 
-    idle_limit_s: float = 8 * 3600.0
+    idle_limit_s: Seconds = 8 * 3600.0
     """A step that prints nothing for so long is ended."""
 
-    disk_free_min_bytes: int = 2 * 1024**3
+    disk_free_min_bytes: Limit = 2 * 1024**3
     """A host with less free space in `state_dir` takes no new build."""
 
-    seeds_limit_bytes: int = 64 * 1024**3
+    seeds_limit_bytes: Limit = 64 * 1024**3
     """Unpacked seeds that this machine keeps; those in use are kept whatever their size."""
 
-    unpack_limit_bytes: int = 256 * 1024**3
+    unpack_limit_bytes: Limit = 256 * 1024**3
     """Largest content of a tarball that is unpacked."""
 
-    unpack_limit_ratio: int = 250
+    unpack_limit_ratio: Some = 250
     """How many times its own size a tarball may unpack to, once that is more than 1 GiB."""
 
-    zstd_level: int = 3
+    zstd_level: Annotated[int, Meta(ge=1, le=19)] = 3
     """How hard `.zst` tarballs are compressed, 1 to 19."""
 
-    zstd_long: int = 0
+    zstd_long: Annotated[int, Meta(ge=0, le=31)] = 0
     """Window of `.zst` tarballs as a power of two, such as 27; 0 is the level's own."""
 
-    xz_level: int = 6
+    xz_level: Annotated[int, Meta(ge=0, le=9)] = 6
     """How hard `.xz` tarballs are compressed, 0 to 9."""
 
-    gzip_level: int = 6
+    gzip_level: Annotated[int, Meta(ge=1, le=9)] = 6
     """How hard `.gz` tarballs are compressed, 1 to 9."""
 
-    bzip2_level: int = 9
+    bzip2_level: Annotated[int, Meta(ge=1, le=9)] = 9
     """How hard `.bz2` tarballs are compressed, 1 to 9."""
 
     @property
@@ -129,26 +139,48 @@ class Settings:
 
 def _first_line(file: str) -> str:
     try:
-        return Path(file).read_text().partition("\n")[0].strip()
-    except OSError as error:
+        line = Path(file).read_text().partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
-            f"cannot read the Redis password from {file}: {error.strerror}",
+            f"cannot read the Redis password from {file}: {_why(error)}",
             "set redis_password_file to a file that this user can read",
         ) from error
+    if not line:
+        raise BadInput(f"{file} holds no Redis password", "its first line is to be the password")
+    return line
 
 
 def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
     """Settings from `environ` over `file` (default `$STAGEFARM_SETTINGS`, then
     `/etc/stagefarm.toml` if it is there); `BadInput` names what is wrong and where."""
-    named = file or (Path(environ[f"{PREFIX}SETTINGS"]) if f"{PREFIX}SETTINGS" in environ else None)
+    given = environ.get(f"{PREFIX}SETTINGS")
+    named = file or (Path(given) if given else None)
     values = _from_file(named or DEFAULT_FILE, required=named is not None)
-    for item in fields(Settings):
-        if (variable := PREFIX + item.name.upper()) in environ:
-            values[item.name] = environ[variable]
+    places = {name: f"{named or DEFAULT_FILE}: {name}" for name in values}
+    for variable, name in _variables(environ):
+        values[name], places[name] = environ[variable], variable
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise BadInput(f"settings: {error}", "README.md has every setting") from error
+        what, _, name = str(error).rstrip("`").rpartition(" - at `$.")
+        raise BadInput(f"{places[name]}: {what[0].lower()}{what[1:]}", EVERY) from error
+    if settings.lease_s < SCANS_A_LEASE * settings.scan_s:
+        raise BadInput(
+            f"lease_s is {settings.lease_s:g} and scan_s {settings.scan_s:g}",
+            f"a lease must outlast {SCANS_A_LEASE} scans, else hosts that live lose their builds",
+        )
+    return settings
+
+
+def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Each variable that is a setting, and the setting's name. One that is nearly a setting is
+    `BadInput`; others, such as those that Kubernetes makes for its services, are not ours."""
+    for variable in environ:
+        name = variable.removeprefix(PREFIX).lower()
+        if name in NAMES and variable == PREFIX + name.upper():
+            yield variable, name
+        elif variable.startswith(PREFIX) and (near := _near(name)):
+            raise BadInput(f"{variable} is no setting", f"did you mean {PREFIX}{near.upper()}?")
 
 
 def _from_file(file: Path, *, required: bool) -> dict[str, Any]:
@@ -158,14 +190,33 @@ def _from_file(file: Path, *, required: bool) -> dict[str, Any]:
         if required:
             raise BadInput(f"{file}: no such settings file") from None
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInput(f"{file}: {error}", "expected a TOML file of `name = value`") from error
-    known = {item.name for item in fields(Settings)}
-    if unknown := sorted(values.keys() - known):
+    except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
-            f"{file}: unknown setting {unknown[0]!r}", f"known are: {', '.join(sorted(known))}"
+            f"cannot read the settings in {file}: {_why(error)}",
+            f"let this user read it, or name another file in {PREFIX}SETTINGS",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{file}: {error}", "expected a TOML file of `name = value`") from error
+    for name in sorted(values.keys() - NAMES):
+        near = _near(name)
+        raise BadInput(
+            f"{file}: unknown setting {name!r}", (near and f"did you mean {near}?") or EVERY
         )
     return values
+
+
+NAMES = frozenset(item.name for item in fields(Settings))
+
+
+def _near(name: str) -> str:
+    """The setting whose name is nearly `name`, if there is one."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, NAMES, n=1, cutoff=0.8)), "")
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "not UTF-8 text"
 
 
 @cache
