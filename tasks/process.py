@@ -6,11 +6,14 @@ leaves the group is caught by the PID namespace of the step it belongs to (`task
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
 import signal
 import subprocess
+import termios
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,8 +35,6 @@ STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 TICK_S = 1.0
 READ_BYTES = 64 * 1024
-LAST_READS = 64
-"""Reads of a pipe after its process has ended; something left behind may write for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +130,17 @@ def _follow(process: subprocess.Popen[bytes], on_line: Lines, limits: Limits) ->
     }
     _read_while_it_runs(process, readers, _Clock(limits))
     for pipe, reader in readers.items():
-        for _ in range(LAST_READS):
-            if not _read(pipe, reader):
-                break
+        reader.feed(pipe.read(_waiting_bytes(pipe)) or b"")
         reader.close()
     return process.returncode
+
+
+def _waiting_bytes(pipe: IO[bytes]) -> int:
+    """What is in `pipe` now: all that an ended process wrote. What it left behind may write on for
+    ever, and is not waited for."""
+    size = array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, size)
+    return size[0]
 
 
 def _read_while_it_runs(
@@ -180,11 +187,16 @@ class LineReader:
         self._on_line = on_line
         self._stream = stream
         self._rest = b""
+        self._after_return = False
 
     def feed(self, data: bytes) -> None:
-        *lines, rest = (
-            (self._rest + data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        )
+        if not data:
+            return
+        if self._after_return and data.startswith(b"\n"):
+            data = data[1:]  # the two bytes of one line's end came one by one
+        self._after_return = data.endswith(b"\r")
+        data = self._rest + data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = data.split(b"\n")
         for line in lines:
             self._give(line)
         while len(rest) > LINE_MAX_BYTES:

@@ -8,7 +8,15 @@ import pytest
 
 from tasks.errors import HostUnfit, TimedOut
 from tasks.model import Stream
-from tasks.process import LINE_MAX_BYTES, Limits, LineReader, output, run, standard_environment
+from tasks.process import (
+    LINE_MAX_BYTES,
+    READ_BYTES,
+    Limits,
+    LineReader,
+    output,
+    run,
+    standard_environment,
+)
 from tests.waiting import eventually
 
 SH = ("/bin/sh", "-c")
@@ -76,6 +84,24 @@ def test_what_a_process_leaves_behind_does_not_hold_it_up() -> None:
     os.kill(left_behind, signal.SIGKILL)
 
 
+def test_what_a_process_leaves_behind_is_not_listened_to() -> None:
+    """All that the process itself wrote is read, and what was in the pipe at its end, no more."""
+    started: list[int] = []
+    left_behind: list[int] = []
+    late: list[str] = []
+
+    def take(text: str, stream: Stream) -> None:
+        if stream is Stream.STDERR:
+            left_behind.append(int(text))
+        elif not alive(started[0]):
+            late.append(text)
+
+    code = run([*SH, "yes spam & echo $! >&2; exit 3"], on_line=take, on_start=started.append)
+    assert code == 3
+    os.kill(left_behind[0], signal.SIGKILL)
+    assert len("\n".join(late)) <= 3 * READ_BYTES
+
+
 def test_a_time_limit_ends_the_whole_group() -> None:
     lines = Lines()
     with pytest.raises(TimedOut, match="longer than its time limit of 0.2 s"):
@@ -120,7 +146,9 @@ def test_a_process_deaf_to_term_is_killed() -> None:
 def test_lines_end_at_newlines_and_carriage_returns_and_never_grow_without_end() -> None:
     lines = Lines()
     reader = LineReader(lines, Stream.STDOUT)
-    reader.feed(b"10%\r20%\r\nno")
+    reader.feed(b"10%\r20%\r")
+    reader.feed(b"")
+    reader.feed(b"\nno")
     reader.feed(b" end\xff")
     reader.feed(b"y" * LINE_MAX_BYTES)
     reader.close()
