@@ -6,13 +6,15 @@ users know. Both only inside the private mount and PID namespaces of a step.
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tasks.errors import HostUnfit
+from tasks.errors import BuildFailed, HostUnfit
 from tasks.foreign import MACHINES, machine_of, require_handler_of
 from tasks.model import Bind, Build, ChrootKind
 from tasks.mounts import bind, mount, unmount
@@ -58,16 +60,19 @@ class Chroot:
     @contextmanager
     def bound(self, extra: Iterable[Bind] = ()) -> Iterator[Enter]:
         """Show the binds of the job and `extra` inside, and give the way in. Of two binds to the
-        same target the later one wins."""
-        binds = {item.target: item for item in (*self._binds, *extra)}.values()
-        targets = {_bind_target(self._rootfs, item): item.source for item in binds}
+        same target the later one wins; one below the target of another shows in it."""
+        chosen = {inside(self._rootfs, item.target): item for item in (*self._binds, *extra)}
+        binds = [chosen[target] for target in sorted(chosen, key=lambda path: path.parts)]
         if self._fchroot:
+            for item in binds:
+                _bind_target(self._rootfs, item)
             options = [f"--bind={item.source}:{item.target}" for item in binds]
             yield lambda argv: [*self._fchroot, *options, str(self._rootfs), *argv]
             return
         with ExitStack() as mounted:
-            for target, source in targets.items():
-                bind(source, target)
+            for item in binds:
+                target = _bind_target(self._rootfs, item)
+                bind(item.source, target)
                 mounted.callback(unmount, target)
             yield lambda argv: [*personality(self._rootfs), "chroot", str(self._rootfs), *argv]
 
@@ -77,8 +82,18 @@ def mount_system(rootfs: Path) -> None:
     for folder in ("/proc", "/sys"):
         make_folder(rootfs, folder)
     mount("-t", "proc", "-o", "nosuid,noexec,nodev", "proc", str(inside(rootfs, "/proc")))
-    bind("/sys", inside(rootfs, "/sys"))
+    _mount_sys(inside(rootfs, "/sys"))
     _mount_devices(make_folder(rootfs, "/dev"))
+
+
+def _mount_sys(sys: Path) -> None:
+    """The kernel's /sys to read, without what is mounted in the host's: a hook that empties its
+    root filesystem reaches neither the firmware's variables nor pinned BPF programs. A user
+    namespace cannot mount it, and sees the host's, which it has no rights in."""
+    options = "ro,nosuid,nodev,noexec"
+    code, _ = output(["mount", "-t", "sysfs", "-o", options, "sysfs", str(sys)])
+    if code:
+        bind("/sys", sys)
 
 
 def hide_devices(rootfs: Path) -> None:
@@ -92,13 +107,24 @@ def hide_devices(rootfs: Path) -> None:
 def _mount_devices(dev: Path) -> None:
     mount("-t", "tmpfs", "-o", "mode=0755,nosuid,size=4m", "dev", str(dev))
     for name in DEVICES:
-        (dev / name).touch()
-        bind(f"/dev/{name}", dev / name)
+        _make_device(Path("/dev", name), dev / name)
     for name, target in DEVICE_LINKS.items():
         (dev / name).symlink_to(target)
     _mount_terminals(dev / "pts")
     (dev / "shm").mkdir()
     mount("-t", "tmpfs", "-o", "mode=1777,nosuid,nodev", "shm", str(dev / "shm"))
+
+
+def _make_device(host: Path, device: Path) -> None:
+    """A node of its own, whose mode and owner a hook may change without changing the host's. In a
+    user namespace nobody may make one, nor change the host's, which is shown there."""
+    try:
+        os.mknod(device, stat.S_IFCHR, host.stat().st_rdev)
+    except PermissionError:
+        device.touch()
+        bind(host, device)
+    else:
+        device.chmod(0o666)
 
 
 def _mount_terminals(pts: Path) -> None:
@@ -117,11 +143,17 @@ def copy_resolv_conf(rootfs: Path) -> None:
     where it is missing.
     """
     host = Path("/etc/resolv.conf")
-    if host.is_file():
-        target = make_folder(rootfs, "/etc") / "resolv.conf"
-        if target.is_symlink():
+    if not host.is_file():
+        return
+    target = make_folder(rootfs, "/etc") / "resolv.conf"
+    try:
+        if os.path.lexists(target) and not stat.S_ISREG(target.lstat().st_mode):
             target.unlink()
         shutil.copyfile(host, target)
+    except OSError as error:
+        raise BuildFailed(
+            f"cannot write /etc/resolv.conf in the root filesystem: {error.strerror}"
+        ) from error
 
 
 def personality(rootfs: Path) -> list[str]:
@@ -143,12 +175,20 @@ def _make_source(item: Bind) -> None:
 
 
 def _bind_target(rootfs: Path, item: Bind) -> Path:
-    if not Path(item.source).exists():
+    """Where `item` shows: a folder for a folder, a file for a file, made where it is missing."""
+    source = Path(item.source)
+    if not source.exists():
         raise HostUnfit(
             f"the source of a bind is missing: {item.source} (to be shown at {item.target})",
             "make it on this host, or take it out of chroot_binds",
         )
-    return make_folder(rootfs, item.target)
+    if source.is_dir():
+        return make_folder(rootfs, item.target)
+    target = inside(rootfs, item.target)
+    make_folder(rootfs, str(target.parent.relative_to(rootfs)))
+    if not target.exists():
+        target.touch()
+    return target
 
 
 def _fchroot(build: Build) -> tuple[str, ...]:

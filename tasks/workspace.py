@@ -106,9 +106,8 @@ class Workspace:
 
     def enter(self) -> None:
         """Show the build its folders. Only inside the private mount namespace of a step."""
-        for folder in self.shared:
-            _make(Path(folder))
-            bind(folder, _make(Path(self.folder) / Path(folder).relative_to(self.workspacedir)))
+        for path in self.shared:
+            _show(Path(path), Path(self.folder) / Path(path).relative_to(self.workspacedir))
         if self.folder != self.workspacedir:
             bind(self.folder, _make(Path(self.workspacedir)))
         self.mount_layer()
@@ -273,6 +272,17 @@ def _make_like(folder: Path, model: Path) -> Path:
         shutil.copystat(model, new)
         new.rename(folder)
     return folder
+
+
+def _show(path: Path, place: Path) -> None:
+    """Show `path`, a file or else a folder, which is made, at `place`."""
+    if path.is_file():
+        _make(place.parent)
+        place.touch()
+    else:
+        _make(path)
+        _make(place)
+    bind(path, place)
 
 
 def _make(folder: Path, mode: int = 0o755) -> Path:

@@ -178,6 +178,84 @@ def test_binds_are_shared_with_the_host_and_the_root_filesystem(farmer: Farmer) 
     assert list((home / "layer/upper/var/cache/packages").iterdir()) == []
 
 
+@pytest.mark.parametrize("inner_first", [False, True])
+def test_a_bind_below_another_shows_in_it(farmer: Farmer, *, inner_first: bool) -> None:
+    outer = Bind(source=str(farmer.folder / "repos"), target="/var/repos")
+    inner = Bind(source=str(farmer.folder / "core"), target="/var/repos/core")
+    binds = (inner, outer) if inner_first else (outer, inner)
+    farmer.hooks(INNER, "echo > /var/repos/core/in; echo > /var/repos/out", chroot_binds=binds)
+    assert [path.name for path in (farmer.folder / "core").iterdir()] == ["in"]
+    assert sorted(path.name for path in (farmer.folder / "repos").iterdir()) == ["core", "out"]
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "/srv/new", "/../../srv/new"])
+def test_a_file_can_be_bound_over_a_file_or_where_none_is(farmer: Farmer, target: str) -> None:
+    (farmer.folder / "name").write_text("bound\n")
+    bind = Bind(source=str(farmer.folder / "name"), target=target)
+    assert farmer.hooks(INNER, f"cat {target}", chroot_binds=(bind,)) == ["bound"]
+
+
+def test_a_file_of_the_workspace_can_be_bound(farmer: Farmer) -> None:
+    (farmer.folder / "ws").mkdir()
+    (farmer.folder / "ws/name").write_text("bound\n")
+    bind = Bind(source=str(farmer.folder / "ws/name"), target="/etc/hostname")
+    assert farmer.hooks(INNER, "cat /etc/hostname", chroot_binds=(bind,)) == ["bound"]
+
+
+def test_a_hook_may_unmount_what_it_was_given(farmer: Farmer) -> None:
+    unmount = "chroot /proc/1/root umount $MARKDEVKIT_ROOTFS/var/cache/packages"
+    assert farmer.hooks(INNER, f"{unmount} && echo unmounted") == ["unmounted"]
+
+
+def test_devices_can_be_changed_without_changing_those_of_the_host(farmer: Farmer) -> None:
+    before = os.stat("/dev/full")  # noqa: PTH116 - as it is
+    farmer.hooks(INNER, "chmod 0600 /dev/full; chown 7:7 /dev/full; test -c /dev/full")
+    after = os.stat("/dev/full")  # noqa: PTH116
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
+
+
+def test_the_hosts_sys_is_to_be_read_alone_and_without_what_is_mounted_in_it(
+    farmer: Farmer,
+) -> None:
+    printed = farmer.hooks(
+        INNER,
+        "test -d /sys/class && echo there",
+        "echo 1 > /sys/kernel/profiling || echo refused",
+        "grep -c ' [^ ]*/rootfs/sys/' /proc/1/mountinfo || true",
+    )
+    assert printed[0] == "there"
+    assert printed[-2:] == ["refused", "0"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        ("mkfifo resolv.conf", ""),
+        ("ln -s /etc/passwd resolv.conf", ""),
+        ("mkdir resolv.conf", "resolv.conf in the root filesystem: Is a directory"),
+    ],
+)
+def test_the_name_servers_are_written_to_a_file_or_the_reason_is_told(
+    farmer: Farmer, make: str, message: str
+) -> None:
+    build = farmer.build(OUTER, [f"cd $MARKDEVKIT_ROOTFS/etc && rm -f resolv.conf && {make}"])
+    inner = Hook(name="i", commands=("test -f /etc/resolv.conf -a ! -L /etc/resolv.conf",))
+    last = Step(number=2, kind=StepKind.HOOKS, phase=INNER, file="f.yml", hooks=(inner,))
+    build = replace(build, steps=(*build.steps[:2], last))
+    workspace = farmer.workspace(build)
+    for step in (0, 1):
+        perform(build, step, workspace, farmer.log)
+    if not message:
+        perform(build, 2, workspace, farmer.log)
+        return
+    with pytest.raises(BuildFailed, match=message):
+        perform(build, 2, workspace, farmer.log)
+
+
 def test_only_folders_below_the_workspace_are_shared_and_none_of_the_root_filesystem(
     farmer: Farmer,
 ) -> None:
