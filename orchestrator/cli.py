@@ -69,6 +69,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "orchestrator.commands.status:status",
             "Show builds and batches, or one of them.",
         ),
+        "follow": ("orchestrator.commands.follow:follow", "Watch builds until they have ended."),
         "logs": ("orchestrator.commands.logs:logs", "Print a build's log, or follow it."),
         "why": ("orchestrator.commands.status:why", "Say why a build waits."),
         "cancel": ("orchestrator.commands.change:cancel", "Stop builds, or whole batches."),

@@ -24,6 +24,7 @@ class Retry:
     """What became of a retry: the attempt, the number of the step it goes on with, 0 for the first,
     and whether it has to wait for the build that it starts from."""
 
+    build: Build
     attempt: int
     step: int
     blocked: bool
@@ -35,11 +36,10 @@ def retry(
     start: str | None,
     mended: bool,
     ledger: Ledger,
-    app: Celery,
     settings: Settings,
 ) -> Retry:
-    """Build an ended build anew; with `start` (the number of a step, counted from 1, or `last`)
-    from the newest checkpoint before that step. `mended`: as its files are now.
+    """Queue an ended build anew, for `send_all` to send; with `start` (the number of a step, counted
+    from 1, or `last`) from the newest checkpoint before that step. `mended`: as its files are now.
 
     `BadInput` if it has not ended, there is no such checkpoint, what was mended comes before it,
     or the folder it was submitted from is no longer kept.
@@ -57,9 +57,15 @@ def retry(
             "submit it as a new build",
         )
     attempt = ledger.retry(build_id, point=point, mended=build if mended else None)
-    if not (blocked := is_blocked(build, ledger)):
-        send(app, build, attempt)
-    return Retry(attempt, step, blocked)
+    return Retry(build, attempt, step, is_blocked(build, ledger))
+
+
+def send_all(retried: Collection[Retry], app: Celery) -> None:
+    """Send what can begin. To be done once all are queued: else the first of a chain could fail
+    again before those that start from it wait for it."""
+    for one in retried:
+        if not one.blocked:
+            send(app, one.build, one.attempt)
 
 
 def _point(known: Build, build: Build, start: str, ledger: Ledger) -> tuple[str, int]:

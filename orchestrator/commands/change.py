@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.commands.follow import watch
 from orchestrator.commands.names import complete_build, complete_host
+
+if TYPE_CHECKING:
+    from tasks.ledger import Ledger
 
 
 @click.command(short_help="Stop builds, or whole batches.")
@@ -52,7 +58,8 @@ def cancel(*, names: tuple[str, ...], reason: str | None) -> None:
     is_flag=True,
     help="Read specfile and hook files again, and send the folder along again.",
 )
-def retry(*, names: tuple[str, ...], start: str | None, mended: bool) -> None:
+@click.option("--follow", is_flag=True, help="Watch until all have ended; fail if one did.")
+def retry(*, names: tuple[str, ...], start: str | None, mended: bool, follow: bool) -> None:
     """Build BUILD anew, as its next attempt; of a batch, what did not succeed.
 
     Without --from it starts over. Checkpoints are kept after the hooks of jobs and hook files with
@@ -64,25 +71,36 @@ def retry(*, names: tuple[str, ...], start: str | None, mended: bool) -> None:
       stagefarm retry stage3-20261122-7f3a
       stagefarm retry stage3-20261122-7f3a --from last --mended
     """
-    from orchestrator.farm import builds_named, open_ledger
+    from orchestrator.farm import open_ledger
+    from orchestrator.resume import Retry, send_all
     from orchestrator.resume import retry as build_on
     from tasks.app import app
-    from tasks.model import BuildState
     from tasks.settings import current
 
-    ledger = open_ledger()
-    for name in names:
-        builds = builds_named(ledger, [name])
-        if ledger.batch(name):
-            unsuccessful = (BuildState.FAILED, BuildState.CANCELLED)
-            builds = [r.id for r in ledger.records(builds) if r.state in unsuccessful]
-        for build in builds:
-            made = build_on(
-                build, start=start, mended=mended, ledger=ledger, app=app, settings=current()
-            )
-            behind = f", to go on with step {made.step + 1}" if made.step else ""
+    ledger, retried = open_ledger(), list[Retry]()
+    try:
+        for build in _to_retry(ledger, names):
+            made = build_on(build, start=start, mended=mended, ledger=ledger, settings=current())
+            retried.append(made)
             state = "blocked" if made.blocked else "queued"
+            behind = f", to go on with step {made.step + 1}" if made.step else ""
             click.echo(f"{build}: {state} as attempt {made.attempt}{behind}")
+    finally:
+        send_all(retried, app)
+    if follow and retried:
+        watch(ledger, [one.build.id for one in retried], as_json=False)
+
+
+def _to_retry(ledger: Ledger, names: tuple[str, ...]) -> Iterator[str]:
+    """Builds that are named, and what did not succeed of batches that are."""
+    from orchestrator.farm import builds_named
+    from tasks.model import BuildState
+
+    unsuccessful = (BuildState.FAILED, BuildState.CANCELLED)
+    for name in names:
+        records = ledger.records(builds_named(ledger, [name]))
+        is_batch = bool(ledger.batch(name))
+        yield from (r.id for r in records if not is_batch or r.state in unsuccessful)
 
 
 @click.command(short_help="Let a host finish what runs and take nothing new.")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.commands.follow import watch
 from orchestrator.commands.options import wanted, wanted_options
-from tasks.errors import BuildFailed
 
 if TYPE_CHECKING:
-    from tasks.ledger import Ledger
     from tasks.model import Build
 
 
@@ -59,7 +57,7 @@ def submit(
         said = f"{build.id}: submitted" if follow else f"{build.id} in {build.queue}"
         click.echo(f"{said} {build.variant and f'({build.variant})'}".rstrip(), err=as_json)
     if follow:
-        _follow(ledger, builds, as_json=as_json)
+        watch(ledger, [build.id for build in builds], as_json=as_json)
 
 
 def _described(build: Build) -> dict[str, str]:
@@ -70,26 +68,3 @@ def _described(build: Build) -> dict[str, str]:
         "batch": build.batch,
         "variant": build.variant,
     }
-
-
-def _follow(ledger: Ledger, builds: Sequence[Build], *, as_json: bool) -> None:
-    from orchestrator.follow import failed, follow
-    from orchestrator.table import artifacts_table, as_values, console
-
-    screen = console(stderr=as_json)
-    try:
-        records = follow(ledger, [build.id for build in builds], screen)
-    except KeyboardInterrupt:
-        names = " ".join(build.batch or build.id for build in builds[:1])
-        click.echo(f"\nthe farm builds on; to stop it: stagefarm cancel {names}", err=True)
-        raise
-    if as_json:
-        click.echo(json.dumps([as_values(record) for record in records], indent=2))
-    else:
-        screen.print(artifacts_table(records))
-    if bad := failed(records):
-        reasons = "\n".join(f"  {record.id}: {record.reason or record.state}" for record in bad)
-        raise BuildFailed(
-            f"{len(bad)} of {len(records)} builds did not succeed:\n{reasons}",
-            f"stagefarm logs {bad[0].id}",
-        )

@@ -99,12 +99,14 @@ def test_a_chain_ends_where_it_breaks_and_is_retried_whole(farm: Farm) -> None:
     assert "4 of 4 builds did not succeed" in said
     assert records[2].cancel == f"{records[0].id}, which it starts from, failed"
     base, full = records[0].id, records[2].id
-    retried = farm.command("retry", records[0].batch).stdout.splitlines()
-    assert f"{base}: queued as attempt 2" in retried
-    assert f"{full}: blocked as attempt 2" in retried
-    why = farm.command("why", full).stdout
-    assert why.startswith((f"It starts from what {base} makes", "It does not wait"))
-    farm.wait(*[farm.ledger.build(record.id) for record in records])
+    retried = farm.command("retry", records[0].batch, "--follow")
+    said = retried.stdout.splitlines()
+    assert f"{base}: queued as attempt 2" in said
+    assert f"{full}: blocked as attempt 2" in said
+    assert f"{full}: cancelled: {base}, which it starts from, failed" in said
+    assert retried.returncode == 1
+    assert f"hint: stagefarm logs {base}" in retried.stderr
+    assert farm.command("follow").stdout == "nothing is being built\n"
 
 
 def a_chain(farm: Farm) -> list[str]:
@@ -125,6 +127,10 @@ def test_a_build_is_blocked_until_the_one_it_starts_from_has_succeeded(farm: Far
     assert states(farm, builds) == ["queued", "blocked", "blocked"]
     assert list(ledger.waiting()["x86-64bit.none"]) == builds[:1]
     assert ledger.claim(Turn(builds[1], 1, ONE), 90) is Claim.STALE
+    why = farm.command("why", builds[1]).stdout.strip()
+    assert (
+        why == f"It starts from what {builds[0]} makes, which is queued: stagefarm why {builds[0]}"
+    )
     assert ledger.claim(turn, 90) is Claim.CLAIMED
     assert states(farm, builds) == ["running", "blocked", "blocked"]
     assert ledger.finish(turn, MADE, "file:///store") is End.OK

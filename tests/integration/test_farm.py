@@ -249,6 +249,8 @@ def test_submit_a_batch_and_follow_it(farm: Farm, specs: Path) -> None:
         ("succeeded", "x86-64bit.haswell"),
     ]
     assert {path.name for path in (farm.store / batch).iterdir()} == {b["id"] for b in listed}
+    followed = farm.command("follow", batch, "--json")
+    assert [build["id"] for build in json.loads(followed.stdout)] == [b["id"] for b in listed]
     shown = farm.command("status", batch).stdout.splitlines()
     assert ["subarch=generic_64" in shown[1], "subarch=haswell" in shown[2]] == [True, True]
 

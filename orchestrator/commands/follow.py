@@ -1,0 +1,87 @@
+"""`stagefarm follow`: watch builds until they have ended; `submit` and `retry` can do it too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.commands.names import complete_build
+from tasks.errors import BuildFailed
+
+if TYPE_CHECKING:
+    from tasks.ledger import Ledger
+    from tasks.record import Record
+
+NEWEST = 1000
+
+
+@click.command(short_help="Watch builds until they have ended.")
+@click.argument("names", nargs=-1, metavar="[BUILD|BATCH]...", shell_complete=complete_build)
+@click.option("--json", "as_json", is_flag=True, help="Print how they ended as JSON.")
+def follow(*, names: tuple[str, ...], as_json: bool) -> None:
+    """Watch builds and batches until all have ended; without a name, all that have not ended yet.
+    Fails if one that counts did not succeed. Ctrl-C ends the watching, not the building.
+
+    \b
+    Examples:
+      stagefarm follow
+      stagefarm follow nightly-20261122-7f3a
+    """
+    from orchestrator.farm import builds_named, open_ledger
+
+    ledger = open_ledger()
+    if builds := builds_named(ledger, names) if names else _open(ledger):
+        watch(ledger, builds, as_json=as_json)
+    else:
+        click.echo("[]" if as_json else "nothing is being built")
+
+
+def _open(ledger: Ledger) -> list[str]:
+    """The builds that have not ended, in the order of submission."""
+    records = ledger.records(reversed(ledger.builds(NEWEST)))
+    return [record.id for record in records if not record.state.ended]
+
+
+def watch(ledger: Ledger, builds: Sequence[str], *, as_json: bool) -> None:
+    """Show `builds` until all have ended, and then what they made; `BuildFailed` if one that is not
+    optional did not succeed."""
+    from orchestrator.follow import failed
+    from orchestrator.follow import follow as until_ended
+    from orchestrator.table import artifacts_table, as_values, console
+
+    screen = console(stderr=as_json)
+    try:
+        records = until_ended(ledger, builds, screen)
+    except KeyboardInterrupt:
+        name = _common_name(ledger.records(builds))
+        click.echo(
+            f"\nthe farm builds on; to stop it: stagefarm cancel {name}; "
+            f"to watch it again: stagefarm follow {name}",
+            err=True,
+        )
+        raise
+    if as_json:
+        click.echo(json.dumps([as_values(record) for record in records], indent=2))
+    else:
+        screen.print(artifacts_table(records))
+    if bad := failed(records):
+        raise BuildFailed(_reasons(bad, len(records)), f"stagefarm logs {_first_cause(bad).id}")
+
+
+def _common_name(records: Sequence[Record]) -> str:
+    """What stands for all of them on a command line: their batch, if they are of one."""
+    batches = {record.batch for record in records}
+    return batches.pop() if len(batches) == 1 and all(batches) else records[0].id
+
+
+def _reasons(bad: Sequence[Record], count: int) -> str:
+    lines = [f"  {record.id}: {record.reason or record.cancel or record.state}" for record in bad]
+    return "\n".join([f"{len(bad)} of {count} builds did not succeed:", *lines])
+
+
+def _first_cause(bad: Sequence[Record]) -> Record:
+    """One that failed by itself, rather than one that was cancelled because of it."""
+    return next((record for record in bad if record.reason), bad[0])
