@@ -38,8 +38,8 @@ def retry(
     ledger: Ledger,
     settings: Settings,
 ) -> Retry:
-    """Queue an ended build anew, for `send_all` to send; with `start` (the number of a step, counted
-    from 1, or `last`) from the newest checkpoint before that step. `mended`: as its files are now.
+    """Queue an ended build anew, for `send_all` to send; with `start` (number of a step, from 1,
+    or `last`) from the newest checkpoint before that step. `mended`: as its files are now.
 
     `BadInput` if it has not ended, there is no such checkpoint, what was mended comes before it,
     or the folder it was submitted from is no longer kept.
