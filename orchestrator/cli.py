@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from tasks import __version__
-from tasks.errors import SpecProblems, StagefarmError
+from tasks.errors import HostUnfit, SpecProblems, StagefarmError, of_system
 
 INTERRUPTED = 130
 
@@ -169,9 +169,17 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         _complain("interrupted", "")
         return INTERRUPTED
-    except BrokenPipeError:
+    except OSError as error:
+        return _refused(error)
+
+
+def _refused(error: OSError) -> int:
+    """The exit code for what the system refused; a reader that went away needs no word about it."""
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    _complain(str(of_system(error)), "")
+    return HostUnfit.exit_code
 
 
 def _complain(message: str, hint: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +12,11 @@ from pathlib import Path
 
 from tasks import __version__, isolate
 from tasks.artifacts import write_build
-from tasks.errors import BadInput
+from tasks.errors import BadInput, HostUnfit
 from tasks.model import Artifact, Build, Step, StepKind
 from tasks.report import Report
 from tasks.settings import Settings
-from tasks.workspace import Workspace
+from tasks.workspace import Workspace, kill_tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,8 @@ def run_here(
     plain = keep or skips_source
     workspace = Workspace.here(build, settings, plain=plain)
     _refuse_own_root(workspace.rootfs)
+    if StepKind.PACK in {step.kind for step in build.steps}:
+        _require_place(Path(build.output.dir), build.output.name, workspace.rootfs)
     with workspace.lock(), _rootfs(workspace, begin_anew=not plain, keep=keep):
         if skips_source:
             _require_content(workspace.rootfs)
@@ -112,11 +115,15 @@ def _left(build: Build, passed_s: float) -> float:
 
 @contextmanager
 def _rootfs(workspace: Workspace, *, begin_anew: bool, keep: bool) -> Iterator[None]:
-    """The root filesystem for the length of a build: nothing of it is left unless to be kept."""
-    if begin_anew:
-        workspace.remove_rootfs()
-    workspace.create()
+    """The root filesystem for the length of a build: nothing of it is left unless to be kept. What
+    a build that was killed left behind, processes or a layer, goes first."""
+    kill_tree(Path(workspace.home))
     try:
+        if begin_anew:
+            workspace.remove_rootfs()
+        else:
+            workspace.remove_layer()
+        workspace.create()
         yield
     finally:
         if keep:
@@ -129,6 +136,21 @@ def _refuse_own_root(rootfs: Path) -> None:
     """A link from there to / would unpack the seed over this very machine."""
     if rootfs.resolve() == Path("/"):
         raise BadInput(f"{rootfs} leads to /", "remove the link, or choose another workspacedir")
+
+
+def _require_place(folder: Path, name: str, rootfs: Path) -> None:
+    """Refuse an output that could not be written, before hours are spent on what goes into it."""
+    nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        why = "cannot be written to" if nearest.is_dir() else "is no folder"
+        raise HostUnfit(f"output.dir is {folder}, but {nearest} {why}", "choose another output.dir")
+    if (folder / name).is_dir():
+        raise BadInput(f"{folder / name} is a folder", "remove it, or choose another output.name")
+    if folder.resolve().is_relative_to(rootfs.resolve()):
+        raise BadInput(
+            f"output.dir is {folder}, in the root filesystem that is packed",
+            "choose one outside of it",
+        )
 
 
 def _require_content(rootfs: Path) -> None:

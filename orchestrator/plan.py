@@ -15,6 +15,7 @@ import msgspec
 
 from orchestrator.render import RenderedHookfile, RenderedJob
 from orchestrator.spec import ChrootBind, FileHook, JobOutput, JobSource, bind
+from tasks.compression import by_name
 from tasks.errors import BadInput, Problem, SpecProblems
 from tasks.model import (
     Bind,
@@ -97,7 +98,9 @@ def environment(rendered: RenderedJob) -> dict[str, str]:
     options = {
         name.replace("-", "_"): str(value)
         for name, value in rendered.job.options.items()
-        if isinstance(value, str) or (_is_int(value) and value in GO_INT)
+        if name
+        and "=" not in name
+        and (isinstance(value, str) or (_is_int(value) and value in GO_INT))
     }
     return options | {item.key: item.value for item in rendered.job.environments}
 
@@ -260,6 +263,13 @@ def _lacking_in_output(output: JobOutput) -> Iterator[tuple[str, str, str]]:
         if not getattr(output, key):
             message = f"`output.{key}` is missing or renders to nothing"
             yield f"output.{key}", message, f"give the {key} of the tarball to make"
+    if "/" in output.name:
+        message = f"`output.name` is a path: {output.name}"
+        yield "output.name", message, "give the name alone, and its folder as output.dir"
+    try:
+        by_name(output.name or ".tar")
+    except BadInput as error:
+        yield "output.name", str(error), error.hint
 
 
 def _odd_sums(source: JobSource) -> Iterator[tuple[str, str, str]]:
@@ -282,6 +292,9 @@ def _odd_binds(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
 
 
 def _odd_names(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
+    for name, value in rendered.job.options.items():
+        if "\0" in f"{name}{value}":
+            yield f"options.{name}", "a variable of the hooks cannot hold a NUL character", ""
     for number, item in enumerate(rendered.job.environments):
         if not item.key or "=" in item.key or "\0" in item.key + item.value:
             message = f"{item.key!r} cannot be the name of a variable"

@@ -41,7 +41,7 @@ def render_and_plan(
         job,
         overrides=overrides,
         now=now,
-        folder=folder or Path.cwd(),
+        folder=folder or here(),
     )
     build = plan(rendered, build_id(job, f"{now:%Y%m%d}", secrets.token_hex(2)), options)
     return replace(
@@ -80,6 +80,16 @@ def render_again(build: Build) -> Build:
         ),
     )
     return replace(made, id=build.id, now=build.now, source_date_epoch=build.source_date_epoch)
+
+
+def here() -> Path:
+    """The folder the command is started in; `BadInput` where somebody has removed it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise BadInput(
+            "the folder this was started in is gone", "cd to one that is there"
+        ) from None
 
 
 def _moment_of(build: Build) -> datetime:

@@ -219,6 +219,8 @@ class Reader:
         if isinstance(kind, type) and issubclass(kind, StrEnum):
             return self.read_choice(node, kind, path)
         value = convert(node)
+        if isinstance(value, str) and "\0" in value:
+            return self.add(node, path, "no path, command or variable can hold a NUL character")
         return self.unfit(node, path, wanted, "") if value is None else value
 
     def read_choice(self, node: Scalar, kind: type[StrEnum], path: str) -> Any:

@@ -142,6 +142,12 @@ class Stale(StagefarmError):
     exit_code = 6
 
 
+def of_system(error: OSError) -> HostUnfit:
+    """What the system refused, such as a write to a full disk, as an error for a person."""
+    reason = error.strerror or str(error)
+    return HostUnfit(f"{error.filename}: {reason}" if error.filename else reason)
+
+
 def by_name(name: str) -> type[StagefarmError]:
     """The class of that name, for errors that crossed a process; `BuildFailed` if unknown."""
     found = globals().get(name)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tasks.chroot import Chroot
-from tasks.errors import BuildFailed, HookFailed, TimedOut
+from tasks.errors import BuildFailed, HookFailed, HostUnfit, TimedOut
 from tasks.isolate import Assignment
 from tasks.model import Build, Hook, HookType, Line, Step, StepKind, Stream
 from tasks.process import STANDARD_PATH, Limits, run, standard_environment
@@ -64,6 +64,8 @@ class Hooks:
             code = self._run_command(hook, argv)
         except TimedOut as error:
             return TimedOut(f"{self._where(hook, number)} {error}")
+        except HostUnfit as error:
+            raise HostUnfit(f"{self._where(hook, number)}: {error}", error.hint) from error
         return HookFailed(f"{self._where(hook, number)} {_ended(code)}") if code else None
 
     def _run_command(self, hook: Hook, argv: Sequence[str]) -> int:

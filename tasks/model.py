@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tasks.errors import StagefarmError
+from tasks.errors import BadInput, StagefarmError
 
 T = TypeVar("T")
 
@@ -307,8 +307,11 @@ class Progress:
 
 
 def encode(value: Any) -> bytes:
-    """`value`, one of the types above, as compact JSON."""
-    return msgspec.json.encode(value)
+    """`value`, one of the types above, as compact JSON; `BadInput` for a path that is not text."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError as error:
+        raise BadInput(f"{error.object!r} is not UTF-8", "rename it") from error
 
 
 def decode(data: bytes | str, kind: type[T]) -> T:

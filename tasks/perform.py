@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tasks import artifacts, checkpoint, sources
-from tasks.errors import BadInput, BuildFailed, StagefarmError
+from tasks.errors import BadInput, BuildFailed, StagefarmError, of_system
 from tasks.hooks import Hooks
 from tasks.isolate import Assignment, Failure, Message, Restore
 from tasks.model import (
@@ -129,11 +129,16 @@ def main() -> int:
     try:
         report.send(Message(result=perform(decode(sys.stdin.buffer.read(), Assignment), report)))
     except StagefarmError as error:
-        report.send(
-            Message(failure=Failure(kind=type(error).__name__, message=str(error), hint=error.hint))
-        )
-        return error.exit_code
+        return _fail(report, error)
+    except OSError as error:
+        return _fail(report, of_system(error))
     return 0
+
+
+def _fail(report: PipeReport, error: StagefarmError) -> int:
+    failure = Failure(kind=type(error).__name__, message=str(error), hint=error.hint)
+    report.send(Message(failure=failure))
+    return error.exit_code
 
 
 def _take_stdout() -> int:

@@ -126,8 +126,12 @@ class Workspace:
 
     def remove_rootfs(self) -> None:
         """Remove the root filesystem, its layer and its link to a seed."""
-        for path in (Path(self.folder, "rootfs"), Path(self.home, "layer")):
-            remove_tree(path)
+        remove_tree(Path(self.folder, "rootfs"))
+        self.remove_layer()
+
+    def remove_layer(self) -> None:
+        """Remove what the build changed of its seed, and its link to that."""
+        remove_tree(Path(self.home, "layer"))
         self.seed.unlink(missing_ok=True)
 
     def remove_home(self) -> None:

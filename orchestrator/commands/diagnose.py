@@ -35,7 +35,7 @@ def job_command(
       stagefarm diagnose job --specfile jobs/stages.yaml --job stage3 -o subarch=haswell
     """
     from orchestrator import diagnose as shapes
-    from orchestrator.prepare import moment, parse_overrides
+    from orchestrator.prepare import here, moment, parse_overrides
     from orchestrator.render import render_job
     from orchestrator.spec import load_specfile
 
@@ -46,6 +46,6 @@ def job_command(
         job,
         overrides=parse_overrides(overrides),
         now=moment(now, os.environ),
-        folder=Path.cwd(),
+        folder=here(),
     )
     click.echo(shapes.as_json(rendered) if as_json else shapes.as_yaml(rendered).rstrip())

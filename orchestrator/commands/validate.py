@@ -54,7 +54,7 @@ def validate(
     Example:
       stagefarm validate jobs/*.yaml hooks/*.yml
     """
-    from orchestrator.prepare import moment, parse_overrides
+    from orchestrator.prepare import here, moment, parse_overrides
     from orchestrator.spec import Engine
     from orchestrator.validate import Checking, FileKind, check
     from tasks.errors import BadInput
@@ -63,7 +63,7 @@ def validate(
         render=not no_render,
         overrides=parse_overrides(overrides),
         now=moment(now, os.environ),
-        folder=Path.cwd(),
+        folder=here(),
         kind=FileKind(kind) if kind else None,
         engine=Engine(engine),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -196,6 +197,84 @@ def test_a_second_build_in_the_same_workspace_is_refused(folder: Path) -> None:
         first.stdout.read()
     assert second.returncode == 3
     assert f"error: {folder}/work is in use by another build" in second.stderr
+
+
+@pytest.mark.parametrize("cleanup", ["true", "false"])
+def test_a_run_after_one_that_was_killed_has_nothing_of_it(folder: Path, cleanup: str) -> None:
+    options = ("-o", "phase=inner-chroot", "-o")
+    with subprocess.Popen(
+        command("run", *options, "command=echo > /killed; echo waiting; sleep 1000"),
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as killed:
+        assert killed.stdout
+        assert any("waiting" in line for line in killed.stdout)
+        killed.kill()
+    done = stagefarm(folder, "run", f"--cleanup={cleanup}", *options, "command=test ! -e /killed")
+    assert done.returncode == 0, done.stderr
+    if cleanup == "false":
+        assert left(folder) == [*BUILT, "work/rootfs"]
+        assert (folder / "work/rootfs/bin/bash").exists()
+    else:
+        assert left(folder) == BUILT
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "said"),
+    [
+        ("touch out", 3, "out is no folder"),
+        ("mkdir -p out/stage.tar.zst", 2, "out/stage.tar.zst is a folder"),
+        ("mkdir -p work/rootfs; ln -s work/rootfs out", 2, "in the root filesystem that is packed"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_done(
+    folder: Path, make: str, code: int, said: str
+) -> None:
+    subprocess.run(["/bin/sh", "-ec", make], cwd=folder, check=True)
+    done = stagefarm(folder, "run")
+    assert done.returncode == code
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_what_the_system_refuses_is_one_clear_error(folder: Path) -> None:
+    """Here a step's own file: a folder is in its place."""
+    (folder / "work/.stagefarm/tree.pid").mkdir(parents=True)
+    done = stagefarm(folder, "run")
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [f"error: {folder}/work/.stagefarm/tree.pid: Is a directory"]
+
+
+def test_an_entrypoint_that_is_not_there_names_its_hook(folder: Path) -> None:
+    (folder / "hooks.yml").write_text(
+        "hooks: [{name: h, type: outer-chroot, entrypoint: [/no/such], commands: [x]}]"
+    )
+    done = stagefarm(folder, "run")
+    assert done.returncode == 3
+    assert "error: hook h (hooks.yml): command: cannot start /no/such: No such" in done.stderr
+
+
+def test_the_folder_it_is_started_in_may_be_gone_or_have_an_odd_name(folder: Path) -> None:
+    words = [*command("run")]
+    words[words.index("stages.yaml")] = str(folder / "stages.yaml")
+    for script, code, said in (
+        ("mkdir gone && cd gone && rmdir ../gone && exec ", 2, "started in is gone"),
+        (f"mkdir $'{folder}/\\xff' && cd $'{folder}/\\xff' && exec ", 2, "is not UTF-8"),
+    ):
+        done = subprocess.run(
+            ["/bin/bash", "-ec", script + shlex.join(words)],
+            cwd=folder,
+            env=environment(folder) | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_a_skipped_source_needs_a_root_filesystem(folder: Path) -> None:

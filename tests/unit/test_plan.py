@@ -23,7 +23,8 @@ jobs:
   timeout: 2h
   chroot_binds: [{source: cache, target: /c}]
   options: {arch: x86-64bit, subarch: generic_64, jobs: 4, on: true, ratio: 1.5, list: [1],
-            with-dash: d, nothing: ~, huge: 18446744073709551615, when: 2024-09-14, MAKEOPTS: no}
+            with-dash: d, nothing: ~, "": no, "a=b": no, huge: 18446744073709551615,
+            when: 2024-09-14, MAKEOPTS: no}
   environments: [{key: MAKEOPTS, value: -j9}]
   hooks_files: [one.yml, two.yml]
 """

@@ -170,6 +170,29 @@ def test_validate_tells_what_jobs_lack_and_warns(call: Any, tmp_path: Path) -> N
     assert f"error: {spec}:3:3: jobs[0].output.name: job 'a': `output.name` is missing" in err
 
 
+@pytest.mark.parametrize(
+    ("change", "path", "said"),
+    [
+        ("output: {type: file, name: x.zip, dir: o}", "output.name", "no format for a tarball"),
+        ("output: {type: file, name: a/x.tar, dir: o}", "output.name", "is a path: a/x.tar"),
+        ('options: {a: "x\\0y"}', "options.a", "cannot hold a NUL"),
+        ('workspacedir: "x\\0y"', "workspacedir", "can hold a NUL"),
+    ],
+)
+def test_what_would_fail_only_at_the_end_of_a_build_is_told_at_once(
+    call: Any, tmp_path: Path, change: str, path: str, said: str
+) -> None:
+    job = {
+        "source": "source: {type: file, path: s.tar}",
+        "output": "output: {type: file, name: x.tar, dir: o}",
+    } | {change.partition(":")[0]: change}
+    (tmp_path / "s.yaml").write_text("jobs:\n- name: j\n  " + "\n  ".join(job.values()) + "\n")
+    code, _, err = call("validate", tmp_path / "s.yaml")
+    assert code == 2
+    assert f"jobs[0].{path}: " in err
+    assert said in err
+
+
 def test_validate_checks_batches_and_their_builds(call: Any, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("jobs:\n- name: a\n  source: {uri: '{{ .Values.a.b }}'}\n")
     batch = tmp_path / "b.yaml"
