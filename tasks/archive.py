@@ -88,8 +88,6 @@ def unpack(
         head += more
     kind = _recognise(head, name, meter.report)
     pieces = compression.decompress(_put_back(head, counted), kind)
-    if kind is Compression.NONE:
-        pieces = _complete(pieces)
     pieces = _limited(pieces, meter, limits)
     if tarformers:
         pieces = edited(pieces, Rules(tarformers).on_unpacking())
@@ -129,17 +127,6 @@ def _said_by(name: str) -> Compression | None:
         return compression.by_name(name)
     except BadInput:
         return None
-
-
-def _complete(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """`pieces` of a tar file, which ends with two blocks of zeros: without compression nothing
-    else shows that the end is there."""
-    tail = b""
-    for piece in pieces:
-        tail = (tail + piece)[-1024:]
-        yield piece
-    if any(tail) or len(tail) < 1024:
-        raise Damaged("it ends too early, or something else follows its end")
 
 
 def _limited(pieces: Iterator[bytes], meter: Meter, limits: Limits) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 import threading
@@ -12,6 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import IO
 
+from tasks.compression import Damaged
 from tasks.errors import BuildFailed, HostUnfit, PackFailed, SourceFailed
 from tasks.files import write_all
 from tasks.model import Line
@@ -38,21 +40,45 @@ _REPRODUCIBLE = (
 )
 _CLAMPED = "--pax-option=delete=atime,delete=ctime"
 _ENVIRONMENT = {"PATH": STANDARD_PATH, "LC_ALL": "C", "TZ": "UTC0"}
+_UMASK = 0o022  # for folders that an archive has things in, but not themselves
 _NOTES_MAX = 20
+_BLOCK_BYTES = 512
 _LAST_WORDS = ("Exiting with failure status", "Error is not recoverable")
 
 
 def unpack(pieces: Iterator[bytes], rootfs: Path, report: Report, *, owners: bool = True) -> None:
     """Make in the folder `rootfs` what the tar stream says, all for root without `owners`;
-    `SourceFailed` if tar cannot."""
+    `SourceFailed` if tar cannot, `Damaged` if it is not whole."""
     owner = "--same-owner" if owners else "--no-same-owner"
-    argv = ["--extract", owner, "--same-permissions", *_METADATA, *_labels()]
-    with _started([*argv, f"--directory={rootfs}"], subprocess.PIPE, None) as (tar, complaints):
+    argv = ["--extract", owner, "--same-permissions", "--block-number", *_METADATA, *_labels()]
+    pipes = subprocess.PIPE, subprocess.PIPE
+    with _started([*argv, f"--directory={rootfs}"], *pipes) as (tar, complaints):
         assert tar.stdin
+        assert tar.stdout
+        size = used = 0
         with suppress(BrokenPipeError), widened(tar.stdin) as pipe:  # then tar says why
             for piece in pieces:
+                if filled := len(piece.rstrip(b"\0")):
+                    used = size + filled
+                size += len(piece)
                 write_all(pipe.fileno(), piece)
-        complaints.judge(tar.wait(), SourceFailed, report)
+        said = tar.stdout.read()
+        code = tar.wait()
+        if complaints.tell_of("Unexpected EOF in archive"):
+            raise Damaged("it ends too early")
+        complaints.judge(code, SourceFailed, report)
+    _check_end(said, used)
+
+
+def _check_end(said: bytes, used: int) -> None:
+    """`Damaged` unless tar has `said` that it saw the block of zeros which ends an archive, and
+    `used`, where the last byte is that is no zero, lies before it: tar itself looks no further,
+    and takes a stream without that block for whole."""
+    end = re.search(rb"block (\d+): \*\* Block of NULs", said)
+    if not end:
+        raise Damaged("it ends too early")
+    if used > int(end[1]) * _BLOCK_BYTES:
+        raise Damaged("something else follows its end")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +165,7 @@ def _started(
             stdout=stdout or subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=_ENVIRONMENT,
+            umask=_UMASK,
         )
     except FileNotFoundError:
         raise HostUnfit("this machine has no tar", "install GNU tar") from None
@@ -176,6 +203,11 @@ class _Complaints:
                 self._unexpected |= not _to_be_expected(text)
                 if self._count <= _NOTES_MAX:
                     self._lines.append(text)
+
+    def tell_of(self, words: str) -> bool:
+        """Whether one of them, once all are there, has these words."""
+        self.end()
+        return any(words in text for text in self._lines)
 
     def judge(self, code: int, failure: type[BuildFailed], report: Report) -> None:
         """Pass the complaints on as notes, or as the failure that they are."""

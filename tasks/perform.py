@@ -28,6 +28,8 @@ from tasks.report import Report
 from tasks.workspace import Workspace
 
 KILLED = 143
+UMASK = 0o022
+"""What hooks make has the modes that they meant, whoever started the build, and from where."""
 
 
 class PipeReport:
@@ -123,6 +125,7 @@ def _source_date_epoch(build: Build) -> int | None:
 
 def main() -> int:
     """Take the assignment, do it, tell how it went."""
+    os.umask(UMASK)
     report = PipeReport(_take_stdout())
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,8 +1,9 @@
-"""Two builds of one job, in two workspaces, at different times, on both kinds of root filesystem:
-one tarball, byte for byte."""
+"""Builds of one job, in workspaces of their own, at different times, on both kinds of root
+filesystem, started with whatever umask: one tarball, byte for byte."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,15 @@ def build(folder: Path, seed: Path, kind: str, epoch: str) -> tuple[Artifact, ..
 
 def test_the_tarballs_are_the_same(tmp_path: Path, seed: Path) -> None:
     epoch = "1700000000"
-    made = [
-        build(tmp_path / name, seed, kind, epoch)
-        for name, kind in (("a", "auto"), ("longer-name", "auto"), ("c", "plain"))
-    ]
+    wanted = (("a", "auto", 0o022), ("longer-name", "auto", 0o077), ("c", "plain", 0o002))
+    before = os.umask(0)
+    try:
+        made = []
+        for name, kind, umask in wanted:
+            os.umask(umask)
+            made.append(build(tmp_path / name, seed, kind, epoch))
+    finally:
+        os.umask(before)
     digests = {tuple((one.name, one.sha256) for one in artifacts) for artifacts in made}
     assert len(digests) == 1
 

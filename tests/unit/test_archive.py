@@ -112,6 +112,27 @@ def test_what_follows_the_end_is_refused(
         extract(made, tmp_path / "back", report=report)
 
 
+@pytest.mark.parametrize("ending", ["tar", "tar.zst"])
+@pytest.mark.parametrize("end", ["none", "in a header", "junk", "another", "junk and zeros"])
+def test_a_tar_stream_ends_where_it_says(
+    tree: Path, tmp_path: Path, report: Recorder, ending: str, end: str
+) -> None:
+    """Also one that was cut, or added to, before it was compressed."""
+    data = Path(pack(tree, tmp_path / "a.tar", report=report).path).read_bytes()
+    used = data.rstrip(b"\0").ljust(-(-len(data.rstrip(b"\0")) // 512) * 512, b"\0")
+    changed = {
+        "none": used,
+        "in a header": used + b"header",
+        "junk": data + b"junk",
+        "another": data + data,
+        "junk and zeros": data + b"junk" + bytes(10_000),
+    }[end]
+    made = tmp_path / f"b.{ending}"
+    made.write_bytes(zstandard.compress(changed) if ending == "tar.zst" else changed)
+    with pytest.raises(SourceFailed, match=r"it ends too early|something else follows its end"):
+        extract(made, tmp_path / "back", report=report)
+
+
 @pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize("ending", ENDINGS[1:])
 def test_damage_is_found(tree: Path, tmp_path: Path, report: Recorder, ending: str) -> None:
