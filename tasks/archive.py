@@ -68,7 +68,7 @@ def extract(
     except Damaged as error:
         raise SourceFailed(f"{tarball}: {error}", error.hint) from error
     except OSError as error:
-        raise SourceFailed(f"{tarball}: {error.strerror}", _hint(error, rootfs)) from error
+        raise SourceFailed(f"{tarball}: {error.strerror}", hint(error, rootfs)) from error
 
 
 def unpack(
@@ -196,7 +196,7 @@ def pack_summed(
                 for piece in compressed(pieces, kind, levels or Levels()):
                     sums.write(piece)
     except OSError as error:
-        raise PackFailed(f"{target}: {error.strerror}", _hint(error, target.parent)) from error
+        raise PackFailed(f"{target}: {error.strerror}", hint(error, target.parent)) from error
     meter.finish()
     return sums
 
@@ -248,7 +248,7 @@ def _take_total(answer: IO[bytes], meter: Meter) -> None:
     meter.total = int(size) if size.isdigit() else 0
 
 
-def _hint(error: OSError, folder: Path) -> str:
+def hint(error: OSError, folder: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"free some space on the disk that holds {folder}"
     return ""

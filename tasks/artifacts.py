@@ -21,7 +21,7 @@ import zstandard
 
 from tasks import archive
 from tasks.compressor import Levels
-from tasks.errors import BuildFailed
+from tasks.errors import PackFailed
 from tasks.files import Sums, replaced
 from tasks.model import Artifact, Line, Tarformers
 from tasks.packages import installed
@@ -38,6 +38,22 @@ def pack(
     tarformers: Tarformers | None = None,
 ) -> tuple[Artifact, tuple[Artifact, ...]]:
     """`tasks.archive.pack`, and the files beside the tarball that can be made on the way."""
+    try:
+        return _pack(rootfs, target, report, source_date_epoch, levels, tarformers)
+    except OSError as error:
+        raise PackFailed(
+            f"{target}: {error.strerror}", archive.hint(error, target.parent)
+        ) from error
+
+
+def _pack(
+    rootfs: Path,
+    target: Path,
+    report: Report,
+    source_date_epoch: int | None,
+    levels: Levels | None,
+    tarformers: Tarformers | None,
+) -> tuple[Artifact, tuple[Artifact, ...]]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=target.parent) as listing:
         sums = archive.pack_summed(
@@ -112,12 +128,10 @@ def _digests(files: dict[str, Sums]) -> bytes:
 
 
 def _packages(rootfs: Path, report: Report) -> bytes:
-    try:
-        found = installed(rootfs)
-    except (OSError, BuildFailed) as error:
-        report.line(Line(text=f"cannot tell the installed packages: {error}"))
-        found = []
-    return _json({"packages": found})
+    def note(text: str) -> None:
+        report.line(Line(text=f"cannot tell all the installed packages: {text}"))
+
+    return _json({"packages": installed(rootfs, note)})
 
 
 def _json(value: Any) -> bytes:

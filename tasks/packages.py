@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.errors import BuildFailed
 from tasks.rooted import inside
 
 PORTAGE = "var/db/pkg"
@@ -22,6 +23,10 @@ APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 RPM = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
 DATABASES = (PORTAGE, *DPKG, *APK, *RPM)
 """Where the databases lie, below the root."""
+
+
+TEXT_MAX = 64 << 20
+"""Characters of a database that are looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -35,10 +40,16 @@ class Package:
     slot: str = ""
 
 
-def installed(rootfs: Path) -> list[Package]:
-    """All packages of all managers, sorted; a damaged entry is left out."""
-    found = [*_portage(rootfs), *_dpkg(rootfs), *_apk(rootfs), *_rpm(rootfs)]
-    return sorted(set(found))
+def installed(rootfs: Path, note: Callable[[str], None] = lambda text: None) -> list[Package]:
+    """All packages of all managers, sorted. What is damaged is left out; `note` is told of a
+    database that cannot be read at all."""
+    found: set[Package] = set()
+    for packages in (_portage, _dpkg, _apk, _rpm):
+        try:
+            found.update(packages(rootfs))
+        except (OSError, BuildFailed) as error:
+            note(str(error))
+    return sorted(found)
 
 
 _VERSION = re.compile(
@@ -47,24 +58,32 @@ _VERSION = re.compile(
 
 
 def _portage(rootfs: Path) -> Iterator[Package]:
-    base = inside(rootfs, PORTAGE)
-    for folder in base.glob("*/*") if base.is_dir() else ():
-        if parts := _VERSION.fullmatch(folder.name):
-            yield Package(
-                manager="portage",
-                name=f"{folder.parent.name}/{parts['name']}",
-                version=parts["version"],
-                slot=_text(rootfs, folder / "SLOT").strip(),
-            )
+    for category in _folders(rootfs, inside(rootfs, PORTAGE)):
+        for folder in _folders(rootfs, category):
+            if parts := _VERSION.fullmatch(folder.name):
+                yield Package(
+                    manager="portage",
+                    name=f"{category.name}/{parts['name']}",
+                    version=parts["version"],
+                    slot=_text(rootfs, folder / "SLOT").strip(),
+                )
+
+
+def _folders(rootfs: Path, folder: Path) -> Iterator[Path]:
+    """What is in a folder that may not be there, or be a link to somewhere else."""
+    real = inside(rootfs, str(folder.relative_to(rootfs)))
+    yield from real.iterdir() if real.is_dir() else ()
+
+
+_GONE = ("not-installed", "config-files")  # dpkg(1), package states
 
 
 def _dpkg(rootfs: Path) -> Iterator[Package]:
     status, more = (inside(rootfs, path) for path in DPKG)
     files = [status, *(more.iterdir() if more.is_dir() else ())]
     for fields in (fields for file in files for fields in _paragraphs(_text(rootfs, file), ": ")):
-        if {"Package", "Version"} <= fields.keys() and "not-installed" not in fields.get(
-            "Status", ""
-        ):
+        state = fields.get("Status", "").rpartition(" ")[2]
+        if {"Package", "Version"} <= fields.keys() and state not in _GONE:
             yield Package(
                 manager="dpkg",
                 name=fields["Package"],
@@ -104,7 +123,7 @@ def _rpm_packages(file: Path) -> Iterator[Package]:
         with closing(
             sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)
         ) as database:
-            rows = database.execute("select blob from Packages").fetchall()
+            rows = database.execute(_RPM_QUERY).fetchall() if _has_table(database) else []
     except sqlite3.Error:
         return
     for (blob,) in rows:
@@ -115,6 +134,13 @@ def _rpm_packages(file: Path) -> Iterator[Package]:
             yield Package(manager="rpm", name=tags[_NAME], version=version, arch=arch)
 
 
+def _has_table(database: sqlite3.Connection) -> bool:
+    """What has the name of the table can also be a view, and a view need have no end."""
+    query = "select 1 from sqlite_master where name = 'Packages' and type = 'table'"
+    return database.execute(query).fetchone() is not None
+
+
+_RPM_QUERY = "select blob from Packages where typeof(blob) = 'blob'"
 _NAME, _VERSION_TAG, _RELEASE, _ARCH = 1000, 1001, 1002, 1022
 _STRING = 6
 
@@ -137,6 +163,10 @@ def _rpm_tags(blob: bytes) -> dict[int, str]:
 
 
 def _text(rootfs: Path, file: Path) -> str:
-    """The content of a file that may not be there, or be a link to somewhere else."""
+    """The content of a file that may not be there, or be a link to somewhere else; no more of it
+    than a database can have."""
     real = inside(rootfs, str(file.relative_to(rootfs)))
-    return real.read_text(errors="replace") if real.is_file() else ""
+    if not real.is_file():
+        return ""
+    with real.open(errors="replace") as opened:
+        return opened.read(TEXT_MAX)

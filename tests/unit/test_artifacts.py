@@ -14,6 +14,7 @@ import pytest
 import zstandard
 
 from tasks import artifacts
+from tasks.errors import PackFailed
 from tasks.model import Artifact, RenameRule, Tarformers
 from tasks.packages import Package, installed
 from tasks.report import Silent
@@ -110,7 +111,9 @@ def test_dpkg(tmp_path: Path) -> None:
     write(
         tmp_path / "var/lib/dpkg/status",
         "Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2-1\n"
-        "Description: shell\n Version: no\n\nPackage: gone\nStatus: deinstall ok not-installed\n\n",
+        "Description: shell\n Version: no\n\n"
+        "Package: gone\nStatus: deinstall ok not-installed\nVersion: 1\n\n"
+        "Package: removed\nStatus: deinstall ok config-files\nVersion: 1\n\n",
     )
     write(tmp_path / "var/lib/dpkg/status.d/libc6", "Package: libc6\nVersion: 2.36\n")
     assert installed(tmp_path) == [
@@ -140,7 +143,7 @@ def test_rpm(tmp_path: Path) -> None:
     with closing(sqlite3.connect(file)) as database:
         database.execute("create table Packages (hnum integer primary key, blob blob)")
         header = rpm_header({1000: "bash", 1001: "5.2", 1002: "1.fc40", 1022: "x86_64"})
-        for blob in (header, b"damaged", header[:20]):
+        for blob in (header, b"damaged", header[:20], "text", 5, 1.5, None):
             database.execute("insert into Packages (blob) values (?)", (blob,))
         database.commit()
     assert installed(tmp_path) == [
@@ -153,6 +156,47 @@ def test_a_database_that_is_a_link_out_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "rootfs/var/lib/dpkg").mkdir(parents=True)
     (tmp_path / "rootfs/var/lib/dpkg/status").symlink_to(tmp_path / "host/status")
     assert installed(tmp_path / "rootfs") == []
+
+
+def test_a_folder_of_a_database_that_is_a_link_out_is_not_followed(tmp_path: Path) -> None:
+    write(tmp_path / "host/secret-1.2/SLOT", "0")
+    (tmp_path / "rootfs/var/db/pkg").mkdir(parents=True)
+    (tmp_path / "rootfs/var/db/pkg/cat").symlink_to(tmp_path / "host")
+    assert installed(tmp_path / "rootfs") == []
+
+
+def test_a_database_that_is_a_link_inside_is_followed(tmp_path: Path) -> None:
+    write(tmp_path / "usr/lib/db/pkg/cat/name-1.2/SLOT", "0")
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/db").symlink_to("/usr/lib/db")
+    assert [package.name for package in installed(tmp_path)] == ["cat/name"]
+
+
+def test_one_database_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
+    write(tmp_path / "var/lib/dpkg/status", "Package: bash\nVersion: 5.2-1\n")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/apk").symlink_to("apk")
+    notes: list[str] = []
+    assert [package.name for package in installed(tmp_path, notes.append)] == ["bash"]
+    assert notes == ["too many links in lib/apk/db/installed of the root filesystem"]
+
+
+def test_a_database_without_end_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "usr/lib/sysimage/rpm/rpmdb.sqlite"
+    write(file)
+    with closing(sqlite3.connect(file)) as database:
+        endless = "with recursive n(blob) as (select x'00' union all select blob from n)"
+        database.execute(f"create view Packages as {endless} select blob from n")
+        database.commit()
+    assert installed(tmp_path) == []
+
+
+def test_what_cannot_be_written_beside_a_tarball_is_one_clear_error(
+    rootfs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "s.tar.sha256").mkdir()
+    with pytest.raises(PackFailed, match="Is a directory"):
+        artifacts.pack(rootfs, tmp_path / "s.tar", report=Silent())
 
 
 def test_no_database_at_all(rootfs: Path) -> None:
