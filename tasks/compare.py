@@ -7,7 +7,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -18,6 +18,7 @@ from tasks.meter import Meter
 from tasks.packages import DATABASES, Package, installed
 from tasks.pipes import CHUNK_BYTES
 from tasks.report import Report
+from tasks.rooted import LINKS_MAX
 
 _KEPT_MAX_BYTES = 256 << 20
 """A package database that is larger is not looked into."""
@@ -99,7 +100,7 @@ def read(tarball: Path, report: Report) -> Content:
             if kind is None:
                 raise BadInput(f"{tarball}: not a tarball")
             stream = _Stream(compression.decompress(file.read, kind), file, meter)
-            files = dict(_entries(stream, Path(kept)))
+            files = _one_name_first(dict(_entries(stream, Path(kept))))
             return Content(files=files, packages=installed(Path(kept)), size_bytes=meter.total)
     except (tarfile.TarError, Damaged) as error:
         raise BadInput(f"{tarball}: {error}") from error
@@ -158,6 +159,7 @@ class _Stream:
         self._file = file
         self._meter = meter
         self._rest = b""
+        self._given = self._used = 0
 
     def read(self, size: int) -> bytes:
         parts = []
@@ -169,8 +171,21 @@ class _Stream:
 
     def _next(self) -> bool:
         self._rest = next(self._pieces, b"")
+        if filled := len(self._rest.rstrip(b"\0")):
+            self._used = self._given + filled
+        self._given += len(self._rest)
         self._meter.reach(self._file.tell())
         return bool(self._rest)
+
+    def check_end(self, at: int) -> None:
+        """`Damaged` unless the archive ends at the byte `at`, with zeros and nothing but zeros:
+        `tarfile` read no further, and takes a header that it cannot read for an end."""
+        while self._next():
+            pass
+        if self._used > at:
+            raise Damaged("it is damaged, or something else follows its end")
+        if self._given == at:
+            raise Damaged("it ends too early")
 
 
 def _head(file: BinaryIO) -> bytes:
@@ -184,7 +199,7 @@ def _entries(stream: _Stream, kept: Path) -> Iterator[tuple[str, Entry]]:
     """Each file of the tarball; package databases are also written below `kept`."""
     with tarfile.open(fileobj=cast("BinaryIO", stream), mode="r|") as tar:
         for member in tar:
-            path = "/" + str(PurePosixPath(member.name.lstrip("/")))
+            path = _path(member.name)
             keep = _kept_as(member, kept)
             yield (
                 path,
@@ -198,12 +213,43 @@ def _entries(stream: _Stream, kept: Path) -> Iterator[tuple[str, Entry]]:
                     xattrs=repr(sorted(_xattrs(member))),
                 ),
             )
+        stream.check_end(tar.offset)
 
 
+def _path(name: str) -> str:
+    return str(PurePosixPath("/", name.lstrip("/")))
+
+
+def _one_name_first(files: dict[str, Entry]) -> dict[str, Entry]:
+    """`files`, with the first name of each group of hard links for the file itself: which of them a
+    tarball has as the file is chance."""
+    groups: dict[str, list[str]] = {}
+    for path in files:
+        groups.setdefault(_linked_to(files, path), []).append(path)
+    found = dict(files)
+    for file, paths in groups.items():
+        first = min(paths)
+        link = replace(files[file], kind=_HARD_LINK, size=0, content=first)
+        if files[file].kind != _HARD_LINK:
+            found |= {path: link for path in paths if path != first} | {first: files[file]}
+    return found
+
+
+def _linked_to(files: dict[str, Entry], path: str) -> str:
+    """The file that `path` is a hard link to, in the end; itself where that leads nowhere."""
+    here = path
+    for _ in range(LINKS_MAX):
+        if here not in files or files[here].kind != _HARD_LINK:
+            break
+        here = _path(files[here].content)
+    return here if here in files else path
+
+
+_HARD_LINK = "hard link"
 _KINDS = {
     tarfile.DIRTYPE: "folder",
     tarfile.SYMTYPE: "link",
-    tarfile.LNKTYPE: "hard link",
+    tarfile.LNKTYPE: _HARD_LINK,
     tarfile.CHRTYPE: "character device",
     tarfile.BLKTYPE: "block device",
     tarfile.FIFOTYPE: "fifo",

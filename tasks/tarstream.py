@@ -114,13 +114,13 @@ class _Entry:
     def _find(self, long: dict[bytes, bytes]) -> None:
         told = dict(self._records)
         header = self._header
-        size = int(told[b"size"]) if b"size" in told else _number(header[124:136])
+        size = _told(told, b"size", header[124:136])
         self.size = 0 if self._kind in _WITHOUT_DATA else size
         self.member = Member(
             name=told.get(_SPARSE_NAME) or told.get(b"path") or long.get(b"L") or _name(header),
             link=told.get(b"linkpath") or long.get(b"K") or header[157:257].partition(b"\0")[0],
-            uid=int(told[b"uid"]) if b"uid" in told else _number(header[108:116]),
-            gid=int(told[b"gid"]) if b"gid" in told else _number(header[116:124]),
+            uid=_told(told, b"uid", header[108:116]),
+            gid=_told(told, b"gid", header[116:124]),
             is_hard=self._kind == b"1",
         )
 
@@ -162,14 +162,23 @@ def _padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
+def _told(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:
+    """A number as the pax header says it, or else the field of the old one."""
+    if key not in records:
+        return _number(field)
+    if not records[key].isdigit():
+        raise Damaged("it has a damaged pax header")
+    return int(records[key])
+
+
 def _number(field: bytes) -> int:
     """A number in octal, or (GNU) in base 256 where the first bit is set."""
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-    try:
-        return int(field.strip(b" \0") or b"0", 8)
-    except ValueError:
-        raise Damaged("it has a damaged header") from None
+    digits = field.strip(b" \0") or b"0"
+    if digits.strip(b"01234567"):
+        raise Damaged("it has a damaged header")
+    return int(digits, 8)
 
 
 def _name(header: bytes) -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,68 @@ def test_no_tarball_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "a").write_text("no")
     assert run(["diff", str(tmp_path / "a"), str(tmp_path / "none")]) == 2
     assert "a: not a tarball" in capsys.readouterr().err
+
+
+def tarball(path: Path, *entries: tuple[str, bytes | str], prefix: str = "") -> Path:
+    """A tarball of files with the given content, and of hard links where that is a name."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in entries:
+            entry = tarfile.TarInfo(prefix + name)
+            if isinstance(content, str):
+                entry.type, entry.linkname = tarfile.LNKTYPE, prefix + content
+                tar.addfile(entry)
+            else:
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def changes(before: Path, after: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
+    run(["diff", str(before), str(after), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    return {item["path"]: item["what"] for item in found["files_changed"]}
+
+
+def test_which_hard_link_comes_first_makes_no_difference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tarball(tmp_path / "a.tar", ("x", b"1"), ("y", "x"), ("z", "y"))
+    after = tarball(tmp_path / "b.tar", ("z", b"1"), ("y", "z"), ("x", "z"), prefix="./")
+    copies = tarball(tmp_path / "c.tar", ("x", b"1"), ("y", b"1"), ("z", "x"))
+    assert changes(before, after, capsys) == {}
+    assert changes(before, copies, capsys) == {"/y": ["kind", "size", "content"]}
+
+
+def test_hard_links_that_lead_nowhere_are_compared_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tarball(tmp_path / "a.tar", ("x", "y"), ("y", "x"), ("z", "gone"))
+    after = tarball(tmp_path / "b.tar", ("x", "y"), ("y", "x"), ("z", "other"))
+    assert changes(before, after, capsys) == {"/z": ["content"]}
+
+
+def test_names_that_are_no_text_are_told_exactly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = os.fsdecode(b"not-utf8-\xff")
+    before = tarball(tmp_path / "a.tar", (name, b"1"))
+    after = tarball(tmp_path / "b.tar", (name, b"2"))
+    assert changes(before, after, capsys) == {f"/{name}": ["content"]}
+
+
+@pytest.mark.parametrize("damage", ["header", "cut", "in a header", "junk"])
+def test_a_damaged_tarball_is_not_taken_for_a_shorter_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    whole = tarball(tmp_path / "a.tar", *((f"file{number}", b"1") for number in range(10)))
+    data = bytearray(whole.read_bytes())
+    if damage == "header":
+        data[4 * 1024 + 5] ^= 0x55
+    data += b"junk" if damage == "junk" else b""
+    end = {"cut": 4 * 1024, "in a header": 4 * 1024 + 100}.get(damage)
+    (tmp_path / "b.tar").write_bytes(data[:end])
+    assert run(["diff", str(whole), str(tmp_path / "b.tar")]) == 2
+    assert "b.tar: it " in capsys.readouterr().err
 
 
 @pytest.fixture

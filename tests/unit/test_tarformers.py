@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from orchestrator.plan import tarformers
 from tasks.archive import extract, pack, pack_summed
+from tasks.compression import Damaged
 from tasks.errors import BadInput
 from tasks.model import RenameRule, Tarformers, WriterRules
 from tasks.report import Silent
@@ -179,6 +180,28 @@ def test_every_entry_can_be_changed_and_none_is_lost(data, form: int, size: int)
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         expected = [("new/" + m.name, tar.extractfile(m).read(), m.uid + 1, 7) for m in tar]
     assert found == expected
+
+
+@pytest.mark.parametrize("value", ["", "-512", "abc", "1_0", "7e1", "inf", "\xff"])
+@pytest.mark.parametrize("key", ["size", "uid", "gid"])
+def test_a_pax_header_with_what_is_no_number_is_damage(key: str, value: str) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("file")
+        info.pax_headers = {key: value}
+        tar.addfile(info)
+    with pytest.raises(Damaged, match="it has a damaged pax header"):
+        b"".join(edited(iter([buffer.getvalue()]), lambda member: member))
+
+
+@pytest.mark.parametrize("size", [b"-0000001000\0", b"0o000001000\0", b"1_000000000\0"])
+def test_a_header_with_what_is_no_number_is_damage(size: bytes) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("file"))
+    data = buffer.getvalue()
+    with pytest.raises(Damaged, match="it has a damaged header"):
+        b"".join(edited(iter([data[:124] + size + data[136:]]), lambda member: member))
 
 
 def test_a_specfile_s_options_become_rules() -> None:
