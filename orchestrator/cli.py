@@ -123,6 +123,20 @@ class LazyGroup(click.Group):
                 return command
         return None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with the nearest command where there is none of the name."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            if near := get_close_matches(args[0], self.list_commands(ctx), n=1):
+                said = f"{error.format_message()} Did you mean {near[0]!r}?"
+                raise click.UsageError(said, ctx) from None
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in SECTIONS.items():
             if not commands:
@@ -156,12 +170,9 @@ def run(arguments: list[str]) -> int:
     try:
         result = cli.main(arguments, prog_name="stagefarm", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except SpecProblems as error:
-        for problem in error.problems:
-            _complain(str(problem), problem.hint)
-        return error.exit_code
     except StagefarmError as error:
-        _complain(str(error), error.hint)
+        for problem in error.problems if isinstance(error, SpecProblems) else (error,):
+            _complain(str(problem), problem.hint)
         return error.exit_code
     except click.ClickException as error:
         error.show()

@@ -34,6 +34,8 @@ def builds_named(ledger: Ledger, names: Sequence[str]) -> list[str]:
 
 def one_build(ledger: Ledger, name: str) -> str:
     """The one build whose id is `name` or begins with it."""
+    if not name:
+        raise BadInput("the name of a build or batch is empty", "see `stagefarm status`")
     known = ledger.builds(1000)
     if name in known or ledger.knows(name):
         return name
@@ -42,11 +44,19 @@ def one_build(ledger: Ledger, name: str) -> str:
         return begins[0]
     if begins:
         raise BadInput(f"{name!r} may be any of {', '.join(begins[:5])}", "say more of its id")
-    raise BadInput(f"there is no build or batch {name!r}", _nearest(name, known))
+    if ledger.batch(name):
+        raise BadInput(
+            f"{name} is a batch", f"name one of its builds, see `stagefarm status {name}`"
+        )
+    near = nearest(name, [*known, *ledger.batches(100)])
+    raise BadInput(
+        f"there is no build or batch {name!r}",
+        f"did you mean {near}?" if near else "see `stagefarm status`",
+    )
 
 
-def _nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The one of `known` that `name` is nearly, or nothing."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else "see `stagefarm status`"
+    return next(iter(get_close_matches(name, known, n=1)), "")

@@ -89,7 +89,8 @@ def read_text(file: Path, what: str) -> str:
         raise BadInput(f"{file}: no such {what}", _siblings_hint(file)) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise BadInput(f"{file}:{line}: not UTF-8 text", f"expected a {what} in YAML") from error
+        problem = Problem(str(file), line, 0, "", "not UTF-8 text", f"expected a {what} in YAML")
+        raise SpecProblems((problem,)) from error
     except OSError as error:
         raise BadInput(f"{file}: cannot read this {what}: {error.strerror}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -20,6 +21,11 @@ SCHEMA = "1"
 SOCKET_TIMEOUT_S = 5.0
 HEALTH_CHECK_S = 15
 TRIES = 3
+SCHEMES = ("redis", "rediss")
+REFUSALS = re.compile(
+    r"\b(OOM|MISCONF|READONLY|NOPERM|NOREPLICAS|MASTERDOWN)\b|DB index is out of range"
+)
+"""What a server says, also from inside of a script, that cannot do what it is asked."""
 
 
 class Connection:
@@ -56,19 +62,37 @@ class Connection:
             yield self.client
         except redis.AuthenticationError as error:
             raise FarmUnreachable(
-                f"the farm's Redis at {self.address} refuses us: {error}",
-                "set redis_url and redis_password_file, see `stagefarm --help`",
+                f"the farm's Redis at {self.address} refuses us: {_wanted(error)}",
+                "set redis_password_file to a file with the password; a user's name goes into "
+                "redis_url, as redis://USER@HOST:PORT/0",
             ) from error
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise FarmUnreachable(
                 f"the farm's Redis at {self.address} does not answer: {error}",
                 "start it, or say where it is: STAGEFARM_REDIS_URL=redis://HOST:PORT/0",
             ) from error
+        except redis.ResponseError as error:
+            if isinstance(error, STATES) or REFUSALS.search(str(error)):
+                raise FarmUnreachable(
+                    f"the farm's Redis at {self.address} refuses: {error}",
+                    "look at its memory, its disk, its users, and at redis_url",
+                ) from error
+            raise
+
+
+STATES = (redis.OutOfMemoryError, redis.ReadOnlyError, redis.exceptions.NoPermissionError)
+
+
+def _wanted(error: redis.AuthenticationError) -> str:
+    """Its words, but for those with which it asks for a password that we did not give."""
+    return "it wants a password" if str(error).startswith(("HELLO", "NOAUTH")) else str(error)
 
 
 def connect(settings: Settings) -> Connection:
     """A connection made on first use. `BadInput` if `redis_url` is not one."""
     try:
+        if urlsplit(settings.redis_url).scheme not in SCHEMES:
+            raise ValueError("it has to begin with redis:// or rediss://")
         client = redis.Redis.from_url(
             settings.broker_url(),
             decode_responses=True,
@@ -114,14 +138,14 @@ def durability_problems(connection: Connection) -> list[str]:
 
     A server that hides its configuration (CONFIG is often forbidden) is taken at its word.
     """
-    try:
-        with connection.reaching() as client:
+    with connection.reaching() as client:
+        try:
             found: dict[str, str] = {
                 **client.config_get("appendonly"),
                 **client.config_get("maxmemory-policy"),
             }
-    except redis.ResponseError:
-        return []
+        except redis.ResponseError:
+            return []
     wanted = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
     return [
         f"{name} is {found[name]!r} and should be {value!r}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.commands.follow import watch
-from orchestrator.commands.names import complete_build, complete_host
+from orchestrator.commands.names import complete_host, complete_name, require_names
 
 if TYPE_CHECKING:
     from tasks.ledger import Ledger
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Stop builds, or whole batches.")
 @click.argument(
-    "names", nargs=-1, required=True, metavar="BUILD|BATCH...", shell_complete=complete_build
+    "names", nargs=-1, required=True, metavar="BUILD|BATCH...", shell_complete=complete_name
 )
 @click.option("--reason", metavar="TEXT", help="Kept in the record of each build.")
 def cancel(*, names: tuple[str, ...], reason: str | None) -> None:
@@ -44,7 +44,7 @@ def cancel(*, names: tuple[str, ...], reason: str | None) -> None:
 
 @click.command(short_help="Build ended builds anew.")
 @click.argument(
-    "names", nargs=-1, required=True, metavar="BUILD|BATCH...", shell_complete=complete_build
+    "names", nargs=-1, required=True, metavar="BUILD|BATCH...", shell_complete=complete_name
 )
 @click.option(
     "--from",
@@ -113,14 +113,18 @@ def drain(*, host: str) -> None:
     Example:
       stagefarm drain builder7
     """
-    from orchestrator.farm import open_ledger
+    from orchestrator.farm import nearest, open_ledger
     from tasks.hosts import Hosts
 
+    require_names([host])
     hosts = Hosts(open_ledger().connection)
     new = hosts.drain(host)
-    known = {known.name: known for known in hosts.all()}[host]
+    hosts_known = {known.name: known for known in hosts.all()}
+    known = hosts_known.pop(host)
     if not known.life:
-        click.echo(f"warning: no worker of that name has been seen yet: {host}", err=True)
+        near = nearest(host, list(hosts_known))
+        hint = f"; did you mean {near}? (stagefarm undrain {host})" if near else ""
+        click.echo(f"warning: no worker of that name has been seen yet: {host}{hint}", err=True)
     count = f"{len(known.builds)} build{'s' * (len(known.builds) != 1)} to finish"
     click.echo(f"{host}: {'drained' if new else 'was drained before'}, {count}")
 

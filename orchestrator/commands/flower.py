@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import click
 
+from tasks.errors import HostUnfit
+
 LOOPBACK = "127.0.0.1"
 COLUMNS = ("name", "args", "kwargs", "state", "received", "runtime", "worker", "exception", "uuid")
 
 
 @click.command(short_help="Show the farm's tasks on a web page.")
 @click.option("--address", default=LOOPBACK, show_default=True, help="Where to listen.")
-@click.option("--port", default=5555, show_default=True, help="On which port.")
+@click.option(
+    "--port", default=5555, show_default=True, type=click.IntRange(1, 65535), help="On which port."
+)
 @click.option(
     "--writable", is_flag=True, help="Let people revoke tasks and stop workers from the page."
 )
@@ -24,10 +28,29 @@ def flower(*, address: str, port: int, writable: bool) -> None:
     Example:
       stagefarm flower --port 5555
     """
+    from orchestrator.farm import open_ledger
     from tasks.app import app
 
+    open_ledger()
+    _require_free(address, port)
     arguments = [f"--address={address}", f"--port={port}", "--max_tasks=20000"]
     arguments += ["--purge_offline_workers=3600", f"--tasks_columns={','.join(COLUMNS)}"]
     if not writable:
         arguments.append("--read_only")
     app.start(["flower", *arguments])
+
+
+def _require_free(address: str, port: int) -> None:
+    """`HostUnfit` if nothing can listen there: Flower itself would end with a traceback."""
+    import socket
+
+    try:
+        family, *_, place = socket.getaddrinfo(address or None, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+    except OSError as error:
+        raise HostUnfit(
+            f"cannot listen at {address}:{port}: {error.strerror}",
+            "choose another --port or --address",
+        ) from error

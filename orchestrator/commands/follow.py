@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.names import complete_build
+from orchestrator.commands.names import complete_name
 from tasks.errors import BuildFailed
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ NEWEST = 1000
 
 
 @click.command(short_help="Watch builds until they have ended.")
-@click.argument("names", nargs=-1, metavar="[BUILD|BATCH]...", shell_complete=complete_build)
+@click.argument("names", nargs=-1, metavar="[BUILD|BATCH]...", shell_complete=complete_name)
 @click.option("--json", "as_json", is_flag=True, help="Print how they ended as JSON.")
 def follow(*, names: tuple[str, ...], as_json: bool) -> None:
     """Watch builds and batches until all have ended; without a name, all that have not ended yet.

@@ -1,35 +1,51 @@
-"""Completion of names that are in the ledger: quick, and silent when it does not answer."""
+"""Names of builds, batches, hosts and queues: which can be, and their completion from the ledger,
+which is quick, and silent when it does not answer."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
-from tasks.errors import StagefarmError
+from tasks.errors import BadInput, StagefarmError
+
+if TYPE_CHECKING:
+    from tasks.ledger import Ledger
 
 OFFERED = 500
+
+
+def require_names(names: Iterable[str]) -> None:
+    """`BadInput` if one of `names` cannot be the name of a host or a queue."""
+    for name in names:
+        if not name or set(name) & set(" ,@:/"):
+            raise BadInput(f"{name!r} cannot be a queue or a host", "such as x86-64bit.generic_64")
 
 
 def complete_build(
     _ctx: click.Context, _param: click.Parameter, start: str
 ) -> list[CompletionItem]:
-    """The newest builds and batches."""
-    from orchestrator.farm import open_ledger
+    """The newest builds."""
+    return _offered(lambda ledger: ledger.builds(OFFERED), start)
 
-    try:
-        ledger = open_ledger()
-        names = [*ledger.batches(OFFERED), *ledger.builds(OFFERED)]
-    except StagefarmError:
-        return []
-    return [CompletionItem(name) for name in names if name.startswith(start)]
+
+def complete_name(_ctx: click.Context, _param: click.Parameter, start: str) -> list[CompletionItem]:
+    """The newest batches and builds."""
+    return _offered(lambda ledger: [*ledger.batches(OFFERED), *ledger.builds(OFFERED)], start)
 
 
 def complete_host(_ctx: click.Context, _param: click.Parameter, start: str) -> list[CompletionItem]:
-    from orchestrator.farm import open_ledger
     from tasks.hosts import Hosts
 
+    return _offered(lambda ledger: [host.name for host in Hosts(ledger.connection).all()], start)
+
+
+def _offered(names: Callable[[Ledger], Iterable[str]], start: str) -> list[CompletionItem]:
+    from orchestrator.farm import open_ledger
+
     try:
-        hosts = Hosts(open_ledger().connection).all()
+        return [CompletionItem(name) for name in names(open_ledger()) if name.startswith(start)]
     except StagefarmError:
         return []
-    return [CompletionItem(host.name) for host in hosts if host.name.startswith(start)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.names import complete_build
+from orchestrator.commands.names import complete_build, complete_name
 
 if TYPE_CHECKING:
     from tasks.hosts import Host
@@ -18,8 +18,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 
 @click.command(short_help="Show builds and batches, or one of them.")
-@click.argument("name", required=False, metavar="[BUILD|BATCH]", shell_complete=complete_build)
-@click.option("-n", "--count", default=20, show_default=True, help="How many, without a name.")
+@click.argument("name", required=False, metavar="[BUILD|BATCH]", shell_complete=complete_name)
+@click.option(
+    "-n",
+    "--count",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many, without a name.",
+)
 @json_option
 def status(*, name: str | None, count: int, as_json: bool) -> None:
     """Show the newest builds, all builds of a batch, or one build with its steps and attempts.

@@ -6,8 +6,8 @@ import os
 
 import click
 
+from orchestrator.commands.names import require_names
 from tasks import settings as settings_of
-from tasks.errors import BadInput
 
 
 @click.command(short_help="Serve queues: build here what is submitted to them.")
@@ -39,8 +39,7 @@ def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool
     require_root()
     FileStore.at(settings.store)
     host = name or settings.host
-    if wrong := [queue for queue in (*queues, host) if not queue or set(queue) & set(" ,@:/")]:
-        raise BadInput(f"{wrong[0]!r} cannot be a queue or a host", "such as x86-64bit.generic_64")
+    require_names([*queues, host])
     warn_of_forgetful_redis(open_ledger(settings))
     arguments = ["worker", "--queues", ",".join(queues), "--concurrency", str(slots)]
     arguments += ["--hostname", f"stagefarm@{host}", "--loglevel", "WARNING" if quiet else "INFO"]

@@ -28,7 +28,7 @@ from orchestrator.demo.servers import (
 )
 from orchestrator.shipped import shipped
 from orchestrator.terminal import size
-from tasks.errors import BuildFailed, HostUnfit
+from tasks.errors import BadInput, BuildFailed, HostUnfit
 from tasks.process import output, standard_environment
 
 QUEUES = {"east": "x86-64bit.generic_64", "west": "x86-64bit.amd64-zen2"}
@@ -58,7 +58,14 @@ class Place:
         return self.root / "www"
 
     def make(self) -> None:
-        """Begin anew, with copies of the shipped specs and hooks and a seed made on the spot."""
+        """Begin anew, with copies of the shipped specs and hooks and a seed made on the spot.
+        `BadInput` if what lies there is not of an earlier demonstration: it would be removed."""
+        there = self.root.is_dir() and any(self.root.iterdir())
+        if there and not (self.specs / "jobs" / "demo").is_dir():
+            raise BadInput(
+                f"{self.root} is not empty, and not of an earlier demonstration",
+                "give --folder a folder of its own",
+            )
         for folder in (self.specs, self.store, self.logs, self.www, self.root / "hosts"):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)

@@ -187,3 +187,14 @@ def test_cache_verify_removes_what_was_changed(
     assert run(["cache", "verify"]) == 1
     assert capsys.readouterr().out.count("changed, ") == 2
     assert seeds.all() == []
+
+
+def test_seeds_of_root_are_not_shown_as_none(
+    seeds: Seeds, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not os.geteuid():
+        pytest.skip("needs an ordinary user: root may look at all")
+    seeds.root.chmod(0)
+    assert run(["cache", "list"]) == 3
+    assert "only root may look at the seeds" in capsys.readouterr().err
+    seeds.root.chmod(0o700)

@@ -255,3 +255,26 @@ def test_names_of_jobs_complete_in_the_shell() -> None:
     found = complete.get_completions(["plan", "--specfile", SPECFILE, "--job"], "stage3-f")
     assert [item.value for item in found] == ["stage3-full"]
     assert complete.get_completions(["plan", "--specfile", "gone", "--job"], "") == []
+
+
+def test_a_file_of_other_bytes_is_named_once(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"jobs:\n- \xff\n")
+    assert call("validate", tmp_path / "x.yaml")[2].splitlines() == [
+        f"error: {tmp_path}/x.yaml:2: not UTF-8 text",
+        " hint: expected a file in YAML",
+    ]
+
+
+def test_the_nearest_command_is_told(call: Any) -> None:
+    code, _, err = call("valdate")
+    assert (code, "No such command 'valdate'. Did you mean 'validate'?" in err) == (2, True)
+    assert "Did you mean" not in call("xyzzy")[2]
+
+
+def test_a_folder_that_was_removed(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    code, _, err = call("validate", SPECFILE)
+    assert (code, err.splitlines()[0]) == (2, "error: the folder this was started in is gone")
