@@ -74,6 +74,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "why": ("orchestrator.commands.status:why", "Say why a build waits."),
         "cancel": ("orchestrator.commands.change:cancel", "Stop builds, or whole batches."),
         "retry": ("orchestrator.commands.change:retry", "Build ended builds anew."),
+        "fetch": ("orchestrator.commands.fetch:fetch", "Bring tarballs from the farm's store."),
         "rebuild": (
             "orchestrator.commands.rebuild:rebuild",
             "Build a build once more, and compare.",

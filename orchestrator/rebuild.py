@@ -5,8 +5,6 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from celery import Celery
 
@@ -19,6 +17,7 @@ from tasks.messages import send
 from tasks.model import Artifact, Build, BuildState
 from tasks.record import Record
 from tasks.report import Silent
+from tasks.store import file_of
 
 
 def rebuild(record: Record, *, ledger: Ledger, app: Celery) -> Build:
@@ -67,7 +66,7 @@ def differences(
 
 
 def _content(artifact: Artifact) -> compare.Content:
-    tarball = Path(unquote(urlsplit(artifact.path).path))
+    tarball = file_of(artifact.path)
     if not tarball.is_file():
         raise HostUnfit(f"{artifact.path} is not on this machine", "compare where the store is")
     return compare.read(tarball, Silent())

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from tasks import bundle
@@ -36,7 +35,7 @@ from tasks.model import Build, BuildState, Checkpoint, Line, StepKind, StepResul
 from tasks.patience import patiently
 from tasks.publish import Publisher
 from tasks.settings import Settings
-from tasks.store import FileStore
+from tasks.store import FileStore, file_of
 from tasks.workspace import Workspace, kill_tree, locked
 
 logger = logging.getLogger(__name__)
@@ -165,8 +164,7 @@ class Farmhand:
         name = Path(source.path).name
         for artifact in made.artifacts if made else ():
             if artifact.name == name:
-                path = unquote(urlsplit(artifact.path).path)
-                sha256 = source.sha256 or artifact.sha256
+                path, sha256 = str(file_of(artifact.path)), source.sha256 or artifact.sha256
                 return replace(build, source=replace(source, path=path, sha256=sha256))
         raise SourceFailed(f"{build.after} has left no {name} to start from")
 

@@ -24,6 +24,11 @@ from tasks.removal import remove_tree
 PIECE_BYTES = 1024 * 1024
 
 
+def file_of(url: str) -> Path:
+    """The file that a `file://` URL names."""
+    return Path(unquote(urlsplit(url).path))
+
+
 @dataclass(frozen=True, slots=True)
 class FileStore:
     """A folder that every host of the farm sees."""
@@ -35,7 +40,7 @@ class FileStore:
         parts = urlsplit(url)
         if parts.scheme != "file" or not parts.path.startswith("/"):
             raise BadInput(f"store_url: cannot store to {url!r}", "such as file:///srv/stages")
-        return cls(Path(unquote(parts.path)))
+        return cls(file_of(url))
 
     def folder(self, build: Build, attempt: int) -> Path:
         return self.root / (build.batch or build.id) / build.id / str(attempt)

@@ -91,6 +91,12 @@ def test_a_job_starts_from_the_tarball_of_another(farm: Farm) -> None:
         greetings = tar.extractfile("./greetings")
         assert greetings is not None
         assert greetings.read() == b"hello haswell\n" * 2
+    fetched = farm.command("fetch", records[0].batch)
+    assert fetched.stdout.splitlines() == [
+        str(farm.folder / "out" / record.artifacts[0].name) for record in records
+    ]
+    names = {path.name for path in (farm.folder / "out").iterdir()}
+    assert {"full-haswell.tar", "full-haswell.tar.sha256", "full-haswell.tar.build.json"} <= names
 
 
 def test_a_chain_ends_where_it_breaks_and_is_retried_whole(farm: Farm) -> None:
@@ -106,6 +112,8 @@ def test_a_chain_ends_where_it_breaks_and_is_retried_whole(farm: Farm) -> None:
     assert f"{full}: cancelled: {base}, which it starts from, failed" in said
     assert retried.returncode == 1
     assert f"hint: stagefarm logs {base}" in retried.stderr
+    refused = farm.command("fetch", base)
+    assert (refused.returncode, refused.stderr.splitlines()[0]) == (2, f"error: {base} is failed")
     assert farm.command("follow").stdout == "nothing is being built\n"
 
 

@@ -1,0 +1,85 @@
+"""`stagefarm fetch`: bring tarballs from the farm's store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.commands.names import complete_build
+from tasks.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.fetch import Copy
+    from tasks.ledger import Ledger
+    from tasks.record import Record
+
+
+@click.command(short_help="Bring tarballs from the farm's store.")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="BUILD|BATCH...", shell_complete=complete_build
+)
+@click.option(
+    "--into", type=click.Path(path_type=Path), metavar="DIR", help="Where to, for all of them."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the tarballs as JSON.")
+def fetch(*, names: tuple[str, ...], into: Path | None, as_json: bool) -> None:
+    """Copy the tarballs of builds, with the files beside them, from the store to where `run` would
+    have put them: the `output.dir` of their jobs. Each is verified. Of a batch, what succeeded.
+
+    \b
+    Examples:
+      stagefarm fetch nightly-20261122-7f3a
+      stagefarm fetch stage3-20261122-7f3a --into /srv/mirror/incoming
+    """
+    from orchestrator.farm import open_ledger
+    from orchestrator.fetch import check_apart, copies
+
+    ledger = open_ledger()
+    wanted = [
+        copy
+        for record in _succeeded(ledger, names)
+        for copy in copies(record, ledger.build(record.id), into)
+    ]
+    check_apart(wanted)
+    _bring(wanted)
+    tarballs = [str(copy.target) for copy in wanted if copy.sha256]
+    click.echo(json.dumps(tarballs, indent=2) if as_json else "\n".join(tarballs))
+
+
+def _succeeded(ledger: Ledger, names: Sequence[str]) -> list[Record]:
+    """What is there to fetch; a build that is named itself must be."""
+    from orchestrator.farm import builds_named
+    from tasks.model import BuildState
+
+    found = []
+    for name in names:
+        for record in ledger.records(builds_named(ledger, [name])):
+            if record.state is BuildState.SUCCEEDED:
+                found.append(record)
+            elif ledger.batch(name):
+                click.echo(f"{record.id} is {record.state}: nothing to fetch", err=True)
+            else:
+                raise BadInput(f"{record.id} is {record.state}", f"stagefarm follow {record.id}")
+    return found
+
+
+def _bring(wanted: Sequence[Copy]) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from orchestrator.fetch import bring
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(
+        *columns, TransferSpeedColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as bars:  # fmt: skip
+        bar = bars.add_task("fetch", total=sum(copy.source.stat().st_size for copy in wanted))
+        for copy in wanted:
+            bars.update(bar, description=copy.target.name)
+            bring(copy, lambda count: bars.advance(bar, count))
