@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import NoReturn
 
 import click
 
+from orchestrator.printable import plain
 from tasks import __version__
 from tasks.errors import HostUnfit, SpecProblems, StagefarmError, of_system
 
@@ -163,6 +165,9 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line of this process and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names may be no text that this terminal can show
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -196,6 +201,6 @@ def _refused(error: OSError) -> int:
 
 def _complain(message: str, hint: str) -> None:
     """One error on stderr: `error: ...`, and what to do below it."""
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(message)}", err=True)
     if hint:
-        click.echo(f"{click.style(' hint:', fg='cyan', bold=True)} {hint}", err=True)
+        click.echo(f"{click.style(' hint:', fg='cyan', bold=True)} {plain(hint)}", err=True)

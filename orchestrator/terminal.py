@@ -21,12 +21,14 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.printable import RESET, coloured, plain
 from tasks.model import Artifact, Build, Line, Progress, Step, Stream
 
 if TYPE_CHECKING:
     from orchestrator.local import Summary
 
-STYLES = {Stream.STDOUT: "", Stream.STDERR: "yellow", Stream.NOTE: "bold cyan"}
+DIM = "\x1b[2m"
+STYLES = {Stream.STDOUT: "", Stream.STDERR: "\x1b[33m", Stream.NOTE: "\x1b[1;36m"}
 
 
 class Terminal:
@@ -37,19 +39,11 @@ class Terminal:
         self._build = build
         self._quiet = quiet
         self._console = Console(stderr=json, highlight=False, soft_wrap=True)
-        self._bars = rich.progress.Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            _Amount(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
+        self._colours = self._console.color_system is not None and not self._console.no_color
+        self._bars: rich.progress.Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Terminal:
-        self._bars.start()
         return self
 
     def __exit__(
@@ -58,26 +52,41 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bars.stop()
+        self._end_bars()
 
     def step(self, step: Step) -> None:
         """Say that `step` begins."""
-        for task in self._tasks.values():
-            self._bars.remove_task(task)
-        self._tasks = {}
+        self._end_bars()
         count = f"[{step.number + 1}/{len(self._build.steps)}]"
         self._console.print(Text.assemble((count, "bold green"), " ", (step.title, "bold")))
 
     def line(self, line: Line) -> None:
         if self._quiet and line.stream is not Stream.NOTE:
             return
-        if line.stream is Stream.NOTE:
-            self._console.print(Text(line.text, STYLES[line.stream]))
+        self._write(self._styled(line))
+
+    def _styled(self, line: Line) -> str:
+        name = f"{plain(line.hook)} │ " if line.hook and line.stream is not Stream.NOTE else ""
+        if not self._colours:
+            return name + plain(line.text)
+        name = f"{DIM}{name}{RESET}" if name else ""
+        style = STYLES[line.stream]
+        return f"{name}{style}{coloured(line.text)}{RESET if style else ''}"
+
+    def _write(self, text: str) -> None:
+        """Past rich where no bar is shown: hooks print millions of lines, and would wait for it."""
+        if self._bars:
+            self._console.print(Text.from_ansi(text))
             return
-        name = (f"{line.hook} │ " if line.hook else "", "dim")
-        self._console.print(Text.assemble(name, _text(line)))
+        self._console.file.write(f"{text}\n")
+        self._console.file.flush()
 
     def progress(self, progress: Progress) -> None:
+        if not self._console.is_terminal:
+            return
+        if not self._bars:
+            self._bars = _bars(self._console)
+            self._bars.start()
         if progress.what not in self._tasks:
             self._tasks[progress.what] = self._bars.add_task(
                 escape(progress.what), unit=progress.unit
@@ -85,6 +94,12 @@ class Terminal:
         self._bars.update(
             self._tasks[progress.what], completed=progress.done, total=progress.total or None
         )
+
+    def _end_bars(self) -> None:
+        if self._bars:
+            self._bars.stop()
+        self._bars = None
+        self._tasks = {}
 
     def summary(self, summary: Summary) -> None:
         """Say what the build took and what it left."""
@@ -98,6 +113,17 @@ class Terminal:
         self._console.print(table)
         for artifact in summary.artifacts:
             self._console.print(_describe(artifact))
+
+
+def _bars(console: Console) -> rich.progress.Progress:
+    return rich.progress.Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        _Amount(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
 
 
 class _Amount(ProgressColumn):
@@ -130,13 +156,6 @@ def size(size_bytes: int) -> str:
     from rich.filesize import decimal
 
     return decimal(size_bytes)
-
-
-def _text(line: Line) -> Text:
-    """What a hook printed, with its colours."""
-    text = Text.from_ansi(line.text)
-    text.stylize_before(STYLES[line.stream])
-    return text
 
 
 def _describe(artifact: Artifact) -> Text:

@@ -78,7 +78,9 @@ class Hooks:
         )
 
     def _say(self, hook: Hook, text: str, stream: Stream) -> None:
-        self._report.line(Line(text=text[:LINE_MAX_CHARS], hook=hook.name, stream=stream))
+        if len(text) > LINE_MAX_CHARS:
+            text = f"{text[:LINE_MAX_CHARS]} … {len(text) - LINE_MAX_CHARS} more characters"
+        self._report.line(Line(text=text, hook=hook.name, stream=stream))
 
     def _where(self, hook: Hook, number: int) -> str:
         of = f" {number} of {len(hook.commands)}" if len(hook.commands) > 1 else ""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 from orchestrator.commands.names import complete_build
+from orchestrator.printable import coloured, plain
 from tasks.ledger import Ledger
 from tasks.logbook import Entry, Logbook
 
@@ -29,8 +30,8 @@ def logs(*, build: str, follow: bool) -> None:
     name = one_build(ledger, build)
     entries = following(ledger, name) if follow else all_of(Logbook(ledger.connection), name)
     for entry in entries:
-        hook = f"{entry.line.hook} │ " if entry.line.hook else ""
-        click.echo(f"{click.style(hook, dim=True)}{entry.line.text}")
+        hook = f"{plain(entry.line.hook)} │ " if entry.line.hook else ""
+        click.echo(f"{click.style(hook, dim=True)}{coloured(entry.line.text)}")
     record = ledger.record(name)
     if record.url:
         click.echo(f"the whole log: {record.url}/build.log", err=True)

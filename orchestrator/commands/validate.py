@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.commands.options import now_option, override_option
+from orchestrator.printable import plain
 
 if TYPE_CHECKING:
     from orchestrator.validate import Verdict
@@ -87,9 +88,9 @@ def _print(verdict: Verdict) -> None:
 
 
 def _tell(word: str, color: str, problem: Problem) -> None:
-    click.echo(f"{click.style(f'{word}:', fg=color, bold=True)} {problem}", err=True)
+    click.echo(f"{click.style(f'{word}:', fg=color, bold=True)} {plain(str(problem))}", err=True)
     if problem.hint:
-        click.echo(f"{click.style(' hint:', fg='cyan', bold=True)} {problem.hint}", err=True)
+        click.echo(f"{click.style(' hint:', fg='cyan', bold=True)} {plain(problem.hint)}", err=True)
 
 
 def _print_json(verdicts: list[Verdict]) -> None:

@@ -1,0 +1,31 @@
+"""Text that hooks, seeds and specfiles made, fit for a terminal.
+
+Colours may stay. Whatever else acts on a terminal goes: what moves the cursor, clears or resets
+the screen, changes its title, its character set or the clipboard, or asks it for an answer. See
+ECMA-48 for the forms of escape sequences.
+"""
+
+from __future__ import annotations
+
+import re
+
+RESET = "\x1b[0m"
+
+_ACTS = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # control sequences, colours among them
+    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # strings for the terminal: titles, clipboard
+    r"|\x1b[ -/]*[0-~]?"  # other escapes
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # control characters but tab and newline
+)
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+
+
+def plain(text: str) -> str:
+    """`text` without all that acts on a terminal."""
+    return _ACTS.sub("", text)
+
+
+def coloured(text: str) -> str:
+    """`text` with no more than its colours, which end with it."""
+    kept = _ACTS.sub(lambda found: found[0] if _COLOUR.fullmatch(found[0]) else "", text)
+    return kept + RESET if "\x1b" in kept else kept
