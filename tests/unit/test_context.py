@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -158,3 +159,12 @@ def test_what_the_build_writes_stays_out() -> None:
     assert written_by(a_build(SourceType.HTTP)) == [
         *(Path("/here/work"), Path("/here/out"), Path("/here/seeds/x.tar")),
     ]
+
+
+def test_what_redis_writes_in_a_checkout_does_not_go_along(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[2] / ".gitignore", tmp_path)
+    (tmp_path / "appendonly.aof").touch()
+    (tmp_path / "appendonlydir").mkdir()
+    (tmp_path / "appendonlydir" / "appendonly.aof.1.incr.aof").touch()
+    (tmp_path / "dump.rdb").touch()
+    assert names(tmp_path) == [".gitignore"]

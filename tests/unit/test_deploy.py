@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import textwrap
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,9 @@ from orchestrator.cli import SECTIONS
 from tasks.settings import PREFIX, Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-UNITS = sorted(DEPLOY.glob("systemd/*.service"))
+SERVICES = sorted(DEPLOY.glob("systemd/*.service"))
+TIMERS = sorted(DEPLOY.glob("systemd/*.timer"))
+DOCUMENT = DEPLOY.parent / "docs" / "farm.md"
 
 
 def check_words(words: list[str]) -> None:
@@ -30,22 +33,56 @@ def check_words(words: list[str]) -> None:
     assert {word for word in words if word.startswith("--")} <= known
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
 def test_a_unit_starts_a_command_that_is_there(unit: Path) -> None:
     (line,) = re.findall(r"^ExecStart=/usr/bin/stagefarm (.+)$", unit.read_text(), re.MULTILINE)
     check_words(shlex.split(line))
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
-def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
+def complaints(folder: Path, *names: str) -> list[str]:
+    """What systemd has to say against the units in `folder` of these names."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("needs systemd-analyze")
-    copy = tmp_path / unit.name
-    copy.write_text(unit.read_text().replace("/usr/bin/stagefarm", "/bin/true"))
-    words = ["systemd-analyze", "verify", "--man=no", str(copy)]
+    for service in folder.glob("*.service"):
+        service.write_text(service.read_text().replace("/usr/bin/stagefarm", "/bin/true"))
+    words = ["systemd-analyze", "verify", "--man=no", *(str(folder / name) for name in names)]
     said = subprocess.run(words, capture_output=True, text=True, check=False).stderr
-    unknown = [line for line in said.splitlines() if copy.name in line]
-    assert [line for line in unknown if "DelegateSubgroup" not in line] == []  # systemd 254
+    ours = [line for line in said.splitlines() if "stagefarm-" in line]
+    return [line for line in ours if "DelegateSubgroup" not in line]  # since systemd 254
+
+
+def as_started(unit: Path) -> str:
+    """The name of `unit` as one starts it: a template, for something."""
+    return unit.name.replace("@.", "@nightly.")
+
+
+@pytest.mark.parametrize("unit", [*SERVICES, *TIMERS], ids=lambda unit: unit.name)
+def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
+    for file in (*SERVICES, *TIMERS):
+        shutil.copy(file, tmp_path / as_started(file))
+    assert complaints(tmp_path, as_started(unit)) == []
+
+
+def test_systemd_takes_the_way_to_be_told_of_failures(tmp_path: Path) -> None:
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", DOCUMENT.read_text(), re.MULTILINE)
+    edited, telling = (textwrap.dedent(block) for block in blocks if "    [Unit]\n" in block)
+    batch = DEPLOY / "systemd" / "stagefarm-batch@.service"
+    (tmp_path / "stagefarm-batch@nightly.service").write_text(edited + batch.read_text())
+    (tmp_path / "stagefarm-failed@nightly.service").write_text(
+        telling.replace("| mail", "| /bin/true")
+    )
+    names = ("stagefarm-batch@nightly.service", "stagefarm-failed@nightly.service")
+    assert complaints(tmp_path, *names) == []
+
+
+def test_a_timer_starts_a_service_that_is_there() -> None:
+    assert {timer.stem for timer in TIMERS} <= {service.stem for service in SERVICES}
+    assert [timer.stem for timer in TIMERS] == ["stagefarm-batch@"]
+
+
+def test_only_the_worker_runs_as_root() -> None:
+    as_root = {unit.stem for unit in SERVICES if "\nUser=stagefarm\n" not in unit.read_text()}
+    assert as_root == {"stagefarm-worker"}
 
 
 def test_the_compose_file_runs_commands_and_settings_that_are_there() -> None:

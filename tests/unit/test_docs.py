@@ -42,7 +42,7 @@ def options_in(text: str) -> set[str]:
 
 
 def test_every_option_that_the_readme_names_is_there() -> None:
-    known = {"--bind", "--directory"}  # of python3 -m http.server
+    known = {"--bind", "--directory", "--dir"}  # of python3 -m http.server, and redis-server
     for place, _ in COMMANDS.values():
         module, _, attribute = place.partition(":")
         command = getattr(import_module(module), attribute)
