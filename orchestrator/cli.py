@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from orchestrator.commands.options import mark_devkit_options
 from orchestrator.printable import plain
 from tasks import __version__
 from tasks.errors import HostUnfit, SpecProblems, StagefarmError, of_system
@@ -112,6 +113,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
 }
 
 
+ALIASES = {"m": "metro", "me": "metro", "d": "diagnose", "di": "diagnose"}
+"""Short names that mark-devkit has for its commands."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module only when that command is asked for."""
 
@@ -119,9 +124,10 @@ class LazyGroup(click.Group):
         return [name for commands in SECTIONS.values() for name in commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        name = ALIASES.get(cmd_name, cmd_name)
         for commands in SECTIONS.values():
-            if cmd_name in commands:
-                module, _, attribute = commands[cmd_name][0].partition(":")
+            if name in commands:
+                module, _, attribute = commands[name][0].partition(":")
                 command: click.Command = getattr(import_module(module), attribute)
                 return command
         return None
@@ -155,6 +161,7 @@ class LazyGroup(click.Group):
     "4 the farm's Redis does not answer, 5 cancelled, 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="stagefarm")
+@mark_devkit_options(hidden=True)
 def cli() -> None:
     """Build Linux distribution stage tarballs: one on this machine, or dozens on a farm.
 

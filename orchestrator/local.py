@@ -13,7 +13,7 @@ from pathlib import Path
 from tasks import __version__, isolate
 from tasks.artifacts import write_build
 from tasks.errors import BadInput, HostUnfit
-from tasks.model import Artifact, Build, Step, StepKind
+from tasks.model import Artifact, Build, HookType, Step, StepKind
 from tasks.report import Report
 from tasks.settings import Settings
 from tasks.workspace import Workspace, kill_tree
@@ -65,7 +65,7 @@ def run_here(
     if StepKind.PACK in {step.kind for step in build.steps}:
         _require_place(Path(build.output.dir), build.output.name, workspace.rootfs)
     with workspace.lock(), _rootfs(workspace, begin_anew=not plain, keep=keep):
-        if skips_source:
+        if skips_source and HookType.OUTER_PRE_SOURCER not in {s.phase for s in build.steps}:
             _require_content(workspace.rootfs)
         return _run_steps(build, workspace, report, settings, on_step)
 

@@ -7,16 +7,20 @@ from pathlib import Path
 
 import click
 
-from orchestrator.commands.options import job_options
+from orchestrator.commands.options import AliasedGroup, job_options, mark_devkit_options
 
 
-@click.group(short_help="Show a job as its templates render it.")
+@click.group(
+    cls=AliasedGroup, aliases={"j": "job"}, short_help="Show a job as its templates render it."
+)
+@mark_devkit_options(hidden=True)
 def diagnose() -> None:
     """Look at what the templates of a specfile and its hook files become."""
 
 
 @diagnose.command("job")
 @job_options
+@mark_devkit_options(hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the job.")
 def job_command(

@@ -4,7 +4,7 @@ moment."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -59,6 +59,45 @@ now_option = click.option(
     help="What `now` is in templates: a date, date and time, or @seconds. "
     "Default: $SOURCE_DATE_EPOCH, then the present.",
 )
+
+
+class AliasedGroup(click.Group):
+    """A group whose commands can also be called by the short names that mark-devkit has."""
+
+    def __init__(self, *args: Any, aliases: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.aliases = aliases
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, self.aliases.get(cmd_name, cmd_name))
+
+
+def mark_devkit_options(*, hidden: bool = False) -> Callable[[F], F]:
+    """`--config` and `--debug`, which mark-devkit takes before and behind any of its commands."""
+
+    def add(command: F) -> F:
+        for option in (
+            click.option(
+                "-d",
+                "--debug",
+                is_flag=True,
+                hidden=hidden,
+                expose_value=False,
+                help="Accepted, as mark-devkit does; nothing comes of it.",
+            ),
+            click.option(
+                "-c",
+                "--config",
+                type=click.Path(exists=True, dir_okay=False),
+                hidden=hidden,
+                expose_value=False,
+                help="A mark-devkit configuration file; accepted, and nothing is taken from it.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
 
 
 def job_options(command: F) -> F:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from orchestrator.commands.options import job_options
+from orchestrator.commands.options import AliasedGroup, job_options, mark_devkit_options
 from tasks.model import ChrootKind
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,15 +30,6 @@ def switch(name: str, *, default: bool = False, help_text: str) -> Callable[[F],
     )
 
 
-config_option = click.option(
-    "-c",
-    "--config",
-    type=click.Path(exists=True, dir_okay=False),
-    expose_value=False,
-    help="A mark-devkit configuration file; accepted, and nothing is taken from it.",
-)
-
-
 chroot_option = click.option(
     "--chroot",
     type=click.Choice([kind.value for kind in ChrootKind]),
@@ -54,7 +45,7 @@ cpu_option = click.option(
 
 @click.command(short_help="Build one job on this machine, with no server.")
 @job_options
-@config_option
+@mark_devkit_options()
 @switch("cleanup", default=True, help_text="Remove the root filesystem when the build ends.")
 @switch("skip-source-phase", help_text="Use the root filesystem that an earlier run left.")
 @switch("skip-hooks-phase", help_text="Run no hook.")
@@ -110,7 +101,12 @@ def run(
         terminal.summary(summary)
 
 
-@click.group(short_help="The same as `run`, by mark-devkit's name.")
+@click.group(
+    cls=AliasedGroup,
+    aliases={"r": "run", "j": "run"},
+    short_help="The same as `run`, by mark-devkit's name.",
+)
+@mark_devkit_options(hidden=True)
 def metro() -> None:
     """Commands by mark-devkit's names, so that scripts work with the program's name swapped."""
 

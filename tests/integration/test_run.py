@@ -278,9 +278,18 @@ def test_the_folder_it_is_started_in_may_be_gone_or_have_an_odd_name(folder: Pat
 
 
 def test_a_skipped_source_needs_a_root_filesystem(folder: Path) -> None:
+    (folder / "hooks.yml").write_text("hooks: [{commands: [pwd]}]")
     done = stagefarm(folder, "run", "--skip-source-phase")
     assert done.returncode == 2
     assert "run once without --skip-source-phase" in done.stderr
+
+
+def test_a_hook_may_take_the_place_of_a_skipped_source(folder: Path, seed: Path) -> None:
+    unpack = f"command=tar -xf {seed} -C $MARKDEVKIT_ROOTFS"
+    words = ("-o", "phase=outer-pre-sourcer", "-o", unpack)
+    done = stagefarm(folder, "run", "--skip-source-phase", *words)
+    assert done.returncode == 0, done.stderr
+    assert left(folder) == BUILT
 
 
 def test_there_must_be_something_to_enter(folder: Path) -> None:

@@ -42,6 +42,32 @@ def test_diagnose_in_json_has_the_same_keys(call: Any) -> None:
     assert shown["job"]["source"]["uri"].endswith("/haswell/stage3-latest.tar.xz")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-d", "--config", "{}", "diagnose", "job"],
+        ["di", "-c", "{}", "j"],
+        ["d", "job", "--debug", "--config={}"],
+    ],
+)
+def test_a_command_line_of_mark_devkit_is_taken_as_it_is(
+    call: Any, tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "config.yml").write_text("general: {debug: true}\n")
+    (tmp_path / "s.yaml").write_text("jobs: [{name: j}]\n")
+    given = [word.format(tmp_path / "config.yml") for word in words]
+    code, out, _ = call(*given, "--specfile", tmp_path / "s.yaml", "--job", "j")
+    assert code == 0
+    assert out.startswith("job:\n")
+
+
+@pytest.mark.parametrize("words", [["metro", "r"], ["m", "j"], ["me", "run"], ["-d", "m", "r"]])
+def test_metro_run_has_the_short_names_of_mark_devkit(call: Any, words: list[str]) -> None:
+    code, out, _ = call(*words, "--help")
+    assert code == 0
+    assert "--skip-source-phase" in out
+
+
 def test_plan_prints_steps_queues_and_commands(call: Any) -> None:
     code, out, _ = call("plan", "--specfile", SPECFILE, "--job", "stage3-minimal")
     assert code == 0
