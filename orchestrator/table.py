@@ -14,7 +14,7 @@ from orchestrator.terminal import duration, size
 from tasks.errors import StagefarmError
 from tasks.hosts import Host
 from tasks.model import BuildState, Progress, decode
-from tasks.record import Record
+from tasks.record import Record, Summary
 
 COLOURS = {
     BuildState.BLOCKED: "dim",
@@ -121,6 +121,21 @@ def _part(progress: str) -> float:
 def _counts(records: Sequence[Record]) -> str:
     counts = {state: sum(r.state is state for r in records) for state in BuildState}
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
+
+def batches_table(batches: Sequence[Summary], now: float) -> Table:
+    """One line a batch: its age, and how many of its builds are in which state."""
+    table = Table(show_edge=False, box=None, pad_edge=False)
+    for title in ("batch", "submitted", "builds", ""):
+        table.add_column(title)
+    for batch in batches:
+        parts = [Text(f"{count} {state}", COLOURS[state]) for state, count in batch.counts.items()]
+        age = f"{duration(max(0.0, now - batch.submitted))} ago"
+        done = batch.counts.get(BuildState.SUCCEEDED, 0)
+        total = sum(batch.counts.values())
+        bar = ProgressBar(total=total or 1, completed=done, width=BAR_WIDTH)
+        table.add_row(batch.batch, age, Text(", ").join(parts), bar)
+    return table
 
 
 def hosts_table(hosts: Sequence[Host], now: float, lease_s: float) -> Table:

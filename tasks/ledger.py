@@ -18,7 +18,7 @@ from redis.client import NEVER_DECODE
 from tasks.connection import Connection, check_schema, connect
 from tasks.errors import BadInput
 from tasks.model import Artifact, Build, Checkpoint, StepResult, decode, encode
-from tasks.record import FIELDS, Attempt, Record, to_attempt, to_record
+from tasks.record import FIELDS, Attempt, Record, Summary, to_attempt, to_record, to_summary
 from tasks.settings import Settings
 
 BUILDS_KEPT = 100
@@ -340,6 +340,18 @@ class Ledger:
 
     def batches(self, count: int = 50) -> list[str]:
         return self._newest("batches", count)
+
+    def summaries(self, batches: Sequence[str]) -> list[Summary]:
+        """When each of `batches` was submitted, and how many of its builds are in each state."""
+        pipeline = self.connection.client.pipeline(transaction=False)
+        for batch in batches:
+            pipeline.zscore(self.connection.key("batches"), batch)
+            pipeline.hgetall(self.connection.key("batch", batch))
+        found = self.connection.run(pipeline)
+        return [
+            to_summary(batch, submitted, counts)
+            for batch, submitted, counts in zip(batches, found[::2], found[1::2], strict=True)
+        ]
 
     def _newest(self, name: str, count: int) -> list[str]:
         with self.connection.reaching() as client:

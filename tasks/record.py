@@ -60,6 +60,15 @@ class Attempt:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One batch: when it was submitted, and how many of its builds are in each state."""
+
+    batch: str
+    submitted: float
+    counts: dict[BuildState, int]
+
+
 FIELDS = tuple(field.name for field in fields(Record) if field.name != "id")
 """What `to_record` wants of a build's hash, in this order."""
 
@@ -72,6 +81,12 @@ def to_record(build: str, values: Sequence[str | None]) -> Record:
     for name in ("titles", "artifacts"):
         found[name] = json.loads(str(found.get(name, "[]")))
     return msgspec.convert({**found, "id": build}, Record, strict=False)
+
+
+def to_summary(batch: str, submitted: float | None, counts: dict[str, str]) -> Summary:
+    found = {state: int(counts.get(state, 0)) for state in BuildState}
+    some = {state: count for state, count in found.items() if count}
+    return Summary(batch=batch, submitted=submitted or 0.0, counts=some)
 
 
 def to_attempt(number: int, text: str) -> Attempt:

@@ -27,18 +27,23 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
     type=click.IntRange(1),
     help="How many, without a name.",
 )
+@click.option("--batches", is_flag=True, help="Show the newest batches instead of builds.")
 @json_option
-def status(*, name: str | None, count: int, as_json: bool) -> None:
+def status(*, name: str | None, count: int, batches: bool, as_json: bool) -> None:
     """Show the newest builds, all builds of a batch, or one build with its steps and attempts.
 
     \b
     Examples:
       stagefarm status
+      stagefarm status --batches
       stagefarm status nightly-20261122-7f3a --json
     """
     from orchestrator.farm import builds_named, open_ledger
 
     ledger = open_ledger()
+    if batches:
+        _show_batches(ledger, count, as_json=as_json)
+        return
     builds = builds_named(ledger, [name]) if name else ledger.builds(count)
     records = ledger.records(builds)
     if as_json:
@@ -50,6 +55,18 @@ def status(*, name: str | None, count: int, as_json: bool) -> None:
 
         screen = console()
         screen.print(builds_table(records, ledger.now(), width=screen.width))
+
+
+def _show_batches(ledger: Ledger, count: int, *, as_json: bool) -> None:
+    import msgspec
+
+    from orchestrator.table import batches_table, console
+
+    found = ledger.summaries(ledger.batches(count))
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
+    else:
+        console().print(batches_table(found, ledger.now()))
 
 
 @click.command(short_help="Show the hosts of the farm.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -91,6 +92,9 @@ def test_a_job_starts_from_the_tarball_of_another(farm: Farm) -> None:
         greetings = tar.extractfile("./greetings")
         assert greetings is not None
         assert greetings.read() == b"hello haswell\n" * 2
+    (night,) = json.loads(farm.command("status", "--batches", "--json").stdout)
+    assert (night["batch"], night["counts"]) == (records[0].batch, {"succeeded": 4})
+    assert "4 succeeded" in farm.command("status", "--batches").stdout
     fetched = farm.command("fetch", records[0].batch)
     assert fetched.stdout.splitlines() == [
         str(farm.folder / "out" / record.artifacts[0].name) for record in records
