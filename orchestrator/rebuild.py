@@ -16,7 +16,7 @@ from tasks.ledger import Ledger
 from tasks.messages import send
 from tasks.model import Artifact, Build, BuildState
 from tasks.record import Record
-from tasks.report import Silent
+from tasks.report import Report
 from tasks.store import file_of
 
 
@@ -55,18 +55,20 @@ def _seed(record: Record, ledger: Ledger) -> str:
 
 
 def differences(
-    before: Record, after: Record, *, times: bool = True
+    before: Record, after: Record, report: Report, *, times: bool = True
 ) -> dict[str, compare.Difference]:
     """What differs in each artifact, by its name; `HostUnfit` where the store is not here."""
     made = {artifact.name: artifact for artifact in after.artifacts}
     return {
-        one.name: compare.difference(_content(one), _content(made[one.name]), times=times)
+        one.name: compare.difference(
+            _content(one, report), _content(made[one.name], report), times=times
+        )
         for one in before.artifacts
     }
 
 
-def _content(artifact: Artifact) -> compare.Content:
+def _content(artifact: Artifact, report: Report) -> compare.Content:
     tarball = file_of(artifact.path)
     if not tarball.is_file():
         raise HostUnfit(f"{artifact.path} is not on this machine", "compare where the store is")
-    return compare.read(tarball, Silent())
+    return compare.read(tarball, report)

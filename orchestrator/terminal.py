@@ -31,6 +31,50 @@ DIM = "\x1b[2m"
 STYLES = {Stream.STDOUT: "", Stream.STDERR: "\x1b[33m", Stream.NOTE: "\x1b[1;36m"}
 
 
+class Bars:
+    """A `Report` that shows how far the work is, a bar for each piece of it, where `console` is a
+    terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown: rich.progress.Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    @property
+    def are_shown(self) -> bool:
+        return self._shown is not None
+
+    def line(self, line: Line) -> None:
+        """Nothing: notes on the way are for those who build."""
+
+    def progress(self, progress: Progress) -> None:
+        if not self._console.is_terminal:
+            return
+        if not self._shown:
+            self._shown = _bars(self._console)
+            self._shown.start()
+        if progress.what not in self._tasks:
+            self._tasks[progress.what] = self._shown.add_task(
+                escape(progress.what), unit=progress.unit
+            )
+        self._shown.update(
+            self._tasks[progress.what], completed=progress.done, total=progress.total or None
+        )
+
+    def end(self) -> None:
+        """Take the bars away."""
+        if self._shown:
+            self._shown.stop()
+        self._shown = None
+        self._tasks = {}
+
+
 class Terminal:
     """A `Report` for a person. `quiet` leaves out what hooks print; `json` keeps standard output
     free for a program."""
@@ -40,8 +84,7 @@ class Terminal:
         self._quiet = quiet
         self._console = Console(stderr=json, highlight=False, soft_wrap=True)
         self._colours = self._console.color_system is not None and not self._console.no_color
-        self._bars: rich.progress.Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
+        self._bars = Bars(self._console)
 
     def __enter__(self) -> Terminal:
         return self
@@ -52,11 +95,11 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end_bars()
+        self._bars.end()
 
     def step(self, step: Step) -> None:
         """Say that `step` begins."""
-        self._end_bars()
+        self._bars.end()
         count = f"[{step.number + 1}/{len(self._build.steps)}]"
         self._console.print(Text.assemble((count, "bold green"), " ", (step.title, "bold")))
 
@@ -75,31 +118,14 @@ class Terminal:
 
     def _write(self, text: str) -> None:
         """Past rich where no bar is shown: hooks print millions of lines, and would wait for it."""
-        if self._bars:
+        if self._bars.are_shown:
             self._console.print(Text.from_ansi(text))
             return
         self._console.file.write(f"{text}\n")
         self._console.file.flush()
 
     def progress(self, progress: Progress) -> None:
-        if not self._console.is_terminal:
-            return
-        if not self._bars:
-            self._bars = _bars(self._console)
-            self._bars.start()
-        if progress.what not in self._tasks:
-            self._tasks[progress.what] = self._bars.add_task(
-                escape(progress.what), unit=progress.unit
-            )
-        self._bars.update(
-            self._tasks[progress.what], completed=progress.done, total=progress.total or None
-        )
-
-    def _end_bars(self) -> None:
-        if self._bars:
-            self._bars.stop()
-        self._bars = None
-        self._tasks = {}
+        self._bars.progress(progress)
 
     def summary(self, summary: Summary) -> None:
         """Say what the build took and what it left."""
@@ -113,6 +139,11 @@ class Terminal:
         self._console.print(table)
         for artifact in summary.artifacts:
             self._console.print(_describe(artifact))
+
+
+def bars() -> Bars:
+    """Bars beside a command's output, which may go to a program."""
+    return Bars(Console(stderr=True))
 
 
 def _bars(console: Console) -> rich.progress.Progress:

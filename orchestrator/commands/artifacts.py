@@ -39,12 +39,12 @@ def diff(*, before: Path, after: Path, ignore_times: bool, show_all: bool, as_js
     """
     import msgspec
 
+    from orchestrator.terminal import bars
     from tasks import compare
-    from tasks.report import Silent
 
-    found = compare.difference(
-        compare.read(before, Silent()), compare.read(after, Silent()), times=not ignore_times
-    )
+    with bars() as report:
+        contents = compare.read(before, report), compare.read(after, report)
+    found = compare.difference(*contents, times=not ignore_times)
     if as_json:
         # The names of files need not be text; as escapes they are exact all the same.
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))

@@ -68,18 +68,12 @@ def _succeeded(ledger: Ledger, names: Sequence[str]) -> list[Record]:
 
 
 def _bring(wanted: Sequence[Copy]) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
     from orchestrator.fetch import bring
+    from orchestrator.terminal import bars
+    from tasks.meter import Meter
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(
-        *columns, TransferSpeedColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    ) as bars:  # fmt: skip
-        bar = bars.add_task("fetch", total=sum(copy.source.stat().st_size for copy in wanted))
+    with bars() as report:
+        meter = Meter(report, "fetch", total=sum(copy.source.stat().st_size for copy in wanted))
         for copy in wanted:
-            bars.update(bar, description=copy.target.name)
-            bring(copy, lambda count: bars.advance(bar, count))
+            bring(copy, meter.add)
+        meter.finish()

@@ -38,6 +38,7 @@ def rebuild(*, build: str, ignore_times: bool, show_all: bool, as_json: bool) ->
     from orchestrator.farm import one_build, open_ledger
     from orchestrator.rebuild import differences
     from orchestrator.rebuild import rebuild as build_once_more
+    from orchestrator.terminal import bars
     from tasks.app import app
 
     ledger = open_ledger()
@@ -45,7 +46,8 @@ def rebuild(*, build: str, ignore_times: bool, show_all: bool, as_json: bool) ->
     made = build_once_more(before, ledger=ledger, app=app)
     click.echo(f"{made.id}: builds {before.id} once more", err=True)
     after = _followed(ledger, made.id)
-    found = differences(before, after, times=not ignore_times)
+    with bars() as report:
+        found = differences(before, after, report, times=not ignore_times)
     if as_json:
         about = {"build": before.id, "rebuild": made.id, "differences": found}
         click.echo(msgspec.json.format(msgspec.json.encode(about)).decode())
