@@ -31,6 +31,9 @@ Seconds = NewType("Seconds", float)
 Count = NewType("Count", int)
 """A whole number, 0 or more."""
 
+FILE_MAX_BYTES = 16 * 1024 * 1024
+"""More than any file of this kind has: what is larger is something else, given by mistake."""
+
 SECONDS_OF = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _SECONDS = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[dhms])+", re.ASCII)
 
@@ -84,7 +87,11 @@ def problem_at(file: str, node: Node | None, path: str, message: str, hint: str 
 def read_text(file: Path, what: str) -> str:
     """The text of `file`, which should be a `what`; `BadInput` says why it cannot be read."""
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        with file.open("rb") as opened:
+            data = opened.read(FILE_MAX_BYTES + 1)
+        if len(data) > FILE_MAX_BYTES:
+            raise BadInput(f"{file}: too large for a {what}", "is it another kind of file?")
+        return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise BadInput(f"{file}: no such {what}", _siblings_hint(file)) from None
     except UnicodeDecodeError as error:

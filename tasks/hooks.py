@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -112,6 +113,6 @@ def _packed_before(build: Build, step: Step) -> bool:
 def _ended(code: int) -> str:
     if code < 0:
         return f"was ended by signal {-code}"
-    if code > FATAL_SIGNAL:
+    if FATAL_SIGNAL < code < FATAL_SIGNAL + signal.NSIG:
         return f"exited with {code} (signal {code - FATAL_SIGNAL})"
     return f"exited with {code}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tasks import artifacts, checkpoint, sources
-from tasks.errors import BadInput, BuildFailed, StagefarmError, of_system
+from tasks.errors import BadInput, BuildFailed, PackFailed, StagefarmError, of_system
 from tasks.hooks import Hooks
 from tasks.isolate import Assignment, Failure, Message, Restore
 from tasks.model import (
@@ -103,6 +103,8 @@ def _run_hooks(assignment: Assignment, report: Report) -> StepResult:
 
 def _pack(assignment: Assignment, report: Report) -> StepResult:
     workspace = assignment.workspace
+    if not any(workspace.rootfs.iterdir()):
+        raise PackFailed("the root filesystem is empty", "does a hook remove it?")
     target = Path(workspace.output_dir, assignment.build.output.name)
     made, beside = artifacts.pack(
         workspace.rootfs,

@@ -274,6 +274,7 @@ def test_only_folders_below_the_workspace_are_shared_and_none_of_the_root_filesy
         (OUTER, "exit 7", r"hook h \(f.yml\): command exited with 7"),
         (OUTER, "kill -SEGV $$", r"hook h \(f.yml\): command was ended by signal 11"),
         (INNER, "sh -c 'kill -SEGV $$'; exit $?", r"exited with 139 \(signal 11\)"),
+        (INNER, "exit 255", r"exited with 255$"),
     ],
 )
 def test_the_first_failing_command_fails_the_step(

@@ -171,6 +171,15 @@ def test_a_kept_root_filesystem_can_be_entered_mended_and_used_again(folder: Pat
     assert left(folder) == [*BUILT, "work/rootfs"]
 
 
+@pytest.mark.parametrize("what", ["$MARKDEVKIT_ROOTFS/*", "$MARKDEVKIT_WORKSPACE/.stagefarm"])
+def test_nothing_is_never_packed(folder: Path, what: str) -> None:
+    removed = ("-o", "phase=outer-post-chroot", "-o", f"command=rm -rf {what}")
+    done = stagefarm(folder, "run", *removed)
+    assert done.returncode == 1
+    assert "error: the root filesystem is empty" in done.stderr
+    assert left(folder) == []
+
+
 def test_phases_can_be_skipped(folder: Path) -> None:
     done = stagefarm(folder, "run", "--skip-hooks-phase=true", "--skip-packer-phase", "--json")
     assert [step["title"] for step in json.loads(done.stdout)["steps"]] == ["source"]

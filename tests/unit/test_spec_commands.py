@@ -261,6 +261,12 @@ def test_a_file_of_no_known_kind_is_refused(call: Any, tmp_path: Path) -> None:
     assert call("validate", "--kind", "specfile", tmp_path / "x.yaml")[0] == 0
 
 
+def test_a_file_that_cannot_be_a_specfile_is_not_read_to_its_end(call: Any, tmp_path: Path) -> None:
+    code, _, err = call("validate", "/dev/zero")
+    assert code == 2
+    assert "/dev/zero: too large for a file" in err
+
+
 def test_validate_speaks_json(call: Any, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("jobs:\n- nam: a\n")
     code, out, _ = call("validate", "--json", tmp_path / "s.yaml")
