@@ -152,13 +152,17 @@ def prune(*, everything: bool) -> None:
         click.echo("nothing to remove")
 
 
+def _may_look(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK, effective_ids=True)
+
+
 def _seeds() -> Seeds:
     from tasks import settings
     from tasks.errors import HostUnfit
     from tasks.seeds import Seeds
 
     found = Seeds(settings.current().state / "seeds")
-    if found.root.exists() and not os.access(found.root, os.R_OK | os.X_OK):
+    if found.root.exists() and not _may_look(found.root):
         raise HostUnfit(f"{found.root}: only root may look at the seeds", "use sudo")
     return found
 

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,13 +193,17 @@ def test_cache_verify_removes_what_was_changed(
 
 
 def test_seeds_of_root_are_not_shown_as_none(
-    seeds: Seeds, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seeds.root.chmod(0)
-    with nobody():
-        assert run(["cache", "list"]) == 3
+    with tempfile.TemporaryDirectory() as state:  # pytest's own folders are for their user alone
+        Path(state).chmod(0o755)
+        Path(state, "seeds").mkdir(mode=0)
+        monkeypatch.setenv("STAGEFARM_STATE_DIR", state)
+        settings.current.cache_clear()
+        with nobody():
+            assert run(["cache", "list"]) == 3
+    settings.current.cache_clear()
     assert "only root may look at the seeds" in capsys.readouterr().err
-    seeds.root.chmod(0o700)
 
 
 @contextmanager
