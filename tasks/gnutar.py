@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -123,14 +123,16 @@ def listed(into: IO[bytes], report: Report) -> Iterator[Callable[[bytes], None]]
     argv = ["--list", "-vv", "--full-time", "--numeric-owner"]
     with _started(argv, subprocess.PIPE, into.fileno()) as (tar, complaints):
         assert tar.stdin
+
+        def tell(piece: bytes) -> None:
+            try:
+                write_all(pipe.fileno(), piece)
+            except BrokenPipeError:  # then tar says why, and what is packed further is in vain
+                complaints.judge(tar.wait(), PackFailed, report)
+
         with widened(tar.stdin) as pipe:
-            yield partial(_tell, pipe.fileno())
+            yield tell
         complaints.judge(tar.wait(), PackFailed, report)
-
-
-def _tell(fd: int, piece: bytes) -> None:
-    with suppress(BrokenPipeError):  # then tar says why
-        write_all(fd, piece)
 
 
 @contextmanager
@@ -260,6 +262,7 @@ def _hint(complaints: list[str]) -> str:
 
 
 def _is_full(complaints: list[str]) -> bool:
-    """tar calls the first write that does not fit a short one, and later ones by their error."""
-    signs = ("No space left", "Disk quota exceeded", "Wrote only")
+    """tar calls the first write that does not fit a short one, and later ones by their error; of
+    its listing it does not say which error that was."""
+    signs = ("No space left", "Disk quota exceeded", "Wrote only", "stdout: write error")
     return any(sign in text for text in complaints for sign in signs)

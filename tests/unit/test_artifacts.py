@@ -7,13 +7,15 @@ import json
 import sqlite3
 import struct
 import subprocess
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import zstandard
 
-from tasks import artifacts
+from tasks import archive, artifacts, gnutar
 from tasks.errors import PackFailed
 from tasks.model import Artifact, RenameRule, Tarformers
 from tasks.packages import Package, installed
@@ -189,6 +191,33 @@ def test_a_database_without_end_is_not_read(tmp_path: Path) -> None:
         database.execute(f"create view Packages as {endless} select blob from n")
         database.commit()
     assert installed(tmp_path) == []
+
+
+def test_a_listing_that_finds_no_room_is_one_clear_error(rootfs: Path, tmp_path: Path) -> None:
+    made = archive.pack(rootfs, tmp_path / "s.tar", report=Silent())
+    with Path("/dev/full").open("wb") as full, pytest.raises(PackFailed, match="no space left"):
+        show(full, [Path(made.path).read_bytes()])
+
+
+def test_nothing_more_is_packed_when_the_listing_was_killed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Killed(subprocess.Popen[bytes]):
+        def __init__(self, *args: object, **more: object) -> None:
+            super().__init__(*args, **more)  # type: ignore[call-overload]
+            self.kill()
+
+    monkeypatch.setattr(subprocess, "Popen", Killed)
+    pieces = iter([bytes(1 << 20)] * 100)
+    with (tmp_path / "listing").open("wb") as file, pytest.raises(PackFailed, match="code -9"):
+        show(file, pieces)
+    assert list(pieces)
+
+
+def show(into: BinaryIO, pieces: Iterable[bytes]) -> None:
+    with gnutar.listed(into, Silent()) as tell:
+        for piece in pieces:
+            tell(piece)
 
 
 def test_what_cannot_be_written_beside_a_tarball_is_one_clear_error(
