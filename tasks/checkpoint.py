@@ -51,7 +51,8 @@ def restore_workspace(restore: Restore, workspace: Workspace, report: Report) ->
     shared folders are mounted into it."""
     place = Place(folder=Path("/"), storage=workspace.storage, report=report)
     tarball = fetch(_source(restore.checkpoint.workspace, restore), place)
-    archive.extract(tarball, Path(workspace.folder), report=report)
+    limits = workspace.storage.limits
+    archive.extract(tarball, Path(workspace.folder), report=report, limits=limits)
 
 
 def rootfs_source(restore: Restore) -> Source:

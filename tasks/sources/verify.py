@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -74,21 +76,35 @@ def signed_text(keyring: Path, file: Path, *, name: str) -> str:
     return _gpgv(keyring, ["--output", "-", str(file)], name)
 
 
+_ARMORED = re.compile(
+    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\n(?:[^\n]+\n)*\n([A-Za-z0-9+/=\n]+?)"
+    rb"(?:\n=[A-Za-z0-9+/]{4})?\n+-----END PGP PUBLIC KEY BLOCK-----"
+)
+
+
+def _unarmored(keys: bytes) -> bytes:
+    """The keys as gpgv wants them, which does not take them as text (RFC 9580 section 6)."""
+    blocks = _ARMORED.findall(keys.replace(b"\r\n", b"\n"))
+    return b"".join(map(base64.b64decode, blocks)) if blocks else keys
+
+
 def _gpgv(keyring: Path, arguments: list[str], name: str) -> str:
     if not keyring.is_file():
         raise SourceFailed(
             f"{keyring}: no such keyring", "source.keyring is a file of OpenPGP keys"
         )
     said: dict[Stream, list[str]] = {Stream.STDOUT: [], Stream.STDERR: []}
-    argv = ["gpgv", "--keyring", str(keyring.absolute()), *arguments]
-    try:
-        code = process.run(
-            argv,
-            on_line=lambda line, stream: said[stream].append(line),
-            env=process.standard_environment() | {"LC_ALL": "C"},
-        )
-    except HostUnfit as error:
-        raise HostUnfit(f"cannot check a signature: {error}", "install gpgv") from error
+    with tempfile.NamedTemporaryFile(prefix="stagefarm-", suffix=".gpg") as keys:
+        keys.write(_unarmored(keyring.read_bytes()))
+        keys.flush()
+        try:
+            code = process.run(
+                ["gpgv", "--keyring", keys.name, *arguments],
+                on_line=lambda line, stream: said[stream].append(line),
+                env=process.standard_environment() | {"LC_ALL": "C"},
+            )
+        except HostUnfit as error:
+            raise HostUnfit(f"cannot check a signature: {error}", "install gpgv") from error
     if code:
         reason = " / ".join(line.removeprefix("gpgv: ") for line in said[Stream.STDERR][-2:])
         raise SourceFailed(f"{name}: its signature is not good: {reason}")

@@ -69,13 +69,27 @@ def bring(tmp_path: Path, signer: Signer, uri: str, **more: str) -> bytes:
     storage = Storage.of(Settings(state_dir=str(tmp_path / "state")))
     place = Place(folder=signer.keyring.parent, storage=storage, report=Silent())
     target = str(tmp_path / "a.tar")
-    source = Source(type=SourceType.HTTP, uri=uri, target=target, keyring="release.gpg", **more)
+    more.setdefault("keyring", "release.gpg")
+    source = Source(type=SourceType.HTTP, uri=uri, target=target, **more)
     return fetch(source, place).read_bytes()
 
 
 def test_a_good_signature_beside_the_tarball(tmp_path: Path, site: Site, signer: Signer) -> None:
     site.put("x/a.tar.asc", signer.sign(DATA))
     assert bring(tmp_path, signer, site.put("x/a.tar", DATA)) == DATA
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_keys_can_be_text(tmp_path: Path, site: Site, signer: Signer, end: bytes) -> None:
+    """Also several of them, with what people write around them."""
+    text = b"Our keys:\n" + signer.gpg("--export", "--armor") * 2
+    (tmp_path / "keys.asc").write_bytes(text.replace(b"\n", end))
+    site.put("a.tar.asc", signer.sign(DATA))
+    made = Signer(signer.home, tmp_path / "keys.asc")
+    assert bring(tmp_path, made, site.put("a.tar", DATA), keyring="keys.asc") == DATA
+    site.put("a.tar.asc", signer.sign(b"other"))
+    with pytest.raises(SourceFailed, match="BAD signature"):
+        bring(tmp_path / "again", made, f"{site.address}/a.tar", keyring="keys.asc")
 
 
 def test_a_signature_of_something_else(tmp_path: Path, site: Site, signer: Signer) -> None:
