@@ -172,7 +172,7 @@ class _Fetch:
     def _is_wanted(self, target: Path, uri: str) -> bool:
         """False if the file that is there has other checksums than the source says, or, in the
         cache, if the server has another by now."""
-        if not self._source.target and not self._is_fresh(target):
+        if not self._source.target and not self._is_fresh(target, uri):
             return False
         try:
             verify.sums(target, verify.expected(self._source), name=str(target))
@@ -181,10 +181,10 @@ class _Fetch:
             return False
         return True
 
-    def _is_fresh(self, target: Path) -> bool:
+    def _is_fresh(self, target: Path, uri: str) -> bool:
         with suppress(OSError, StagefarmError):
             origin = decode(origin_of(target).read_bytes(), Origin)
-            return self._downloader.is_unchanged(origin)
+            return origin.uri == uri and self._downloader.is_unchanged(origin)
         return False
 
     def _bring(self, uri: str, target: Path) -> None:

@@ -311,6 +311,14 @@ def test_the_cache_keeps_the_last_of_what_a_pointer_named(tmp_path: Path, site: 
     assert sorted(path.name for path in tarball.parent.iterdir()) == [".two.tar.origin", "two.tar"]
 
 
+def test_a_pointer_may_name_another_file_of_the_same_name(tmp_path: Path, site: Site) -> None:
+    for name, data in (("one/a.tar", b"old"), ("two/a.tar", DATA)):
+        site.put(name, data, etag='"1"')
+        source = Source(type=SourceType.HTTP, uri=site.put("latest.txt", f"{name} 5".encode()))
+        tarball = fetch(source, place(tmp_path))
+    assert tarball.read_bytes() == DATA
+
+
 @pytest.mark.parametrize("folder", ["d", "d/a.tar"])
 def test_a_place_that_cannot_be_is_one_clear_error(tmp_path: Path, site: Site, folder: str) -> None:
     if folder == "d":
