@@ -181,7 +181,7 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Run one command line; gives its exit code. The only place where errors are caught."""
     try:
-        result = cli.main(arguments, prog_name="stagefarm", standalone_mode=False)
+        result = cli.main(arguments, prog_name="stagefarm", standalone_mode=False, color=_color())
         return result if isinstance(result, int) else 0
     except StagefarmError as error:
         for problem in error.problems if isinstance(error, SpecProblems) else (error,):
@@ -211,3 +211,9 @@ def _complain(message: str, hint: str) -> None:
     click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(message)}", err=True)
     if hint:
         click.echo(f"{click.style(' hint:', fg='cyan', bold=True)} {plain(hint)}", err=True)
+
+
+def _color() -> bool | None:
+    """Whether to colour: not where nobody wants it (no-color.org), else as the terminal can."""
+    unwanted = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return False if unwanted else None

@@ -1,7 +1,11 @@
 """The commands that look before one builds: diagnose, plan, validate, schema."""
 
 import json
+import os
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -310,3 +314,18 @@ def test_a_folder_that_was_removed(
     tmp_path.rmdir()
     code, _, err = call("validate", SPECFILE)
     assert (code, err.splitlines()[0]) == (2, "error: the folder this was started in is gone")
+
+
+@pytest.mark.parametrize(("words", "colours"), [([], True), (["NO_COLOR=1"], False)])
+def test_colours_on_a_terminal_are_for_those_who_want_them(words: list[str], colours: bool) -> None:
+    if not shutil.which("script"):
+        pytest.skip("needs script, of util-linux")
+    line = shlex.join([sys.executable, "-m", "orchestrator", "validate", SPECFILE, "/nowhere"])
+    said = subprocess.run(
+        ["env", "TERM=xterm", *words, "script", "-qec", line, "/dev/null"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        env={k: v for k, v in os.environ.items() if k != "NO_COLOR"}, cwd=ROOT,
+    )  # fmt: skip
+    assert said.returncode == 2
+    assert "/nowhere: no such file" in said.stdout
+    assert ("\x1b[" in said.stdout) == colours
