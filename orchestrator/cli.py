@@ -158,7 +158,8 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 1 a build failed, 2 bad input, 3 this machine lacks something, "
-    "4 the farm's Redis does not answer, 5 cancelled, 130 interrupted.",
+    "4 the farm's Redis does not answer, 5 cancelled, 130 interrupted. "
+    "Settings: /etc/stagefarm.toml, and STAGEFARM_... variables such as STAGEFARM_REDIS_URL.",
 )
 @click.version_option(__version__, prog_name="stagefarm")
 @mark_devkit_options(hidden=True)

@@ -58,7 +58,9 @@ def cancel(*, names: tuple[str, ...], reason: str | None) -> None:
     is_flag=True,
     help="Read specfile and hook files again, and send the folder along again.",
 )
-@click.option("--follow", is_flag=True, help="Watch until all have ended; fail if one did.")
+@click.option(
+    "--follow", is_flag=True, help="Watch until all have ended; fail if one did not succeed."
+)
 def retry(*, names: tuple[str, ...], start: str | None, mended: bool, follow: bool) -> None:
     """Build BUILD anew, as its next attempt; of a batch, what did not succeed.
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.command(short_help="Put a job, or a batch of jobs, on the farm.")
 @wanted_options
 @click.option(
-    "--follow", is_flag=True, help="Watch until all have ended; fail if one that counts did."
+    "--follow",
+    is_flag=True,
+    help="Watch until all have ended; fail if one that counts did not succeed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the builds as JSON.")
 def submit(
