@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from tasks import artifacts, checkpoint, sources
 from tasks.errors import BadInput, BuildFailed, PackFailed, StagefarmError, of_system
+from tasks.files import alone
 from tasks.hooks import Hooks
 from tasks.isolate import Assignment, Failure, Message, Restore
 from tasks.model import (
@@ -106,14 +107,16 @@ def _pack(assignment: Assignment, report: Report) -> StepResult:
     if not any(workspace.rootfs.iterdir()):
         raise PackFailed("the root filesystem is empty", "does a hook remove it?")
     target = Path(workspace.output_dir, assignment.build.output.name)
-    made, beside = artifacts.pack(
-        workspace.rootfs,
-        target,
-        report=report,
-        source_date_epoch=_source_date_epoch(assignment.build),
-        levels=workspace.storage.levels,
-        tarformers=assignment.build.output.tarformers,
-    )
+    wait = Line(text=f"waiting for {target}: another build writes it")
+    with alone(target, on_wait=lambda: report.line(wait)):
+        made, beside = artifacts.pack(
+            workspace.rootfs,
+            target,
+            report=report,
+            source_date_epoch=_source_date_epoch(assignment.build),
+            levels=workspace.storage.levels,
+            tarformers=assignment.build.output.tarformers,
+        )
     return StepResult(artifacts=(made,), beside=beside)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.files import alone
 from tests.farm import processes_with
 from tests.waiting import eventually
 
@@ -247,6 +248,21 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_is_done(
     assert done.returncode == code
     assert said in done.stderr
     assert done.stdout == ""
+
+
+def test_two_builds_of_one_output_do_not_write_into_each_other(folder: Path) -> None:
+    with alone(folder / "out/stage.tar.zst"):
+        second = subprocess.Popen(
+            command("run"), cwd=folder, env=environment(folder), stdout=subprocess.PIPE, text=True
+        )
+        assert second.stdout
+        waited = any("another build writes it" in line for line in second.stdout)
+        written = left(folder)
+    second.communicate()
+    assert waited
+    assert "out/stage.tar.zst" not in written
+    assert second.returncode == 0
+    assert left(folder) == BUILT
 
 
 def test_what_the_system_refuses_is_one_clear_error(folder: Path) -> None:
