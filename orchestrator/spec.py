@@ -49,7 +49,8 @@ class ChrootBind:
     """A folder of the host shown inside the root filesystem."""
 
     source: Annotated[
-        str, Key("Folder of the host; made if it is not there.", relative_to=START)
+        str,
+        Key("Folder or file of the host; a folder is made if it is not there.", relative_to=START),
     ] = ""
     target: Annotated[str, Key("Where it shows inside the root filesystem.")] = ""
 
