@@ -117,12 +117,14 @@ def _mount_devices(dev: Path) -> None:
 
 def _make_device(host: Path, device: Path) -> None:
     """A node of its own, whose mode and owner a hook may change without changing the host's. In a
-    user namespace nobody may make one, nor change the host's, which is shown there."""
+    user namespace nobody may make one: there the host's is shown, and as far as the kernel lets
+    us, cannot be changed. Writing to a device is no change of it."""
     try:
         os.mknod(device, stat.S_IFCHR, host.stat().st_rdev)
     except PermissionError:
         device.touch()
         bind(host, device)
+        output(["mount", "-o", "remount,bind,ro,nosuid,noexec", str(device)])
     else:
         device.chmod(0o666)
 

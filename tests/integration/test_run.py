@@ -337,6 +337,24 @@ def test_an_architecture_without_a_handler_is_refused_before_anything_is_done(
     assert left(folder) == []
 
 
+def test_devices_cannot_be_changed_in_a_user_namespace_either(folder: Path) -> None:
+    """Where the host's are shown, since none can be made. The mode tried is the one they have."""
+    namespace = ["unshare", "--user", "--map-root-user", "--"]
+    if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs user namespaces")
+    tried = "command=echo x > /dev/null && ! chmod 0666 /dev/full"
+    done = subprocess.run(
+        [*namespace, *command("run", "-o", "phase=inner-chroot", "-o", tried)],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert left(folder) == BUILT
+
+
 def test_an_ordinary_user_is_told_what_to_do(folder: Path) -> None:
     """In a user namespace that maps nobody, so that this process is not root."""
     words = ["unshare", "--user", "--", *command("run")]
