@@ -25,8 +25,9 @@ COLOURS = {
     BuildState.CANCELLED: "yellow",
 }
 BAR_WIDTH = 18
+FOR_BARS = 80
 FOR_VARIANTS = 110
-"""From so many columns on there is room for what tells the builds of a batch apart."""
+"""From so many columns on there is room for bars, and for what tells builds of a batch apart."""
 WIDE = 400
 """Columns where no terminal limits them: a program reads whole lines."""
 
@@ -58,14 +59,15 @@ def builds_table(records: Sequence[Record], now: float, *, width: int, room: int
     before the rest."""
     table = Table(show_edge=False, box=None, pad_edge=False)
     varied = width >= FOR_VARIANTS and any(record.variant for record in records)
-    for title in ("build", *["options"] * varied, "state", "host", "step", "time", ""):
+    bars = width >= FOR_BARS
+    for title in ("build", *["options"] * varied, "state", "host", "step", "time", *[""] * bars):
         table.add_column(title, no_wrap=title != "step", overflow="ellipsis")
     shown = list(records)
     if room and len(shown) > room:
         shown = sorted(shown, key=lambda record: ORDER[record.state])[: max(room - 1, 1)]
     for record in shown:
         name, *cells = _cells(record, now)
-        table.add_row(name, *[escape(record.variant)] * varied, *cells)
+        table.add_row(name, *[escape(record.variant)] * varied, *cells, *[bar(record)] * bars)
     if len(shown) < len(records):
         table.add_row(f"… and {len(records) - len(shown)} more: {_counts(records)}")
     return table
@@ -81,7 +83,7 @@ ORDER = {
 }
 
 
-def _cells(record: Record, now: float) -> tuple[str | Text | ProgressBar, ...]:
+def _cells(record: Record, now: float) -> tuple[str | Text, ...]:
     step = escape(record.reason or record.cancel or record.step_title)
     if record.state is BuildState.BLOCKED:
         step = escape(f"after {record.after}")
@@ -93,7 +95,6 @@ def _cells(record: Record, now: float) -> tuple[str | Text | ProgressBar, ...]:
         record.host,
         step,
         duration(max(0.0, (record.ended or now) - (record.claimed or record.submitted))),
-        bar(record),
     )
 
 
@@ -141,7 +142,7 @@ def batches_table(batches: Sequence[Summary], now: float) -> Table:
 def hosts_table(hosts: Sequence[Host], now: float, lease_s: float) -> Table:
     table = Table(show_edge=False, box=None, pad_edge=False)
     for title in ("host", "state", "queues", "slots", "builds", "free disk", "seen", "version"):
-        table.add_column(title)
+        table.add_column(title, overflow="fold")
     for host in hosts:
         table.add_row(
             host.name,

@@ -65,7 +65,7 @@ def watch(ledger: Ledger, builds: Sequence[str], *, as_json: bool) -> None:
         raise
     if as_json:
         click.echo(json.dumps([as_values(record) for record in records], indent=2))
-    else:
+    elif any(record.artifacts for record in records):
         screen.print(artifacts_table(records))
     if bad := failed(records):
         raise BuildFailed(_reasons(bad, len(records)), f"stagefarm logs {_first_cause(bad).id}")
