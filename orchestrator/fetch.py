@@ -34,8 +34,8 @@ def copies(record: Record, build: Build, into: Path | None) -> Iterator[Copy]:
         if not tarball.is_file():
             hint = "fetch where the store is, or mount it here"
             raise HostUnfit(f"{artifact.path} is not on this machine", hint)
-        yield Copy(tarball, folder / artifact.name, artifact.sha256)
-        for beside in sorted(tarball.parent.glob(f"{glob.escape(artifact.name)}.*")):
+        yield Copy(tarball, folder / tarball.name, artifact.sha256)
+        for beside in sorted(tarball.parent.glob(f"{glob.escape(tarball.name)}.*")):
             yield Copy(beside, folder / beside.name)
 
 
