@@ -20,6 +20,7 @@ from time import monotonic
 from celery.utils.log import get_logger
 
 from tasks import __version__
+from tasks.alone import state_id
 from tasks.errors import FarmUnreachable
 from tasks.farmhand import unfit
 from tasks.hosts import Held, Hosts, Orders
@@ -147,6 +148,7 @@ class Agent:
             "boot": boot_id(),
             "pid": os.getpid(),
             "version": __version__,
+            "state": state_id(self.settings),
             "disk_free_bytes": shutil.disk_usage(self.settings.state).free,
             "refuses": unfit(self.settings),
         }

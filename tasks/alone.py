@@ -1,4 +1,5 @@
-"""One worker for one state folder: it wipes what it finds there of an earlier life."""
+"""One worker for one state folder, whose content it wipes as it starts, and one for one name, whose
+builds it gives up: either must be its own."""
 
 from __future__ import annotations
 
@@ -7,8 +8,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import sleep
+from uuid import uuid4
 
 from tasks.errors import HostUnfit
+from tasks.files import replaced
+from tasks.hosts import Hosts
+from tasks.ledger import Ledger
 from tasks.settings import Settings
 
 TRIES, PAUSE_S = 20, 0.1
@@ -30,6 +35,30 @@ def require_alone(settings: Settings) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def require_own_name(name: str, settings: Settings, ledger: Ledger) -> None:
+    """`HostUnfit` if another worker lives by that name. One that was here before, in the same state
+    folder, does not live any more."""
+    now, known = ledger.now(), {host.name: host for host in Hosts(ledger.connection).all()}
+    other = known.get(name)
+    if not other or not other.alive(now, settings.lease_s):
+        return
+    if other.state not in ("", state_id(settings)):
+        raise HostUnfit(
+            f"another worker is called {name}, seen {max(0.0, now - other.seen):.0f} s ago",
+            "give each worker a --name of its own; if that one is gone for good, try again in "
+            f"{settings.lease_s:.0f} s",
+        )
+
+
+def state_id(settings: Settings) -> str:
+    """What tells this machine's state folder from all others."""
+    file = settings.state / "id"
+    if not file.exists():
+        with replaced(file) as fresh:
+            fresh.write(uuid4().hex.encode())
+    return file.read_text()
 
 
 def _locked(descriptor: int) -> bool:

@@ -56,6 +56,7 @@ class Host:
     boot: str = ""
     pid: int = 0
     version: str = ""
+    state: str = ""
     since: float = 0.0
     left: float = 0.0
     disk_free_bytes: int = 0

@@ -31,7 +31,7 @@ def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool
       stagefarm worker --queue x86-64bit.generic_64 --slots 2
     """
     from orchestrator.farm import open_ledger, warn_of_forgetful_redis
-    from tasks.alone import require_alone
+    from tasks.alone import require_alone, require_own_name
     from tasks.isolate import require_root
     from tasks.store import FileStore
 
@@ -40,10 +40,12 @@ def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool
     FileStore.at(settings.store)
     host = name or settings.host
     require_names([*queues, host])
-    warn_of_forgetful_redis(open_ledger(settings))
+    ledger = open_ledger(settings)
+    warn_of_forgetful_redis(ledger)
     arguments = ["worker", "--queues", ",".join(queues), "--concurrency", str(slots)]
     arguments += ["--hostname", f"stagefarm@{host}", "--loglevel", "WARNING" if quiet else "INFO"]
     with require_alone(settings):
+        require_own_name(host, settings, ledger)
         _serve([*arguments, "--without-gossip", "--without-mingle"])
 
 

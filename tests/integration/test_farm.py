@@ -280,16 +280,27 @@ def test_a_worker_that_is_stopped_leaves_orderly(farm: Farm) -> None:
     assert host.left
 
 
-def test_only_one_worker_uses_a_state_folder(farm: Farm) -> None:
+def a_second_worker(farm: Farm, name: str, state: str) -> tuple[int, str]:
+    """The exit code and error of a worker called `name` in the state folder of host `state`."""
     said = subprocess.run(
-        [sys.executable, "-m", "orchestrator", "worker", "--queue", "a.b", "--name", "one2"],
-        env=farm.environment("one"),
+        [sys.executable, "-m", "orchestrator", "worker", "--queue", "a.b", "--name", name],
+        env=farm.environment(state),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (said.returncode, said.stdout) == (3, "")
-    assert said.stderr.startswith(f"error: another worker uses {farm.folder}/hosts/one\n")
+    assert said.stdout == ""
+    return said.returncode, said.stderr.splitlines()[0]
+
+
+def test_only_one_worker_uses_a_state_folder(farm: Farm) -> None:
+    error = f"error: another worker uses {farm.folder}/hosts/one"
+    assert a_second_worker(farm, "one2", "one") == (3, error)
+
+
+def test_only_one_worker_has_a_name(farm: Farm) -> None:
+    code, error = a_second_worker(farm, "one", "elsewhere")
+    assert (code, error.rpartition(",")[0]) == (3, "error: another worker is called one")
 
 
 def test_celery_finds_the_app(farm: Farm) -> None:
