@@ -103,6 +103,9 @@ class Settings:
     unpack_limit_ratio: Some = 250
     """How many times its own size a tarball may unpack to, once that is more than 1 GiB."""
 
+    download_tries: Some = 6
+    """How many tries in a row may bring nothing before a download fails."""
+
     zstd_level: Annotated[int, Meta(ge=1, le=19)] = 3
     """How hard `.zst` tarballs are compressed, 1 to 19."""
 

@@ -18,6 +18,7 @@ class Storage:
     seeds_dir: str
     downloads_dir: str
     seeds_limit_bytes: int
+    download_tries: int = 6
     limits: Limits = field(default_factory=Limits)
     levels: Levels = field(default_factory=Levels)
 
@@ -27,6 +28,7 @@ class Storage:
             seeds_dir=str(settings.state / "seeds"),
             downloads_dir=str(settings.state / "downloads"),
             seeds_limit_bytes=settings.seeds_limit_bytes,
+            download_tries=settings.download_tries,
             limits=Limits(
                 size_bytes=settings.unpack_limit_bytes, ratio=settings.unpack_limit_ratio
             ),

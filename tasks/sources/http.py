@@ -19,7 +19,7 @@ from tasks.files import alone, partial_of
 from tasks.model import Source, decode, encode
 from tasks.removal import remove_tree
 from tasks.sources import verify
-from tasks.sources.download import Downloader, shown
+from tasks.sources.download import Downloader, Retries, shown
 from tasks.sources.known import Known, Origin
 from tasks.sources.place import Place
 from tasks.sources.streaming import Scratch, Unpacking
@@ -32,8 +32,12 @@ that is put before and behind it."""
 def fetch(source: Source, place: Place, scratch: Scratch | None = None) -> Path:
     """The tarball of `source.uri`, at `source.target` or in the cache of downloads. If it has to be
     fetched, it is also unpacked into `scratch` meanwhile."""
-    with Downloader(place.report) as downloader:
+    with _downloader(place) as downloader:
         return _Fetch(source, place, downloader, scratch).run()
+
+
+def _downloader(place: Place) -> Downloader:
+    return Downloader(place.report, Retries(attempts=place.storage.download_tries))
 
 
 @contextmanager
@@ -52,7 +56,7 @@ def _say_who_waits(source: Source, place: Place) -> None:
 def unchanged(source: Source, place: Place, since: float) -> str:
     """The digest of what the source gave when it was last remembered, if that was after `since`, or
     if the server says that it has not changed; else empty."""
-    with Downloader(place.report) as downloader:
+    with _downloader(place) as downloader:
         uri = _Fetch(source, place, downloader).address()
         known = place.memory.recall(*_question(source, place, uri))
         if known and (known.at >= since or downloader.is_unchanged(known.origin)):

@@ -80,6 +80,7 @@ def complaint(folder: Path, code: int, *words: str, before: tuple[str, ...] = ()
     """The one error of a command that must end with `code` and leave nothing behind."""
     environ = {
         "STAGEFARM_STATE_DIR": str(folder / "state"),
+        "STAGEFARM_DOWNLOAD_TRIES": "2",
         "STAGEFARM_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
     }
     done = subprocess.run(

@@ -57,7 +57,7 @@ def stagefarm(folder: Path, *words: str, environ: Mapping[str, str] = os.environ
     done = subprocess.run(
         [sys.executable, "-m", "orchestrator", *words],
         cwd=folder,
-        env={"STAGEFARM_STATE_DIR": str(folder / "state"), **environ},
+        env={"STAGEFARM_STATE_DIR": str(folder / "state"), "STAGEFARM_XZ_LEVEL": "1", **environ},
         capture_output=True,
         text=True,
         check=False,
