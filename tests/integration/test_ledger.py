@@ -20,12 +20,10 @@ from tasks.model import (
     BuildState,
     Checkpoint,
     Line,
-    Output,
-    Source,
-    SourceType,
     StepResult,
 )
 from tasks.settings import Settings
+from tests.builds import any_build
 from tests.farm import steps_of
 from tests.redis_server import RedisServer
 from tests.waiting import eventually
@@ -59,19 +57,7 @@ def ledger(settings: Settings) -> Iterator[Ledger]:
 
 
 def a_build(name: str = "b-1", batch: str = "") -> Build:
-    return Build(
-        id=name,
-        job="job",
-        specfile="s.yaml",
-        folder="/",
-        source=Source(type=SourceType.FILE, path="/seed.tar"),
-        output=Output(name="a.tar", dir="/out"),
-        steps=steps_of(),
-        workspacedir="/w",
-        arch="x86-64bit",
-        subarch="generic_64",
-        batch=batch,
-    )
+    return any_build(id=name, steps=steps_of(), batch=batch)
 
 
 def claimed(ledger: Ledger, holder: Holder = ONE, lease_s: float = 90.0) -> Turn:

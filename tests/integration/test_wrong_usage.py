@@ -15,7 +15,7 @@ from tasks import settings
 from tasks.errors import FarmUnreachable
 from tasks.hosts import Hosts
 from tasks.ledger import Holder, Ledger
-from tasks.model import Build, Output, Source, SourceType
+from tests.builds import any_build
 from tests.farm import steps_of
 from tests.redis_server import RedisServer
 
@@ -40,17 +40,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisSer
 def ledger(server: RedisServer) -> Iterator[Ledger]:
     """A farm with one build, which is a batch of its own, on a host that was seen."""
     ledger = Ledger.open(settings.current())
-    build = Build(
-        id="job-20261122-aaaa",
-        job="job",
-        specfile="/s.yaml",
-        folder="/",
-        source=Source(type=SourceType.FILE, path="/seed.tar"),
-        output=Output(name="a.tar", dir="/out"),
-        steps=steps_of(),
-        workspacedir="/w",
-        batch="nightly-20261122-bbbb",
-    )
+    build = any_build(id="job-20261122-aaaa", steps=steps_of(), batch="nightly-20261122-bbbb")
     ledger.submit([build])
     Hosts(ledger.connection).beat(Holder("builder7", "life"), 90, {"slots": 1})
     yield ledger

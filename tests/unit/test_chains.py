@@ -9,23 +9,20 @@ import pytest
 from orchestrator.chains import chained, levels, with_own_ids
 from tasks.errors import SpecProblems
 from tasks.model import Build, Output, Source, SourceType
+from tests.builds import any_build
 
 
 def build(job: str, source: str = "/srv/seed.tar", output: str = "") -> Build:
-    return Build(
+    return any_build(
         id=f"{job}-1",
         job=job,
-        specfile="stages.yaml",
-        folder="/srv",
         source=Source(type=SourceType.FILE, path=source),
         output=Output(name=output or f"{job}.tar", dir="/srv/out"),
-        steps=(),
-        workspacedir="/srv/work",
     )
 
 
 def test_a_build_comes_after_the_one_that_makes_its_source() -> None:
-    iso = build("iso", source="/srv/work/../out/full.tar")
+    iso = build("iso", source="/srv/old/../out/full.tar")
     full, base = build("full", source="/srv/out/base.tar"), build("base")
     made = chained([iso, full, base])
     assert [(one.job, one.after) for one in made] == [

@@ -9,8 +9,9 @@ import pytest
 
 from orchestrator.fetch import Copy, bring, check_apart, copies
 from tasks.errors import BadInput, HostUnfit
-from tasks.model import Artifact, Build, BuildState, Output, Source, SourceType
+from tasks.model import Artifact, Build, BuildState, Output
 from tasks.record import Record
+from tests.builds import any_build
 
 CONTENT = b"a tarball"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -26,16 +27,7 @@ def stored(tmp_path: Path) -> Path:
 
 
 def a_build(folder: Path) -> Build:
-    return Build(
-        id="job-1",
-        job="job",
-        specfile="s.yaml",
-        folder="/",
-        source=Source(type=SourceType.FILE, path="/seed.tar"),
-        output=Output(name="s[1].tar.zst", dir=str(folder)),
-        steps=(),
-        workspacedir="/w",
-    )
+    return any_build(output=Output(name="s[1].tar.zst", dir=str(folder)))
 
 
 def a_record(store: Path) -> Record:

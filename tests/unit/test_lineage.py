@@ -11,12 +11,10 @@ from tasks.model import (
     Checkpoint,
     Hook,
     HookType,
-    Output,
-    Source,
-    SourceType,
     Step,
     StepKind,
 )
+from tests.builds import any_build
 
 
 def a_build(*commands: str, **changes: object) -> Build:
@@ -31,17 +29,7 @@ def a_build(*commands: str, **changes: object) -> Build:
         )
         for number, command in enumerate(commands, 1)
     ]
-    build = Build(
-        id="b-1",
-        job="job",
-        specfile="/s.yaml",
-        folder="/",
-        source=Source(type=SourceType.FILE, path="/seed.tar"),
-        output=Output(name="a.tar", dir="/out"),
-        steps=(Step(number=0, kind=StepKind.SOURCE), *groups),
-        workspacedir="/w",
-        environment={"A": "1"},
-    )
+    build = any_build(steps=(Step(number=0, kind=StepKind.SOURCE), *groups), environment={"A": "1"})
     return replace(build, **changes)  # type: ignore[arg-type]
 
 

@@ -8,26 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model import Build, Output, Source, SourceType
+from tasks.model import Build
 from tasks.store import FileStore
+from tests.builds import any_build
 
 DAY_S = 24 * 3600.0
 
 
 @pytest.fixture
 def build() -> Build:
-    return Build(
-        id="job-0001",
-        job="job",
-        specfile="job.yaml",
-        folder="/srv",
-        source=Source(type=SourceType.FILE, path="/srv/seed.tar"),
-        output=Output(name="job.tar", dir="/srv/out"),
-        steps=(),
-        workspacedir="/srv/work",
-        arch="x86-64bit",
-        subarch="generic_64",
-    )
+    return any_build()
 
 
 def test_old_checkpoints_go_and_young_ones_stay(tmp_path: Path, build: Build) -> None:

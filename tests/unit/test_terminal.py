@@ -6,7 +6,8 @@ import pytest
 from orchestrator.cli import run
 from orchestrator.printable import coloured, plain
 from orchestrator.terminal import Terminal
-from tasks.model import Build, Line, Output, Progress, Source, SourceType, Step, StepKind, Stream
+from tasks.model import Line, Progress, Step, StepKind, Stream
+from tests.builds import any_build
 
 ACTS = [
     ("reset\x1bc!", "reset!"),
@@ -36,16 +37,7 @@ def test_colours_may_stay_and_end_with_their_text() -> None:
     assert coloured("\x1b[1;31mred\x1b[2K") == "\x1b[1;31mred\x1b[0m"
 
 
-BUILD = Build(
-    id="b-1",
-    job="b",
-    specfile="/s.yaml",
-    folder="/",
-    source=Source(type=SourceType.FILE, path="/seed.tar"),
-    output=Output(name="o.tar", dir="/out"),
-    steps=(Step(number=0, kind=StepKind.SOURCE),),
-    workspacedir="/ws",
-)
+BUILD = any_build(steps=(Step(number=0, kind=StepKind.SOURCE),))
 LINES = (
     Line(text="hook h"),
     Line(text="\x1b[32mgreen\x1bc", hook="h", stream=Stream.STDOUT),
