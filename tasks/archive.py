@@ -68,7 +68,7 @@ def extract(
     except Damaged as error:
         raise SourceFailed(f"{tarball}: {error}", error.hint) from error
     except OSError as error:
-        raise SourceFailed(f"{tarball}: {error.strerror}", hint(error, rootfs)) from error
+        raise SourceFailed(f"{tarball}: {error.strerror}", _hint(error, rootfs)) from error
 
 
 def unpack(
@@ -184,21 +184,28 @@ def pack_summed(
     """
     kind = compression.by_name(target.name)
     meter = Meter(report, f"pack {target.name}")
-    try:
-        with bare(rootfs) as folder, replaced(target) as file:
-            sums = Sums(file)
-            rules = Rules(tarformers) if tarformers else None
-            selection = _selection(rules, folder, rootfs) if rules else None
-            stream = gnutar.pack(folder, report, source_date_epoch, selection)
-            edits = edited(stream, rules.on_packing()) if rules else stream
-            pieces = _listed(_counted(edits, meter), listing, report)
-            with _sized(folder, meter), closing(pieces):
-                for piece in compressed(pieces, kind, levels or Levels()):
-                    sums.write(piece)
-    except OSError as error:
-        raise PackFailed(f"{target}: {error.strerror}", hint(error, target.parent)) from error
+    with packing(target), bare(rootfs) as folder, replaced(target) as file:
+        sums = Sums(file)
+        rules = Rules(tarformers) if tarformers else None
+        selection = _selection(rules, folder, rootfs) if rules else None
+        stream = gnutar.pack(folder, report, source_date_epoch, selection)
+        edits = edited(stream, rules.on_packing()) if rules else stream
+        pieces = _listed(_counted(edits, meter), listing, report)
+        with _sized(folder, meter), closing(pieces):
+            for piece in compressed(pieces, kind, levels or Levels()):
+                sums.write(piece)
     meter.finish()
     return sums
+
+
+@contextmanager
+def packing(target: Path) -> Iterator[None]:
+    """What the system refuses as `target` is written, such as a write to a full disk, is a
+    `PackFailed`."""
+    try:
+        yield
+    except OSError as error:
+        raise PackFailed(f"{target}: {error.strerror}", _hint(error, target.parent)) from error
 
 
 def _selection(rules: Rules, folder: Path, rootfs: Path) -> gnutar.Selection:
@@ -248,7 +255,7 @@ def _take_total(answer: IO[bytes], meter: Meter) -> None:
     meter.total = int(size) if size.isdigit() else 0
 
 
-def hint(error: OSError, folder: Path) -> str:
+def _hint(error: OSError, folder: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"free some space on the disk that holds {folder}"
     return ""

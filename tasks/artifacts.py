@@ -21,7 +21,6 @@ import zstandard
 
 from tasks import archive
 from tasks.compressor import Levels
-from tasks.errors import PackFailed
 from tasks.files import Sums, replaced
 from tasks.model import Artifact, Line, Tarformers
 from tasks.packages import installed
@@ -38,41 +37,28 @@ def pack(
     tarformers: Tarformers | None = None,
 ) -> tuple[Artifact, tuple[Artifact, ...]]:
     """`tasks.archive.pack`, and the files beside the tarball that can be made on the way."""
-    try:
-        return _pack(rootfs, target, report, source_date_epoch, levels, tarformers)
-    except OSError as error:
-        raise PackFailed(
-            f"{target}: {error.strerror}", archive.hint(error, target.parent)
-        ) from error
-
-
-def _pack(
-    rootfs: Path,
-    target: Path,
-    report: Report,
-    source_date_epoch: int | None,
-    levels: Levels | None,
-    tarformers: Tarformers | None,
-) -> tuple[Artifact, tuple[Artifact, ...]]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=target.parent) as listing:
-        sums = archive.pack_summed(
-            rootfs,
-            target,
-            report=report,
-            source_date_epoch=source_date_epoch,
-            levels=levels,
-            listing=listing,
-            tarformers=tarformers,
-        )
-        contents, listed = _zipped(listing, _beside(target, "CONTENTS.gz"))
-    made = [
-        contents,
-        _write(_beside(target, "sha256"), _line(sums, "sha256", target.name)),
-        _write(_beside(target, "DIGESTS"), _digests({target.name: sums, contents.name: listed})),
-        _write(_beside(target, "packages.json"), _packages(rootfs, report)),
-    ]
-    return _artifact(target, sums), tuple(made)
+    with archive.packing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent) as listing:
+            sums = archive.pack_summed(
+                rootfs,
+                target,
+                report=report,
+                source_date_epoch=source_date_epoch,
+                levels=levels,
+                listing=listing,
+                tarformers=tarformers,
+            )
+            contents, listed = _zipped(listing, _beside(target, "CONTENTS.gz"))
+        made = [
+            contents,
+            _write(_beside(target, "sha256"), _line(sums, "sha256", target.name)),
+            _write(
+                _beside(target, "DIGESTS"), _digests({target.name: sums, contents.name: listed})
+            ),
+            _write(_beside(target, "packages.json"), _packages(rootfs, report)),
+        ]
+        return _artifact(target, sums), tuple(made)
 
 
 def write_build(target: Path, about: dict[str, Any]) -> Artifact:

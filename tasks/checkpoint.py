@@ -13,7 +13,6 @@ from tasks import archive, gnutar
 from tasks.bare import bare
 from tasks.compression import Compression
 from tasks.compressor import Levels, compressed
-from tasks.errors import PackFailed
 from tasks.files import Sums, replaced
 from tasks.isolate import Restore
 from tasks.model import Artifact, Source, SourceType
@@ -33,14 +32,15 @@ def keep(workspace: Workspace, folder: Path, report: Report) -> tuple[Artifact, 
 
 
 def _pack_rest(workspace: Workspace, target: Path, report: Report) -> Artifact:
-    try:
-        with bare(Path(workspace.folder)) as folder, replaced(target) as file:
-            sums = Sums(file)
-            pieces = gnutar.pack(folder, report, None, without=workspace.rootfs.name)
-            for piece in compressed(pieces, Compression.ZSTD, FAST):
-                sums.write(piece)
-    except OSError as error:
-        raise PackFailed(f"{target}: {error.strerror}") from error
+    with (
+        archive.packing(target),
+        bare(Path(workspace.folder)) as folder,
+        replaced(target) as file,
+    ):
+        sums = Sums(file)
+        pieces = gnutar.pack(folder, report, None, without=workspace.rootfs.name)
+        for piece in compressed(pieces, Compression.ZSTD, FAST):
+            sums.write(piece)
     return Artifact(
         name=target.name, path=str(target), size_bytes=sums.size_bytes, sha256=sums.hex("sha256")
     )
