@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from orchestrator.commands.options import mark_devkit_options
-from orchestrator.printable import plain
+from orchestrator.display.printable import plain
 from tasks import __version__
 from tasks.errors import HostUnfit, SpecProblems, StagefarmError, of_system
 

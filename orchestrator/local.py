@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tasks import __version__, isolate
-from tasks.artifacts import write_build
+from tasks import __version__
+from tasks.artifacts.manifest import write_build
 from tasks.errors import BadInput, HostUnfit
+from tasks.host.process_tree import kill_tree
 from tasks.model import Artifact, Build, HookType, Step, StepKind
-from tasks.report import Report
+from tasks.reporting import Report
+from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
-from tasks.workspace import Workspace, kill_tree
+from tasks.step import launcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ def run_here(
     With `keep` the root filesystem is a plain folder, is used as it is found, and stays when the
     build ends, however it ends; otherwise it is new and goes.
     """
-    isolate.require_fit(build)
+    launcher.require_fit(build)
     skips_source = StepKind.SOURCE not in {step.kind for step in build.steps}
     plain = keep or skips_source
     workspace = Workspace.here(build, settings, plain=plain)
@@ -83,7 +85,7 @@ def _run_steps(
     for step in build.steps:
         on_step(step)
         start = time.monotonic()
-        result = isolate.perform(
+        result = launcher.perform(
             build,
             step.number,
             workspace,

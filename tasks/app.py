@@ -7,53 +7,59 @@ result is stored (nothing would read it), and what a host loses comes back throu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from celery import Celery
 
-from tasks import settings as settings_of
-from tasks.connection import HEALTH_CHECK_S, SOCKET_TIMEOUT_S
-from tasks.settings import Settings
+from tasks.settings import REDIS_HEALTH_CHECK_S, REDIS_TIMEOUT_S, Settings, current
 
 PRIORITIES = 10
 """Redis transport's priorities, 0 first; it reads all queues of one before any of the next."""
 
 
-def make_app(settings: Settings) -> Celery:
+def make_app(settings: Callable[[], Settings]) -> Celery:
+    """The app of one farm; its settings are read when its configuration is first looked at."""
     app = Celery("stagefarm")
-    app.conf.update(
-        broker_url=settings.broker_url(),
-        broker_transport_options={
+    app.add_defaults(lambda: configuration(settings()))
+    return app
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    return {
+        "broker_url": settings.broker_url(),
+        "broker_transport_options": {
             "global_keyprefix": f"{settings.key_prefix}:celery:",
             "priority_steps": list(range(PRIORITIES)),
             "queue_order_strategy": "priority",
-            "socket_timeout": SOCKET_TIMEOUT_S,
-            "socket_connect_timeout": SOCKET_TIMEOUT_S,
+            "socket_timeout": REDIS_TIMEOUT_S,
+            "socket_connect_timeout": REDIS_TIMEOUT_S,
             "socket_keepalive": True,
-            "health_check_interval": HEALTH_CHECK_S,
+            "health_check_interval": REDIS_HEALTH_CHECK_S,
             # No `retry_on_timeout`: a subscription whose connection was cut would be read again on
             # a new one, on which nothing is subscribed, and the worker's loop would wait for good.
         },
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
         # Forever: a step that ended while Redis is away is worth more than a free slot.
-        task_publish_retry_policy={
+        "task_publish_retry_policy": {
             "max_retries": None,
             "interval_start": 0.2,
             "interval_step": 0.5,
             "interval_max": 5.0,
         },
-        task_serializer="json",
-        accept_content=["json"],
-        task_acks_late=False,
-        task_ignore_result=True,
-        task_send_sent_event=True,
-        task_default_queue="noarch.generic",
-        worker_disable_prefetch=True,  # else a busy host keeps a message others could take
-        worker_prefetch_multiplier=1,
-        worker_send_task_events=True,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
-        imports=("tasks.steps", "tasks.bootstrap"),
-    )
-    return app
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_acks_late": False,
+        "task_ignore_result": True,
+        "task_send_sent_event": True,
+        "task_default_queue": "noarch.generic",
+        "worker_disable_prefetch": True,  # else a busy host keeps a message others could take
+        "worker_prefetch_multiplier": 1,
+        "worker_send_task_events": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "imports": ("tasks.worker.celery_tasks", "tasks.worker.startup"),
+    }
 
 
-app = make_app(settings_of.current())
+app = make_app(current)

@@ -6,6 +6,7 @@ needs no specfile, no template and no option of the submitter's machine to carry
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -185,7 +186,7 @@ class Output:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One Celery task of a build. `number` counts from 0; `file` and `hooks` are set for hooks.
-    `checkpoint` asks to keep the build's state once the step is done (`tasks.checkpoint`)."""
+    `checkpoint` asks to keep the build's state once the step is done (`tasks.step.checkpoint`)."""
 
     number: int
     kind: StepKind
@@ -252,6 +253,15 @@ def queue_name(arch: str, subarch: str) -> str:
     return f"{arch or 'noarch'}.{subarch or 'generic'}"
 
 
+_ID_END = re.compile(r"(-[0-9]{8}-[0-9a-f]{8})[0-9a-f]{8}$")
+
+
+def short_id(name: str) -> str:
+    """The id of a build or a batch as people are shown it: with half of its random digits. Every
+    command takes what an id begins with."""
+    return _ID_END.sub(r"\1", name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """A finished file: `path` on the host, or a URL once it is in the store."""
@@ -266,7 +276,7 @@ class Artifact:
 class Checkpoint:
     """The state of a build after step `step` of attempt `attempt`, kept in the store: the root
     filesystem and the rest of the workspace, each a tarball. `lineage` is a digest of all that
-    led to it (`tasks.lineage`)."""
+    led to it (`tasks.artifacts.fingerprint`)."""
 
     attempt: int
     step: int
@@ -282,7 +292,7 @@ class StepResult:
     from, where there is one."""
 
     artifacts: tuple[Artifact, ...] = ()
-    beside: tuple[Artifact, ...] = ()
+    sidecars: tuple[Artifact, ...] = ()
     seed: str = ""
     checkpoint: Checkpoint | None = None
 

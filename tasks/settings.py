@@ -19,6 +19,8 @@ from tasks.errors import BadInput
 
 DEFAULT_FILE = Path("/etc/stagefarm.toml")
 PREFIX = "STAGEFARM_"
+REDIS_TIMEOUT_S = 5.0
+REDIS_HEALTH_CHECK_S = 15
 EVERY = "README.md has every setting"
 SCANS_A_LEASE = 4
 """So many looks of the supervisor a lease must outlast: one may be late, one may be lost."""
@@ -38,7 +40,7 @@ class Settings:
     """Folder for everything stagefarm keeps on this machine: builds, seeds, contexts, store."""
 
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """The farm's Redis: broker, results and ledger."""
+    """The farm's Redis: broker and ledger."""
 
     redis_password_file: str = ""
     """File whose first line is the Redis password; keeps it out of the environment."""
@@ -209,6 +211,9 @@ def _from_file(file: Path, *, required: bool) -> dict[str, Any]:
 
 
 NAMES = frozenset(item.name for item in fields(Settings))
+
+DEFAULTS = Settings()
+"""The defaults, for what is used without the settings of a machine."""
 
 
 def _near(name: str) -> str:

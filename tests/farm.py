@@ -16,10 +16,11 @@ from pathlib import Path
 
 from celery import Celery
 
-from orchestrator.submit import submit
+from orchestrator.farm.submit import submit
 from tasks.app import make_app
 from tasks.errors import FarmUnreachable
-from tasks.ledger import Ledger
+from tasks.ledger.builds import Ledger
+from tasks.ledger.records import Record
 from tasks.model import (
     Build,
     BuildState,
@@ -31,7 +32,6 @@ from tasks.model import (
     Step,
     StepKind,
 )
-from tasks.record import Record
 from tasks.settings import Settings
 from tests.redis_server import RedisServer
 from tests.waiting import eventually
@@ -86,7 +86,7 @@ class Farm:
 
     @cached_property
     def app(self) -> Celery:
-        return make_app(self.settings)
+        return make_app(lambda: self.settings)
 
     def environment(self, host: str) -> dict[str, str]:
         settings = self.settings_of(host)
@@ -128,15 +128,15 @@ class Farm:
     ) -> subprocess.Popen[bytes]:
         """A worker that is there: it has said so to the ledger."""
         asked = [part for queue in queues or (QUEUE,) for part in ("--queue", queue)]
-        before = self.life_of(host)
+        before = self.incarnation_of(host)
         words = ["worker", *asked, "--slots", str(slots), "--name", host]
         process = self.start(words, host, within)
-        assert eventually(lambda: self.life_of(host) != before, LIMIT_S), self.logs()
+        assert eventually(lambda: self.incarnation_of(host) != before, LIMIT_S), self.logs()
         return process
 
-    def life_of(self, host: str) -> str | None:
+    def incarnation_of(self, host: str) -> str | None:
         with self.redis.client() as client:
-            return client.hget(f"test:host:{host}", "life")  # type: ignore[return-value]
+            return client.hget(f"test:host:{host}", "incarnation")  # type: ignore[return-value]
 
     def submit(self, *builds: Build) -> list[Build]:
         return submit(builds, ledger=self.ledger, app=self.app, settings=self.settings)
@@ -205,7 +205,7 @@ class Farm:
 
 
 def steps_of(*groups: tuple[Hook, ...]) -> tuple[Step, ...]:
-    """Source, one step for each group of hooks in its place, pack."""
+    """Source, one step for each group of hooks in its place, pack, publish."""
     before = [g for g in groups if g[0].type is HookType.OUTER_PRE_SOURCER]
     after = [g for g in groups if g[0].type is HookType.OUTER_POST_OUTPUT]
     between = [g for g in groups if g not in before and g not in after]
@@ -215,6 +215,7 @@ def steps_of(*groups: tuple[Hook, ...]) -> tuple[Step, ...]:
         *((StepKind.HOOKS, group) for group in between),
         (StepKind.PACK, ()),
         *((StepKind.HOOKS, group) for group in after),
+        (StepKind.PUBLISH, ()),
     ]
     return tuple(
         Step(

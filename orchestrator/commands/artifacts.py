@@ -13,8 +13,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tasks.compare import Difference
-    from tasks.seeds import Seed, Seeds
+    from tasks.artifacts.compare import Difference
+    from tasks.rootfs.seed_cache import Seed, Seeds
 
 SHOWN = 40
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
@@ -39,8 +39,8 @@ def diff(*, before: Path, after: Path, ignore_times: bool, show_all: bool, as_js
     """
     import msgspec
 
-    from orchestrator.terminal import bars
-    from tasks import compare
+    from orchestrator.display.terminal import bars
+    from tasks.artifacts import compare
 
     with bars() as report:
         contents = compare.read(before, report), compare.read(after, report)
@@ -54,7 +54,7 @@ def diff(*, before: Path, after: Path, ignore_times: bool, show_all: bool, as_js
 
 
 def show(found: Difference, limit: int | None) -> None:
-    from orchestrator.terminal import size
+    from orchestrator.display.terminal import size
 
     for package in found.packages_added:
         click.secho(f"package + {package.name} {package.version}", fg="green")
@@ -98,7 +98,7 @@ def list_seeds(*, as_json: bool) -> None:
     Example:
       stagefarm cache list
     """
-    from orchestrator.terminal import size
+    from orchestrator.display.terminal import size
 
     seeds = _seeds()
     rows = [(seed, seeds.is_used(seed.digest)) for seed in seeds.all()]
@@ -142,7 +142,7 @@ def prune(*, everything: bool) -> None:
     Example:
       stagefarm cache prune --all
     """
-    from orchestrator.terminal import size
+    from orchestrator.display.terminal import size
     from tasks import settings
 
     removed = _seeds().prune(0 if everything else settings.current().seeds_limit_bytes)
@@ -159,7 +159,7 @@ def _may_look(folder: Path) -> bool:
 def _seeds() -> Seeds:
     from tasks import settings
     from tasks.errors import HostUnfit
-    from tasks.seeds import Seeds
+    from tasks.rootfs.seed_cache import Seeds
 
     found = Seeds(settings.current().state / "seeds")
     if found.root.exists() and not _may_look(found.root):

@@ -12,7 +12,7 @@ from orchestrator.commands.follow import watch
 from orchestrator.commands.names import complete_host, complete_name, require_names
 
 if TYPE_CHECKING:
-    from tasks.ledger import Ledger
+    from tasks.ledger.builds import Ledger
 
 
 @click.command(short_help="Stop builds, or whole batches.")
@@ -28,18 +28,19 @@ def cancel(*, names: tuple[str, ...], reason: str | None) -> None:
     Example:
       stagefarm cancel nightly-20261122-7f3a
     """
-    from orchestrator.farm import builds_named, open_ledger
-    from tasks.ledger import Cancel
+    from orchestrator.farm.lookup import builds_named, open_ledger
+    from tasks.ledger.answers import CancelOutcome
+    from tasks.model import short_id
 
     ledger = open_ledger()
     said = {
-        Cancel.CANCELLED: "cancelled",
-        Cancel.ASKED: "its host stops it",
-        Cancel.ENDED: "had ended before",
+        CancelOutcome.CANCELLED: "cancelled",
+        CancelOutcome.ASKED: "its host stops it",
+        CancelOutcome.ENDED: "had ended before",
     }
     for build in builds_named(ledger, names):
         answer = ledger.cancel(build, reason or f"cancelled by {getpass.getuser()}")
-        click.echo(f"{build}: {said[answer]}")
+        click.echo(f"{short_id(build)}: {said[answer]}")
 
 
 @click.command(short_help="Build ended builds anew.")
@@ -73,10 +74,11 @@ def retry(*, names: tuple[str, ...], start: str | None, mended: bool, follow: bo
       stagefarm retry stage3-20261122-7f3a
       stagefarm retry stage3-20261122-7f3a --from last --mended
     """
-    from orchestrator.farm import open_ledger
-    from orchestrator.resume import Retry, send_all
-    from orchestrator.resume import retry as build_on
+    from orchestrator.farm.lookup import open_ledger
+    from orchestrator.farm.retry import Retry, send_all
+    from orchestrator.farm.retry import retry as build_on
     from tasks.app import app
+    from tasks.model import short_id
     from tasks.settings import current
 
     ledger, retried = open_ledger(), list[Retry]()
@@ -86,7 +88,7 @@ def retry(*, names: tuple[str, ...], start: str | None, mended: bool, follow: bo
             retried.append(made)
             state = "blocked" if made.blocked else "queued"
             behind = f", to go on with step {made.step + 1}" if made.step else ""
-            click.echo(f"{build}: {state} as attempt {made.attempt}{behind}")
+            click.echo(f"{short_id(build)}: {state} as attempt {made.attempt}{behind}")
     finally:
         send_all(retried, app)
     if follow and retried:
@@ -95,14 +97,14 @@ def retry(*, names: tuple[str, ...], start: str | None, mended: bool, follow: bo
 
 def _to_retry(ledger: Ledger, names: tuple[str, ...]) -> Iterator[str]:
     """Builds that are named, and what did not succeed of batches that are."""
-    from orchestrator.farm import builds_named
+    from orchestrator.farm.lookup import builds_named, is_batch
     from tasks.model import BuildState
 
     unsuccessful = (BuildState.FAILED, BuildState.CANCELLED)
     for name in names:
         records = ledger.records(builds_named(ledger, [name]))
-        is_batch = bool(ledger.batch(name))
-        yield from (r.id for r in records if not is_batch or r.state in unsuccessful)
+        whole_batch = is_batch(ledger, name)
+        yield from (r.id for r in records if not whole_batch or r.state in unsuccessful)
 
 
 @click.command(short_help="Let a host finish what runs and take nothing new.")
@@ -115,15 +117,15 @@ def drain(*, host: str) -> None:
     Example:
       stagefarm drain builder7
     """
-    from orchestrator.farm import nearest, open_ledger
-    from tasks.hosts import Hosts
+    from orchestrator.farm.lookup import nearest, open_ledger
+    from tasks.ledger.hosts import Hosts
 
     require_names([host])
     hosts = Hosts(open_ledger().connection)
     new = hosts.drain(host)
     hosts_known = {known.name: known for known in hosts.all()}
     known = hosts_known.pop(host)
-    if not known.life:
+    if not known.incarnation:
         near = nearest(host, list(hosts_known))
         hint = f"; did you mean {near}? (stagefarm undrain {host})" if near else ""
         click.echo(f"warning: no worker of that name has been seen yet: {host}{hint}", err=True)
@@ -140,8 +142,8 @@ def undrain(*, host: str) -> None:
     Example:
       stagefarm undrain builder7
     """
-    from orchestrator.farm import open_ledger
-    from tasks.hosts import Hosts
+    from orchestrator.farm.lookup import open_ledger
+    from tasks.ledger.hosts import Hosts
 
     undrained = Hosts(open_ledger().connection).undrain(host)
     click.echo(f"{host}: {'takes builds again' if undrained else 'was not drained'}")

@@ -38,10 +38,10 @@ def job_command(
     Example:
       stagefarm diagnose job --specfile jobs/stages.yaml --job stage3 -o subarch=haswell
     """
-    from orchestrator import diagnose as shapes
-    from orchestrator.prepare import here, moment, parse_overrides
-    from orchestrator.render import render_job
-    from orchestrator.spec import load_specfile
+    from orchestrator.formats.spec import load_specfile
+    from orchestrator.planning import diagnose as shapes
+    from orchestrator.planning.prepare import here, moment, parse_overrides
+    from orchestrator.planning.render import render_job
 
     if not quiet:
         click.echo(f"Loading specfile {specfile}", err=True)

@@ -13,9 +13,9 @@ from orchestrator.commands.names import complete_build
 from tasks.errors import BadInput
 
 if TYPE_CHECKING:
-    from orchestrator.fetch import Copy
-    from tasks.ledger import Ledger
-    from tasks.record import Record
+    from orchestrator.farm.fetch import Copy
+    from tasks.ledger.builds import Ledger
+    from tasks.ledger.records import Record
 
 
 @click.command(short_help="Bring tarballs from the farm's store.")
@@ -35,8 +35,8 @@ def fetch(*, names: tuple[str, ...], into: Path | None, as_json: bool) -> None:
       stagefarm fetch nightly-20261122-7f3a
       stagefarm fetch stage3-20261122-7f3a --into /srv/mirror/incoming
     """
-    from orchestrator.farm import open_ledger
-    from orchestrator.fetch import check_apart, copies
+    from orchestrator.farm.fetch import check_apart, copies
+    from orchestrator.farm.lookup import open_ledger
 
     ledger = open_ledger()
     wanted = [
@@ -52,7 +52,7 @@ def fetch(*, names: tuple[str, ...], into: Path | None, as_json: bool) -> None:
 
 def _succeeded(ledger: Ledger, names: Sequence[str]) -> list[Record]:
     """What is there to fetch; a build that is named itself must be."""
-    from orchestrator.farm import builds_named
+    from orchestrator.farm.lookup import builds_named, is_batch
     from tasks.model import BuildState
 
     found = []
@@ -60,7 +60,7 @@ def _succeeded(ledger: Ledger, names: Sequence[str]) -> list[Record]:
         for record in ledger.records(builds_named(ledger, [name])):
             if record.state is BuildState.SUCCEEDED:
                 found.append(record)
-            elif ledger.batch(name):
+            elif is_batch(ledger, name):
                 click.echo(f"{record.id} is {record.state}: nothing to fetch", err=True)
             else:
                 raise BadInput(f"{record.id} is {record.state}", f"stagefarm follow {record.id}")
@@ -68,9 +68,9 @@ def _succeeded(ledger: Ledger, names: Sequence[str]) -> list[Record]:
 
 
 def _bring(wanted: Sequence[Copy]) -> None:
-    from orchestrator.fetch import bring
-    from orchestrator.terminal import bars
-    from tasks.meter import Meter
+    from orchestrator.display.terminal import bars
+    from orchestrator.farm.fetch import bring
+    from tasks.metering import Meter
 
     with bars() as report:
         meter = Meter(report, "fetch", total=sum(copy.source.stat().st_size for copy in wanted))

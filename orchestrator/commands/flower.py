@@ -28,7 +28,7 @@ def flower(*, address: str, port: int, writable: bool) -> None:
     Example:
       stagefarm flower --port 5555
     """
-    from orchestrator.farm import open_ledger
+    from orchestrator.farm.lookup import open_ledger
     from tasks.app import app
 
     open_ledger()

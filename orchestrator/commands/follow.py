@@ -12,8 +12,8 @@ from orchestrator.commands.names import complete_name
 from tasks.errors import BuildFailed
 
 if TYPE_CHECKING:
-    from tasks.ledger import Ledger
-    from tasks.record import Record
+    from tasks.ledger.builds import Ledger
+    from tasks.ledger.records import Record
 
 NEWEST = 1000
 
@@ -30,7 +30,7 @@ def follow(*, names: tuple[str, ...], as_json: bool) -> None:
       stagefarm follow
       stagefarm follow nightly-20261122-7f3a
     """
-    from orchestrator.farm import builds_named, open_ledger
+    from orchestrator.farm.lookup import builds_named, open_ledger
 
     ledger = open_ledger()
     if builds := builds_named(ledger, names) if names else _open(ledger):
@@ -48,9 +48,9 @@ def _open(ledger: Ledger) -> list[str]:
 def watch(ledger: Ledger, builds: Sequence[str], *, as_json: bool) -> None:
     """Show `builds` until all have ended, and then what they made; `BuildFailed` if one that is not
     optional did not succeed."""
-    from orchestrator.follow import failed
-    from orchestrator.follow import follow as until_ended
-    from orchestrator.table import artifacts_table, as_values, console
+    from orchestrator.display.follow import failed
+    from orchestrator.display.follow import follow as until_ended
+    from orchestrator.display.table import artifacts_table, as_values, console
 
     screen = console(stderr=as_json)
     try:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import click
 
 from orchestrator.commands.names import complete_build
-from orchestrator.printable import coloured, plain
-from tasks.ledger import Ledger
-from tasks.logbook import Entry, Logbook
+from orchestrator.display.printable import coloured, plain
+from tasks.ledger.builds import Ledger
+from tasks.ledger.logs import Entry, Logbook
 
 WAIT_S = 2.0
 
@@ -24,7 +24,7 @@ def logs(*, build: str, follow: bool) -> None:
     Example:
       stagefarm logs -f stage3-20261122-7f3a
     """
-    from orchestrator.farm import one_build, open_ledger
+    from orchestrator.farm.lookup import one_build, open_ledger
 
     ledger = open_ledger()
     name = one_build(ledger, build)

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from tasks.errors import BadInput, StagefarmError
 
 if TYPE_CHECKING:
-    from tasks.ledger import Ledger
+    from tasks.ledger.builds import Ledger
 
 OFFERED = 500
 
@@ -37,13 +37,13 @@ def complete_name(_ctx: click.Context, _param: click.Parameter, start: str) -> l
 
 
 def complete_host(_ctx: click.Context, _param: click.Parameter, start: str) -> list[CompletionItem]:
-    from tasks.hosts import Hosts
+    from tasks.ledger.hosts import Hosts
 
     return _offered(lambda ledger: [host.name for host in Hosts(ledger.connection).all()], start)
 
 
 def _offered(names: Callable[[Ledger], Iterable[str]], start: str) -> list[CompletionItem]:
-    from orchestrator.farm import open_ledger
+    from orchestrator.farm.lookup import open_ledger
 
     try:
         return [CompletionItem(name) for name in names(open_ledger()) if name.startswith(start)]

@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def complete_job(ctx: click.Context, _param: click.Parameter, start: str) -> list[CompletionItem]:
     """Names of the jobs of the `--specfile` given before, for the shell."""
-    from orchestrator.spec import load_specfile
+    from orchestrator.formats.spec import load_specfile
 
     file = ctx.params.get("specfile")
     try:
@@ -142,9 +142,10 @@ def wanted(
     farm: bool = True,
 ) -> Sequence[Build]:
     """The builds that the options ask for, rendered and planned."""
-    from orchestrator.batch_plan import plan_batch
-    from orchestrator.plan import PlanOptions
-    from orchestrator.prepare import moment, parse_overrides, render_and_plan
+    from orchestrator.formats.spec import load_specfile
+    from orchestrator.planning.batch_plan import plan_batch
+    from orchestrator.planning.plan import PlanOptions
+    from orchestrator.planning.prepare import moment, parse_overrides, render_and_plan
 
     when, options = moment(now, os.environ), parse_overrides(overrides)
     if batch:
@@ -156,4 +157,6 @@ def wanted(
     if not specfile or not job:
         raise BadInput("no job is named", "give --specfile FILE --job NAME, or --batch FILE")
     plan = PlanOptions(farm=farm)
-    return [render_and_plan(specfile, job, overrides=options, now=when, options=plan)]
+    return [
+        render_and_plan(load_specfile(specfile), job, overrides=options, now=when, options=plan)
+    ]

@@ -51,7 +51,7 @@ def plan(
 
 
 def _print_table(builds: Sequence[Build]) -> None:
-    from orchestrator.table import console
+    from orchestrator.display.table import console
 
     queues = {build.queue for build in builds}
     console().print(_table(builds))

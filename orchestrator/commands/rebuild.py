@@ -10,8 +10,8 @@ from orchestrator.commands.names import complete_build
 from tasks.errors import BuildFailed
 
 if TYPE_CHECKING:
-    from tasks.ledger import Ledger
-    from tasks.record import Record
+    from tasks.ledger.builds import Ledger
+    from tasks.ledger.records import Record
 
 
 @click.command(short_help="Build a build once more, and compare.")
@@ -35,10 +35,10 @@ def rebuild(*, build: str, ignore_times: bool, show_all: bool, as_json: bool) ->
     import msgspec
 
     from orchestrator.commands.artifacts import SHOWN, show
-    from orchestrator.farm import one_build, open_ledger
-    from orchestrator.rebuild import differences
-    from orchestrator.rebuild import rebuild as build_once_more
-    from orchestrator.terminal import bars
+    from orchestrator.display.terminal import bars
+    from orchestrator.farm.lookup import one_build, open_ledger
+    from orchestrator.farm.rebuild import differences
+    from orchestrator.farm.rebuild import rebuild as build_once_more
     from tasks.app import app
 
     ledger = open_ledger()
@@ -62,7 +62,7 @@ def rebuild(*, build: str, ignore_times: bool, show_all: bool, as_json: bool) ->
 def _followed(ledger: Ledger, build: str) -> Record:
     from rich.console import Console
 
-    from orchestrator.follow import failed, follow
+    from orchestrator.display.follow import failed, follow
 
     records = follow(ledger, [build], Console(stderr=True))
     if failed(records):

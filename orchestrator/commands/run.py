@@ -78,13 +78,14 @@ def run(
       stagefarm enter --specfile F --job J                    look into it
       stagefarm run --specfile F --job J --cleanup=false --skip-source-phase
     """
+    from orchestrator.display.terminal import Terminal
+    from orchestrator.formats.spec import load_specfile
     from orchestrator.local import run_here
-    from orchestrator.prepare import moment, parse_overrides, render_and_plan
-    from orchestrator.terminal import Terminal
+    from orchestrator.planning.prepare import moment, parse_overrides, render_and_plan
     from tasks import settings
 
     build = render_and_plan(
-        specfile,
+        load_specfile(specfile),
         job,
         overrides=parse_overrides(overrides),
         now=moment(now, os.environ),
@@ -98,7 +99,7 @@ def run(
     if as_json:
         click.echo(summary.as_json())
     else:
-        terminal.summary(summary)
+        terminal.summary([(t.step.title, t.seconds) for t in summary.steps], summary.artifacts)
 
 
 @click.group(
@@ -137,13 +138,14 @@ def enter(
       stagefarm enter --specfile jobs/stages.yaml --job stage3-minimal
       stagefarm enter --specfile F --job J -- emerge --info
     """
-    from orchestrator.prepare import moment, parse_overrides, render_and_plan
+    from orchestrator.formats.spec import load_specfile
+    from orchestrator.planning.prepare import moment, parse_overrides, render_and_plan
     from tasks import settings
-    from tasks.enter import exec_shell
-    from tasks.workspace import Workspace
+    from tasks.rootfs.workspace import Workspace
+    from tasks.step.shell import exec_shell
 
     build = render_and_plan(
-        specfile,
+        load_specfile(specfile),
         job,
         overrides=parse_overrides(overrides),
         now=moment(now, os.environ),
@@ -162,7 +164,7 @@ def _plan_options(
     skip_hooks_phase: bool = False,
     skip_packer_phase: bool = False,
 ) -> Any:
-    from orchestrator.plan import PlanOptions
+    from orchestrator.planning.plan import PlanOptions
 
     return PlanOptions(
         chroot=ChrootKind(chroot),

@@ -16,6 +16,6 @@ def schema(name: str) -> None:
     """
     import json
 
-    from orchestrator.schema import schema as make
+    from orchestrator.formats.schema import schema as make
 
     click.echo(json.dumps(make(name), indent=2))

@@ -10,9 +10,9 @@ import click
 from orchestrator.commands.names import complete_build, complete_name
 
 if TYPE_CHECKING:
-    from tasks.hosts import Host
-    from tasks.ledger import Ledger
-    from tasks.record import Record
+    from tasks.ledger.builds import Ledger
+    from tasks.ledger.hosts import Host
+    from tasks.ledger.records import Record
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 
@@ -38,7 +38,7 @@ def status(*, name: str | None, count: int, batches: bool, as_json: bool) -> Non
       stagefarm status --batches
       stagefarm status nightly-20261122-7f3a --json
     """
-    from orchestrator.farm import builds_named, open_ledger
+    from orchestrator.farm.lookup import builds_named, open_ledger
 
     ledger = open_ledger()
     if batches:
@@ -51,7 +51,7 @@ def status(*, name: str | None, count: int, batches: bool, as_json: bool) -> Non
     elif name and len(records) == 1:
         _show_one(ledger, records[0])
     else:
-        from orchestrator.table import builds_table, console
+        from orchestrator.display.table import builds_table, console
 
         screen = console()
         screen.print(builds_table(records, ledger.now(), width=screen.width))
@@ -60,7 +60,7 @@ def status(*, name: str | None, count: int, batches: bool, as_json: bool) -> Non
 def _show_batches(ledger: Ledger, count: int, *, as_json: bool) -> None:
     import msgspec
 
-    from orchestrator.table import batches_table, console
+    from orchestrator.display.table import batches_table, console
 
     found = ledger.summaries(ledger.batches(count))
     if as_json:
@@ -80,9 +80,9 @@ def workers(*, as_json: bool) -> None:
     """
     import msgspec
 
-    from orchestrator.farm import open_ledger
-    from orchestrator.table import console, hosts_table, state_of
-    from tasks.hosts import Hosts
+    from orchestrator.display.table import console, hosts_table, state_of
+    from orchestrator.farm.lookup import open_ledger
+    from tasks.ledger.hosts import Hosts
     from tasks.settings import current
 
     ledger, lease_s = open_ledger(), current().lease_s
@@ -105,9 +105,9 @@ def why(*, build: str, as_json: bool) -> None:
     Example:
       stagefarm why stage3-20261122-7f3a
     """
-    from orchestrator.farm import one_build, open_ledger
-    from orchestrator.why import explain
-    from tasks.hosts import Hosts
+    from orchestrator.display.why import explain
+    from orchestrator.farm.lookup import one_build, open_ledger
+    from tasks.ledger.hosts import Hosts
     from tasks.settings import current
 
     ledger = open_ledger()
@@ -133,7 +133,7 @@ def _running(ledger: Ledger, hosts: list[Host]) -> dict[str, Record]:
 def _values(ledger: Ledger, record: Record) -> dict[str, object]:
     import msgspec
 
-    from orchestrator.table import as_values
+    from orchestrator.display.table import as_values
 
     return {**as_values(record), "attempts": msgspec.to_builtins(ledger.attempts(record.id))}
 
@@ -141,7 +141,7 @@ def _values(ledger: Ledger, record: Record) -> dict[str, object]:
 def _show_one(ledger: Ledger, record: Record) -> None:
     from rich.markup import escape
 
-    from orchestrator.table import artifacts_table, console, stage_of, times_table
+    from orchestrator.display.table import artifacts_table, console, stage_of, times_table
 
     screen, now = console(), ledger.now()
     about = escape(", ".join(filter(None, [f"queue {record.queue}", record.variant])))
@@ -160,7 +160,7 @@ def _show_one(ledger: Ledger, record: Record) -> None:
 
 def _checkpoints(ledger: Ledger, record: Record) -> set[int]:
     """The steps that `retry --from` can go on behind."""
-    from tasks.lineage import usable
+    from tasks.artifacts.fingerprint import usable
 
     kept = usable(ledger.build(record.id), ledger.checkpoints(record.id))
     return {one.step for one in kept.values()}

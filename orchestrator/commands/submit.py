@@ -43,9 +43,10 @@ def submit(
       stagefarm submit --specfile jobs/stages.yaml --job stage3 --follow
       stagefarm submit --batch jobs/nightly.yaml --follow
     """
-    from orchestrator.farm import open_ledger, warn_of_forgetful_redis
-    from orchestrator.submit import submit as put_on_farm
+    from orchestrator.farm.lookup import open_ledger, warn_of_forgetful_redis
+    from orchestrator.farm.submit import submit as put_on_farm
     from tasks.app import app
+    from tasks.model import short_id
     from tasks.settings import current
 
     planned = wanted(specfile, job, overrides, now, batch)
@@ -56,7 +57,11 @@ def submit(
         click.echo(json.dumps([_described(build) for build in builds], indent=2))
         return
     for build in builds:
-        said = f"{build.id}: submitted" if follow else f"{build.id} in {build.queue}"
+        said = (
+            f"{short_id(build.id)}: submitted"
+            if follow
+            else f"{short_id(build.id)} in {build.queue}"
+        )
         click.echo(f"{said} {build.variant and f'({build.variant})'}".rstrip(), err=as_json)
     if follow:
         watch(ledger, [build.id for build in builds], as_json=as_json)

@@ -16,8 +16,8 @@ def supervisor() -> None:
     Example:
       stagefarm supervisor
     """
-    from orchestrator.farm import open_ledger, warn_of_forgetful_redis
-    from orchestrator.supervisor import Supervisor
+    from orchestrator.farm.lookup import open_ledger, warn_of_forgetful_redis
+    from orchestrator.farm.supervisor import Supervisor
     from tasks.app import app
     from tasks.settings import current
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.commands.options import now_option, override_option
-from orchestrator.printable import plain
+from orchestrator.display.printable import plain
 
 if TYPE_CHECKING:
-    from orchestrator.validate import Verdict
+    from orchestrator.planning.validate import Verdict
     from tasks.errors import Problem
 
 
@@ -55,9 +55,9 @@ def validate(
     Example:
       stagefarm validate jobs/*.yaml hooks/*.yml
     """
-    from orchestrator.prepare import here, moment, parse_overrides
-    from orchestrator.spec import Engine
-    from orchestrator.validate import Checking, FileKind, check
+    from orchestrator.formats.spec import Engine
+    from orchestrator.planning.prepare import here, moment, parse_overrides
+    from orchestrator.planning.validate import Checking, FileKind, check
     from tasks.errors import BadInput
 
     how = Checking(

@@ -30,10 +30,10 @@ def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool
     Example:
       stagefarm worker --queue x86-64bit.generic_64 --slots 2
     """
-    from orchestrator.farm import open_ledger, warn_of_forgetful_redis
-    from tasks.alone import require_alone, require_own_name
-    from tasks.isolate import require_root
-    from tasks.store import FileStore
+    from orchestrator.farm.lookup import open_ledger, warn_of_forgetful_redis
+    from tasks.artifacts.store import FileStore
+    from tasks.step.launcher import require_root
+    from tasks.worker.identity import exclusive_state, require_own_name
 
     settings = settings_of.current()
     require_root()
@@ -44,7 +44,7 @@ def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool
     warn_of_forgetful_redis(ledger)
     arguments = ["worker", "--queues", ",".join(queues), "--concurrency", str(slots)]
     arguments += ["--hostname", f"stagefarm@{host}", "--loglevel", "WARNING" if quiet else "INFO"]
-    with require_alone(settings):
+    with exclusive_state(settings):
         require_own_name(host, settings, ledger)
         _serve([*arguments, "--without-gossip", "--without-mingle"])
 

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from tasks.errors import HostUnfit
-from tasks.process import output
+from tasks.host.process import output
 
 PROGRAMS = (
     "bash", "cat", "chmod", "chown", "chroot", "cp", "cut", "date", "df", "dirname", "du", "env",

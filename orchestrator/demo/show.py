@@ -26,10 +26,10 @@ from orchestrator.demo.servers import (
     stagefarm,
     wait_for_port,
 )
+from orchestrator.display.terminal import size
 from orchestrator.shipped import shipped
-from orchestrator.terminal import size
 from tasks.errors import BadInput, BuildFailed, HostUnfit
-from tasks.process import output, standard_environment
+from tasks.host.process import output, standard_environment
 
 QUEUES = {"east": "x86-64bit.generic_64", "west": "x86-64bit.amd64-zen2"}
 """The hosts of the farm, and the queue that each serves."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks import process
 from tasks.errors import HostUnfit, SourceFailed
+from tasks.host import process
 from tasks.model import Line, Source, Stream
-from tasks.sources.place import Place
+from tasks.sources.destination import Destination
 
 
-def install(source: Source, rootfs: Path, place: Place) -> None:
+def install(source: Source, rootfs: Path, destination: Destination) -> None:
     """Install the source's repositories and packages into `rootfs`, as mark-devkit does; anise
     runs in the folder where the build was started. `SourceFailed` says which of its commands
     failed, `HostUnfit` that it is not there."""
@@ -19,7 +19,7 @@ def install(source: Source, rootfs: Path, place: Place) -> None:
     if source.anise_config:
         base += ["--config", source.anise_config]
     for arguments in _commands(source):
-        _run([*base, *arguments], place)
+        _run([*base, *arguments], destination)
 
 
 def _commands(source: Source) -> Iterator[list[str]]:
@@ -31,13 +31,13 @@ def _commands(source: Source) -> Iterator[list[str]]:
     yield ["cleanup"]
 
 
-def _run(argv: list[str], place: Place) -> None:
+def _run(argv: list[str], destination: Destination) -> None:
     def say(text: str, stream: Stream) -> None:
-        place.report.line(Line(text=text, hook="anise", stream=stream))
+        destination.report.line(Line(text=text, hook="anise", stream=stream))
 
     env = process.standard_environment()
     try:
-        code = process.run(argv, on_line=say, env=env, cwd=place.folder)
+        code = process.run(argv, on_line=say, env=env, cwd=destination.folder)
     except HostUnfit as error:
         raise HostUnfit(
             f"an anise source needs the anise program: {error}",

@@ -13,25 +13,32 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, NoReturn, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from tasks import __version__
 from tasks.errors import SourceFailed, StagefarmError
-from tasks.files import sync_folder, write_all
-from tasks.meter import Meter
+from tasks.host.files import sync_folder, write_all
+from tasks.metering import Meter
 from tasks.model import Line, decode, encode
-from tasks.report import Report
-from tasks.sources.known import Origin
+from tasks.reporting import Report
+from tasks.settings import DEFAULTS
+from tasks.sources.download_index import Origin
 
 SMALL_MAX_BYTES = 1 << 20
+RETRY_AFTER_MAX_S = 600.0
+"""A server that asks for more is asked again all the same."""
+
 WORTH_A_RETRY = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -40,7 +47,7 @@ class Retries:
     """How often a download that gets nowhere is tried, and the seconds between; each wait is twice
     the last one, and up to a half longer by chance so that a farm does not come back as one."""
 
-    attempts: int = 6
+    attempts: int = DEFAULTS.download_tries
     first_s: float = 1.0
     longest_s: float = 60.0
 
@@ -50,7 +57,18 @@ class Retries:
 
 
 class _Broken(Exception):
-    """The transfer failed in a way that trying again may mend."""
+    """The transfer failed in a way that trying again may mend, but not within `retry_after_s`."""
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+def _broken(state: RetryCallState) -> _Broken:
+    """Why the last try failed."""
+    error = state.outcome and state.outcome.exception()
+    assert isinstance(error, _Broken)
+    return error
 
 
 class Downloader:
@@ -89,26 +107,45 @@ class Downloader:
         """Fetch `uri` into the file `partial`, going on with what is there of it. If the result
         is going to be `verified`, a server that cannot tell whether its file is still the same is
         trusted that it is."""
-        failures = 0
-        while True:
-            before = _size(partial)
-            try:
-                return self._transfer(uri, partial, verified=verified)
-            except _Broken as problem:
-                failures = 1 if _size(partial) > before else failures + 1
-                self._pause(uri, problem, failures)
-            except OSError as error:
-                raise _disk_error(error, partial) from error
+        try:
+            return self._retrying(uri, lambda: _size(partial))(
+                self._transfer, uri, partial, verified=verified
+            )
+        except OSError as error:
+            raise _disk_error(error, partial) from error
 
-    def _pause(self, uri: str, problem: Exception, failures: int) -> None:
-        if failures >= self._retries.attempts:
+    def _retrying(self, uri: str, fetched: Callable[[], int] = int) -> Retrying:
+        """Tries again what is `_Broken`, until so many tries in a row brought nothing. `fetched`
+        is how much has been brought."""
+        failures, most = 0, fetched()
+
+        def count(_: RetryCallState) -> None:
+            nonlocal failures, most
+            size = fetched()
+            failures, most = (1 if size > most else failures + 1), size
+
+        def wait_s(state: RetryCallState) -> float:
+            return max(self._retries.wait_s(failures), _broken(state).retry_after_s)
+
+        def say(state: RetryCallState) -> None:
+            text = f"{shown(uri)}: {_broken(state)}; trying again in {state.upcoming_sleep:.0f} s"
+            self._report.line(Line(text=text))
+
+        def give_up(state: RetryCallState) -> NoReturn:
             raise SourceFailed(
-                f"{shown(uri)}: {problem}, {failures} times in a row",
+                f"{shown(uri)}: {_broken(state)}, {failures} times in a row",
                 "is the server up, and can this machine reach it?",
-            ) from problem
-        wait_s = self._retries.wait_s(failures)
-        self._report.line(Line(text=f"{shown(uri)}: {problem}; trying again in {wait_s:.0f} s"))
-        self._sleep(wait_s)
+            ) from _broken(state)
+
+        return Retrying(
+            retry=retry_if_exception_type(_Broken),
+            stop=lambda _: failures >= self._retries.attempts,
+            after=count,
+            wait=wait_s,
+            before_sleep=say,
+            sleep=self._sleep,
+            retry_error_callback=give_up,
+        )
 
     def _transfer(self, uri: str, partial: Path, *, verified: bool) -> Origin:
         """One try; `_Broken` if it may be worth another."""
@@ -169,15 +206,12 @@ class Downloader:
 
     def small(self, uri: str) -> bytes:
         """The content of a small file: a pointer, checksums, a signature."""
-        failures = 0
-        while True:
-            try:
-                with self._get(uri, {}) as answer:
-                    _check_status(uri, answer)
-                    return _limited(uri, answer)
-            except _Broken as problem:
-                failures += 1
-                self._pause(uri, problem, failures)
+        return self._retrying(uri)(self._small, uri)
+
+    def _small(self, uri: str) -> bytes:
+        with self._get(uri, {}) as answer:
+            _check_status(uri, answer)
+            return _limited(uri, answer)
 
     @contextmanager
     def kept(self, data: bytes) -> Iterator[Path]:
@@ -246,13 +280,28 @@ def _size(file: Path) -> int:
 def _check_status(uri: str, answer: httpx.Response) -> None:
     code = answer.status_code
     if code in WORTH_A_RETRY:
-        raise _Broken(f"the server says {code} {answer.reason_phrase}".strip())
+        raise _Broken(
+            f"the server says {code} {answer.reason_phrase}".strip(), _retry_after(answer)
+        )
     if code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         hint = {401: "does it need a password?", 403: "does it need a password?"}
         raise SourceFailed(
             f"{shown(uri)}: the server says {code} {answer.reason_phrase}".strip(),
             hint.get(code, "check source.uri: is the file still there?"),
         )
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    """The seconds that the server asks us to wait (RFC 9110 section 10.2.3), within reason."""
+    text = answer.headers.get("retry-after", "")
+    with suppress(ValueError):
+        wait_s = float(text) if text.isdecimal() else _until(parsedate_to_datetime(text))
+        return min(max(wait_s, 0.0), RETRY_AFTER_MAX_S)
+    return 0.0
+
+
+def _until(moment: datetime) -> float:
+    return moment.timestamp() - time.time()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urljoin, urlsplit
 
 from tasks.errors import SourceFailed, StagefarmError
-from tasks.files import alone, partial_of
+from tasks.host.files import partial_of
+from tasks.host.locks import exclusive
+from tasks.host.removal import remove_tree
 from tasks.model import Source, decode, encode
-from tasks.removal import remove_tree
 from tasks.sources import verify
+from tasks.sources.destination import Destination
 from tasks.sources.download import Downloader, Retries, shown
-from tasks.sources.known import Known, Origin
-from tasks.sources.place import Place
+from tasks.sources.download_index import Known, Origin
 from tasks.sources.streaming import Scratch, Unpacking
 
 NAME_MAX_BYTES = 200
@@ -29,68 +30,73 @@ NAME_MAX_BYTES = 200
 that is put before and behind it."""
 
 
-def fetch(source: Source, place: Place, scratch: Scratch | None = None) -> Path:
+def fetch(source: Source, destination: Destination, scratch: Scratch | None = None) -> Path:
     """The tarball of `source.uri`, at `source.target` or in the cache of downloads. If it has to be
     fetched, it is also unpacked into `scratch` meanwhile."""
-    with _downloader(place) as downloader:
-        return _Fetch(source, place, downloader, scratch).run()
+    with _downloader(destination) as downloader:
+        return _Fetch(source, destination, downloader, scratch).run()
 
 
-def _downloader(place: Place) -> Downloader:
-    return Downloader(place.report, Retries(attempts=place.storage.download_tries))
+def _downloader(destination: Destination) -> Downloader:
+    return Downloader(destination.report, Retries(attempts=destination.storage.download_tries))
 
 
 @contextmanager
-def turn(source: Source, place: Place) -> Iterator[float]:
+def one_at_a_time(source: Source, destination: Destination) -> Iterator[float]:
     """Has the other builds of this machine wait that want the same tarball in the cache of
     downloads; gives the time when this one began to want it."""
     since = time.time()
-    with _kept(), alone(_cache(source, place), on_wait=partial(_say_who_waits, source, place)):
+    with (
+        _kept(),
+        exclusive(
+            _cache(source, destination), on_wait=partial(_say_who_waits, source, destination)
+        ),
+    ):
         yield since
 
 
-def _say_who_waits(source: Source, place: Place) -> None:
-    place.note(f"waiting for {shown(source.uri)}: another build is fetching it")
+def _say_who_waits(source: Source, destination: Destination) -> None:
+    destination.note(f"waiting for {shown(source.uri)}: another build is fetching it")
 
 
-def unchanged(source: Source, place: Place, since: float) -> str:
+def unchanged(source: Source, destination: Destination, since: float) -> str:
     """The digest of what the source gave when it was last remembered, if that was after `since`, or
     if the server says that it has not changed; else empty."""
-    with _downloader(place) as downloader:
-        uri = _Fetch(source, place, downloader).address()
-        known = place.memory.recall(*_question(source, place, uri))
+    with _downloader(destination) as downloader:
+        uri = _Fetch(source, destination, downloader).address()
+        known = destination.digests.recall(*_question(source, destination, uri))
         if known and (known.at >= since or downloader.is_unchanged(known.origin)):
             return known.digest
         return ""
 
 
-def remember(source: Source, tarball: Path, digest: str, place: Place) -> None:
+def remember(source: Source, tarball: Path, digest: str, destination: Destination) -> None:
     """Know from now on what the source gave, and remove `tarball` from the cache of downloads. To
-    be done in a `turn`."""
+    be done in `one_at_a_time`."""
     origin = origin_of(tarball)
     with suppress(OSError, StagefarmError):
         came_from = decode(origin.read_bytes(), Origin)
         known = Known(digest=digest, origin=came_from, at=time.time())
-        place.memory.remember(known, *_question(source, place, came_from.uri))
+        destination.digests.remember(known, *_question(source, destination, came_from.uri))
     remove_tree(tarball.parent)
 
 
-def _question(source: Source, place: Place, uri: str) -> tuple[str, ...]:
+def _question(source: Source, destination: Destination, uri: str) -> tuple[str, ...]:
     """What a remembered digest is the answer to: the address, and how it was verified. Keyrings of
     one name in two builds' folders need not hold the same keys."""
-    keyring = _keyring(source, place)
+    keyring = _keyring(source, destination)
     keys = verify.digest(keyring) if keyring and keyring.is_file() else source.keyring
     return uri, source.sha512, source.checksums, keys, source.signature
 
 
-def _keyring(source: Source, place: Place) -> Path | None:
-    return place.folder / source.keyring if source.keyring else None
+def _keyring(source: Source, destination: Destination) -> Path | None:
+    return destination.folder / source.keyring if source.keyring else None
 
 
-def _cache(source: Source, place: Place) -> Path:
+def _cache(source: Source, destination: Destination) -> Path:
     """The folder in which tarballs of `source` are kept when it names no target."""
-    question = repr(_question(source, place, source.uri))
-    return place.storage.downloads / hashlib.sha256(question.encode()).hexdigest()[:16]
+    question = repr(_question(source, destination, source.uri))
+    return destination.storage.downloads / hashlib.sha256(question.encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -108,14 +114,14 @@ class _Fetch:
     def __init__(
         self,
         source: Source,
-        place: Place,
+        destination: Destination,
         downloader: Downloader,
         scratch: Scratch | None = None,
     ) -> None:
         self._source = source
-        self._place = place
-        self._keyring = _keyring(source, place)
-        self._say = place.note
+        self._place = destination
+        self._keyring = _keyring(source, destination)
+        self._say = destination.note
         self._downloader = downloader
         self._scratch = scratch
 
@@ -124,7 +130,9 @@ class _Fetch:
         target = Path(self._source.target or self._cached(uri))
         with (
             _kept(),
-            alone(target, on_wait=lambda: self._say(f"waiting for {target}: it is being fetched")),
+            exclusive(
+                target, on_wait=lambda: self._say(f"waiting for {target}: it is being fetched")
+            ),
         ):
             if target.is_file() and self._is_wanted(target, uri):
                 self._say(f"{target} is there already")

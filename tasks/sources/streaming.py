@@ -9,12 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from tasks import archive
-from tasks.compression import Damaged
+from tasks.archive.formats import Damaged
+from tasks.archive.tarball import Limits, unpack
 from tasks.errors import StagefarmError
-from tasks.meter import Meter
-from tasks.removal import remove_tree
-from tasks.report import Silent
+from tasks.host.removal import remove_tree
+from tasks.metering import Meter
+from tasks.reporting import Silent
 
 LOOK_S = 0.1
 """How often a file that grows is looked at when it did not grow."""
@@ -25,7 +25,7 @@ class Scratch:
     """A folder to unpack into, and whether a whole tarball has been."""
 
     folder: Path
-    limits: archive.Limits
+    limits: Limits
     is_whole: bool = False
 
 
@@ -69,9 +69,7 @@ class Unpacking:
         meter = Meter(Silent(), "unpack")
         scratch = self._scratch
         try:
-            archive.unpack(
-                self._read, self._name, scratch.folder, meter=meter, limits=scratch.limits
-            )
+            unpack(self._read, self._name, scratch.folder, meter=meter, limits=scratch.limits)
             scratch.is_whole = not self._given_up and self._restarts() == self._begun_at
         except (StagefarmError, OSError):
             scratch.is_whole = False

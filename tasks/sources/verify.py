@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks import process
 from tasks.errors import HostUnfit, SourceFailed
+from tasks.host import process
 from tasks.model import Source, Stream
 
 _LENGTHS = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}

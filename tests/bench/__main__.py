@@ -23,14 +23,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.archive import extract, pack
-from tasks.artifacts import pack as pack_set
+from tasks.archive.tarball import extract, pack
+from tasks.artifacts.manifest import pack as pack_set
+from tasks.host.mounts import unmount
 from tasks.model import Source, SourceType
-from tasks.mounts import overlay, unmount
-from tasks.report import Silent
+from tasks.reporting import Silent
+from tasks.rootfs.layer import overlay
+from tasks.rootfs.storage import Storage
 from tasks.settings import Settings
-from tasks.sources import Place, seed
-from tasks.storage import Storage
+from tasks.sources.destination import Destination
+from tasks.sources.dispatch import seed
 from tests.bench.tree import make_tree
 
 FLAGS = "--numeric-owner --acls --xattrs --xattrs-include='*'"
@@ -192,7 +194,7 @@ def measure_memory(folder: Path) -> None:
 def measure_seed(folder: Path, tarball: Path) -> None:
     """From a tarball that is a seed already to a mounted root filesystem."""
     storage = Storage.of(Settings(state_dir=str(folder / "state")))
-    place = Place(folder=folder, storage=storage, report=Silent())
+    place = Destination(folder=folder, storage=storage, report=Silent())
     source = Source(type=SourceType.FILE, path=str(tarball))
     seed(source, folder / "link", place)
     median = statistics.median(_mounted(source, folder, place) for _ in range(5))
@@ -201,7 +203,7 @@ def measure_seed(folder: Path, tarball: Path) -> None:
     remove(folder / "state")
 
 
-def _mounted(source: Source, folder: Path, place: Place) -> float:
+def _mounted(source: Source, folder: Path, place: Destination) -> float:
     for name in ("upper", "work", "root"):
         remove(folder / name)
         (folder / name).mkdir()

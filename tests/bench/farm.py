@@ -49,7 +49,7 @@ def noop_worker(farm: Farm, host: str, slots: int) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
     )
     farm.processes.append(process)
-    assert eventually(lambda: farm.life_of(host), LIMIT_S)
+    assert eventually(lambda: farm.incarnation_of(host), LIMIT_S)
     return process
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from celery import Celery
 
 from orchestrator.cli import run
-from tasks import farmhand
 from tasks.app import app
 from tasks.model import Build, Line, StepResult
-from tasks.report import Report
-from tasks.workspace import Workspace
+from tasks.reporting import Report
+from tasks.rootfs.workspace import Workspace
+from tasks.worker import step_runner
 
 bare: Celery = app
 
@@ -48,5 +48,5 @@ def pretend(build: Build, step: int, workspace: Workspace, report: Report, **_: 
 
 
 if __name__ == "__main__":
-    farmhand.perform = pretend
+    step_runner.perform = pretend
     sys.exit(run(["worker", "--quiet", *sys.argv[1:]]))

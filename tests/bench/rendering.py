@@ -14,8 +14,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.plan import PlanOptions
-from orchestrator.prepare import render_and_plan
+from orchestrator.formats.spec import load_specfile
+from orchestrator.planning.plan import PlanOptions
+from orchestrator.planning.prepare import render_and_plan
 
 JOBS, HOOK_FILES, TRIES = 20, 10, 5
 LIMIT_S = 0.3
@@ -84,7 +85,7 @@ def write_specs(folder: Path) -> Path:
 def plan_all(specfile: Path) -> None:
     for number in range(JOBS):
         render_and_plan(
-            specfile,
+            load_specfile(specfile),
             f"job-{number}",
             overrides={},
             now=datetime.now(UTC),

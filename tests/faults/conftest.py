@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from orchestrator.table import stage_of
+from orchestrator.display.table import stage_of
 from tasks.model import Build, BuildState
 from tests.farm import Farm, processes_with
 from tests.redis_server import RedisServer

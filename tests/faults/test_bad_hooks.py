@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks import cgroup
-from tasks.logbook import Logbook
+from tasks.host import cgroup
+from tasks.ledger.logs import Logbook
 from tasks.model import BuildState, Hook, HookType
 from tests.farm import Farm, sleepers
 from tests.farm_builds import hook

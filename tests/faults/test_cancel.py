@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.ledger import Cancel
-from tasks.messages import send
+from tasks.ledger.answers import CancelOutcome
 from tasks.model import Build, BuildState, HookType, Source, SourceType
+from tasks.worker.messages import send
 from tests.farm import Farm, sleepers
 from tests.farm_builds import hook, stop_reading
 from tests.slow_server import slow_server
@@ -33,7 +33,7 @@ def test_cancelled_between_any_two_steps(farm: Farm, settled: Settled) -> None:
             if step < last:
                 send(farm.app, build, 1, first=step + 1, host="any")
                 client.rename("test:celery:host.any", "test:celery:x86-64bit.generic_64")
-        assert farm.ledger.cancel(build.id, "enough") is Cancel.ASKED
+        assert farm.ledger.cancel(build.id, "enough") is CancelOutcome.ASKED
         settled(build, state=BuildState.CANCELLED)
 
 
@@ -55,7 +55,7 @@ def test_cancelled_inside_a_hook_of_every_type(one: Farm, settled: Settled) -> N
         number = next(step.number for step in build.steps if step.phase)
         one.wait_step(build, number)
         assert eventually(lambda: sleepers(one))
-        assert one.ledger.cancel(build.id, "enough") is Cancel.ASKED
+        assert one.ledger.cancel(build.id, "enough") is CancelOutcome.ASKED
         one.wait(build)
     settled(*builds, state=BuildState.CANCELLED)
 
@@ -66,7 +66,7 @@ def test_cancelled_inside_a_source(one: Farm, settled: Settled) -> None:
         source = Source(type=SourceType.HTTP, uri=url, target=target)
         (build,) = one.submit(replace(one.build(name="source"), source=source))
         assert eventually(lambda: one.record(build).progress or one.record(build).step == 0)
-        assert one.ledger.cancel(build.id, "enough") is Cancel.ASKED
+        assert one.ledger.cancel(build.id, "enough") is CancelOutcome.ASKED
         settled(build, state=BuildState.CANCELLED)
 
 
@@ -75,7 +75,7 @@ def test_cancelled_while_packing(one: Farm, settled: Settled) -> None:
     build = one.build_of((hook(big),), name="pack")
     (build,) = one.submit(replace(build, output=replace(build.output, name="pack.tar.xz")))
     one.wait_step(build, 2)
-    assert one.ledger.cancel(build.id, "enough") is Cancel.ASKED
+    assert one.ledger.cancel(build.id, "enough") is CancelOutcome.ASKED
     settled(build, state=BuildState.CANCELLED)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.messages import send
 from tasks.model import BuildState
+from tasks.worker.messages import send
 from tests.farm import Farm, lose_power
 from tests.farm_builds import attempts_begun, go, hanging, hangs, read_again, stop_reading
 from tests.waiting import eventually

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tasks.hosts import Hosts
-from tasks.messages import send
+from tasks.ledger.hosts import Hosts
 from tasks.model import Build, BuildState, HookType
+from tasks.worker.messages import send
 from tests.farm import Farm, kill_all, lose_power, pool_children
 from tests.farm_builds import hook
 from tests.faults.conftest import ended_once, nothing_left, published_once

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.agent import Agent, Worker
-from tasks.hosts import Hosts
-from tasks.ledger import Claim, Holder, Ledger, Turn
+from tasks.ledger.answers import ClaimedAttempt, ClaimOutcome, Holder
+from tasks.ledger.builds import Ledger
+from tasks.ledger.hosts import Hosts
 from tasks.settings import Settings
+from tasks.worker.agent import Agent, Worker
 from tests.farm import Farm
 from tests.redis_server import RedisServer
 from tests.waiting import eventually
@@ -43,7 +44,7 @@ def test_leases_are_renewed_while_a_look_takes_long(farm: Farm) -> None:
     agent = agent_of(farm.settings_of("one"), holder, go_on)
     agent.arrive()
     (build,) = farm.submit(farm.build())
-    assert farm.ledger.claim(Turn(build.id, 1, holder), 90.0) is Claim.CLAIMED
+    assert farm.ledger.claim(ClaimedAttempt(build.id, 1, holder), 90.0) is ClaimOutcome.CLAIMED
     client = farm.ledger.connection.client
     live = threading.Thread(target=agent.live)
     live.start()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.archive import extract, pack
+from tasks.archive.tarball import extract, pack
 from tasks.errors import PackFailed, SourceFailed
-from tasks.report import Silent
+from tasks.reporting import Silent
 from tests import trees
 
 pytestmark = [

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tasks.errors import BadInput
-from tasks.ledger import Cancel, Claim, End, Holder, Turn
+from tasks.ledger.answers import CancelOutcome, ClaimedAttempt, ClaimOutcome, EndOutcome, Holder
+from tasks.ledger.records import Record
 from tasks.model import Artifact, Build, BuildState
-from tasks.record import Record
 from tests.farm import Farm
 from tests.redis_server import RedisServer
 
@@ -135,28 +135,28 @@ def states(farm: Farm, builds: list[str]) -> list[str]:
 
 def test_a_build_is_blocked_until_the_one_it_starts_from_has_succeeded(farm: Farm) -> None:
     builds = a_chain(farm)
-    ledger, turn = farm.ledger, Turn(builds[0], 1, ONE)
+    ledger, claim = farm.ledger, ClaimedAttempt(builds[0], 1, ONE)
     assert states(farm, builds) == ["queued", "blocked", "blocked"]
     assert list(ledger.waiting()["x86-64bit.none"]) == builds[:1]
-    assert ledger.claim(Turn(builds[1], 1, ONE), 90) is Claim.STALE
+    assert ledger.claim(ClaimedAttempt(builds[1], 1, ONE), 90) is ClaimOutcome.STALE
     why = farm.command("why", builds[1]).stdout.strip()
     assert (
         why == f"It starts from what {builds[0]} makes, which is queued: stagefarm why {builds[0]}"
     )
-    assert ledger.claim(turn, 90) is Claim.CLAIMED
+    assert ledger.claim(claim, 90) is ClaimOutcome.CLAIMED
     assert states(farm, builds) == ["running", "blocked", "blocked"]
-    assert ledger.finish(turn, MADE, "file:///store") is End.OK
+    assert ledger.finish(claim, MADE, "file:///store") is EndOutcome.OK
     assert states(farm, builds) == ["succeeded", "queued", "blocked"]
     assert [record.id for record in ledger.followers(builds[0])] == builds[1:2]
-    assert ledger.cancel(builds[1], "enough") is Cancel.CANCELLED
+    assert ledger.cancel(builds[1], "enough") is CancelOutcome.CANCELLED
     assert states(farm, builds) == ["succeeded", "cancelled", "cancelled"]
 
 
 def test_what_is_submitted_too_late_is_cancelled(farm: Farm) -> None:
     builds = a_chain(farm)
-    turn = Turn(builds[0], 1, ONE)
-    assert farm.ledger.claim(turn, 90) is Claim.CLAIMED
-    assert farm.ledger.fail(turn, "HookFailed", "it broke", "") is End.OK
+    claim = ClaimedAttempt(builds[0], 1, ONE)
+    assert farm.ledger.claim(claim, 90) is ClaimOutcome.CLAIMED
+    assert farm.ledger.fail(claim, "HookFailed", "it broke", "") is EndOutcome.OK
     assert states(farm, builds) == ["failed", "cancelled", "cancelled"]
     (late,) = farm.submit(replace(farm.build(subarch="none"), after=builds[0]))
     assert farm.record(late).state is BuildState.CANCELLED

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tasks.hosts import Hosts
-from tasks.ledger import Cancel
-from tasks.logbook import Logbook
+from tasks.ledger.answers import CancelOutcome
+from tasks.ledger.hosts import Hosts
+from tasks.ledger.logs import Logbook
 from tasks.model import Build, BuildState, Hook, HookType
 from tests.farm import Farm, processes_with
 from tests.redis_server import RedisServer
@@ -30,7 +30,7 @@ SH = ("/bin/bash", "-c")
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory, seed: Path, can_isolate: None) -> Iterator[Farm]:
     """Two hosts on one queue, a third on another, for all tests of this module."""
-    pytest.importorskip("tasks.perform")
+    pytest.importorskip("tasks.step.main")
     folder = tmp_path_factory.mktemp("farm")
     farm = Farm(folder, seed, RedisServer(folder / "redis"))
     farm.redis.start()
@@ -72,9 +72,9 @@ def test_a_build_becomes_an_artifact_in_the_store(farm: Farm) -> None:
     with tarfile.open(file) as tar:
         assert tar.extractfile("./made").read() == b"hello\n"  # type: ignore[union-attr]
     names = sorted(path.name for path in file.parent.iterdir())
-    beside = ("CONTENTS.gz", "DIGESTS", "build.json", "log.zst", "packages.json", "sha256")
+    sidecars = ("CONTENTS.gz", "DIGESTS", "build.json", "log.zst", "packages.json", "sha256")
     assert names == [
-        "build.log", "job.tar", *(f"job.tar.{name}" for name in beside), "record.json"
+        "build.log", "job.tar", *(f"job.tar.{name}" for name in sidecars), "record.json"
     ]  # fmt: skip
     assert "[work] hello" in (file.parent / "build.log").read_text()
     kept = json.loads((file.parent / "record.json").read_text())
@@ -150,7 +150,7 @@ def test_a_running_build_is_cancelled_with_all_its_processes(farm: Farm) -> None
     (build,) = farm.submit(farm.build(stubborn))
     farm.wait_step(build, 1)
     assert eventually(lambda: processes_with("sleep\x004242"))
-    assert farm.ledger.cancel(build.id, "enough") is Cancel.ASKED
+    assert farm.ledger.cancel(build.id, "enough") is CancelOutcome.ASKED
     (record,) = farm.wait(build)
     assert (record.state, record.cancel) == (BuildState.CANCELLED, "enough")
     assert not processes_with("sleep\x004242")

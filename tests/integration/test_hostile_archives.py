@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.archive import Limits, extract
+from tasks.archive.tarball import Limits, extract
 from tasks.errors import SourceFailed
-from tasks.report import Silent
+from tasks.reporting import Silent
 from tests import trees
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -148,7 +148,7 @@ def test_a_hard_link_through_a_link_stays_inside(tmp_path: Path, outside: Path) 
 @root
 def test_devices_and_setuid_programs_are_reached_by_root_alone(tmp_path: Path) -> None:
     """They belong in a stage; the folder of seeds lets nobody else near them."""
-    from tasks.seeds import Seeds
+    from tasks.rootfs.seed_cache import Seeds
 
     maker = Maker()
     maker.add("disk", type=tarfile.BLKTYPE, devmajor=8, devminor=0, mode=0o666)

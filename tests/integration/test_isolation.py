@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks import cgroup
 from tasks.errors import BuildFailed, HookFailed, HostUnfit, TimedOut
-from tasks.isolate import perform
+from tasks.host import cgroup
+from tasks.host.locks import is_locked
+from tasks.host.process_tree import kill_tree
 from tasks.model import (
     Bind,
     Build,
@@ -31,8 +32,9 @@ from tasks.model import (
     StepKind,
     Stream,
 )
+from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
-from tasks.workspace import Workspace, is_in_use, kill_tree
+from tasks.step.launcher import perform
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("can_isolate", "host_unchanged")]
@@ -306,7 +308,7 @@ def test_a_hook_with_retries_is_tried_again(farmer: Farmer) -> None:
 
 
 def test_processes_without_end_are_bounded(farmer: Farmer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.isolate.PIDS_MAX", 64)
+    monkeypatch.setattr("tasks.step.launcher.PIDS_MAX", 64)
     with cgroup.limited(64) as group:
         if not group:
             pytest.skip("no control group with a limit on processes can be made here")
@@ -385,9 +387,9 @@ def test_the_tree_dies_with_the_process_that_wanted_it(farmer: Farmer, tmp_path:
     ) as parent:
         assert parent.stdout
         assert parent.stdout.readline() == b"started\n"
-        assert is_in_use(Path(workspace.home))
+        assert is_locked(Path(workspace.home))
         parent.send_signal(signal.SIGKILL)
-    assert eventually(lambda: not is_in_use(Path(workspace.home)))
+    assert eventually(lambda: not is_locked(Path(workspace.home)))
     assert eventually(lambda: not processes_below(farmer.folder))
 
 
@@ -415,7 +417,7 @@ def test_a_locked_workspace_keeps_others_out(farmer: Farmer) -> None:
     with workspace.lock(), refused, workspace.lock():
         pass
     with workspace.lock():
-        assert is_in_use(Path(workspace.home))
+        assert is_locked(Path(workspace.home))
     workspace.remove()
     assert not Path(workspace.home).exists()
 

@@ -8,12 +8,22 @@ from dataclasses import replace
 import pytest
 import redis
 
-from orchestrator.supervisor import Watch
-from tasks.connection import check_schema, durability_problems
+from orchestrator.farm.supervisor import Watch
 from tasks.errors import BadInput, FarmUnreachable, HostUnfit
-from tasks.hosts import Hosts
-from tasks.ledger import Begin, Cancel, Claim, End, Fate, Holder, Ledger, Resume, Turn
-from tasks.logbook import Logbook, Page
+from tasks.ledger.answers import (
+    BeginOutcome,
+    CancelOutcome,
+    ClaimedAttempt,
+    ClaimOutcome,
+    EndOutcome,
+    Holder,
+    RequeueOutcome,
+    Resume,
+)
+from tasks.ledger.builds import Ledger
+from tasks.ledger.connection import check_schema, durability_problems
+from tasks.ledger.hosts import Hosts
+from tasks.ledger.logs import Logbook, Page
 from tasks.model import (
     Artifact,
     Build,
@@ -60,11 +70,11 @@ def a_build(name: str = "b-1", batch: str = "") -> Build:
     return any_build(id=name, steps=steps_of(), batch=batch)
 
 
-def claimed(ledger: Ledger, holder: Holder = ONE, lease_s: float = 90.0) -> Turn:
+def claimed(ledger: Ledger, holder: Holder = ONE, lease_s: float = 90.0) -> ClaimedAttempt:
     ledger.submit([a_build()])
-    turn = Turn("b-1", 1, holder)
-    assert ledger.claim(turn, lease_s) is Claim.CLAIMED
-    return turn
+    claim = ClaimedAttempt("b-1", 1, holder)
+    assert ledger.claim(claim, lease_s) is ClaimOutcome.CLAIMED
+    return claim
 
 
 def keys_left(ledger: Ledger) -> tuple[int, int]:
@@ -73,17 +83,17 @@ def keys_left(ledger: Ledger) -> tuple[int, int]:
 
 
 def test_a_build_goes_through_its_steps_once(ledger: Ledger) -> None:
-    turn = claimed(ledger)
-    assert ledger.begin_step(turn, 0, "me") is Begin.RUN
-    assert ledger.begin_step(turn, 0, "me") is Begin.RUN, "the same question, asked again"
-    assert ledger.begin_step(turn, 0, "another") is Begin.STALE
-    assert ledger.begin_step(turn, 1, "me") is Begin.STALE, "the step before has not ended"
-    assert ledger.end_step(turn, 0, RESULT) is End.OK
-    assert ledger.begin_step(turn, 0, "another") is Begin.DONE
-    assert ledger.begin_step(turn, 1, "me") is Begin.RUN
+    claim = claimed(ledger)
+    assert ledger.begin_step(claim, 0, "me") is BeginOutcome.RUN
+    assert ledger.begin_step(claim, 0, "me") is BeginOutcome.RUN, "the same question, asked again"
+    assert ledger.begin_step(claim, 0, "another") is BeginOutcome.STALE
+    assert ledger.begin_step(claim, 1, "me") is BeginOutcome.STALE, "the step before has not ended"
+    assert ledger.end_step(claim, 0, RESULT) is EndOutcome.OK
+    assert ledger.begin_step(claim, 0, "another") is BeginOutcome.DONE
+    assert ledger.begin_step(claim, 1, "me") is BeginOutcome.RUN
     assert ledger.results("b-1", 1, 2) == {0: RESULT}
-    assert ledger.finish(turn, RESULT.artifacts, "file:///x") is End.OK
-    assert ledger.finish(turn, RESULT.artifacts, "file:///x") is End.OK, "asked again"
+    assert ledger.finish(claim, RESULT.artifacts, "file:///x") is EndOutcome.OK
+    assert ledger.finish(claim, RESULT.artifacts, "file:///x") is EndOutcome.OK, "asked again"
     record = ledger.record("b-1")
     assert (record.state, record.artifacts) == (BuildState.SUCCEEDED, RESULT.artifacts)
     assert keys_left(ledger) == (0, 0)
@@ -91,17 +101,17 @@ def test_a_build_goes_through_its_steps_once(ledger: Ledger) -> None:
 
 def test_only_one_host_claims_a_build(ledger: Ledger) -> None:
     claimed(ledger, ONE)
-    assert ledger.claim(Turn("b-1", 1, TWO), 90) is Claim.STALE
-    assert ledger.claim(Turn("b-1", 2, ONE), 90) is Claim.STALE
-    assert ledger.claim(Turn("b-1", 1, ONE), 90) is Claim.CLAIMED, "asked again"
-    assert ledger.claim(Turn("unknown", 1, ONE), 90) is Claim.STALE
+    assert ledger.claim(ClaimedAttempt("b-1", 1, TWO), 90) is ClaimOutcome.STALE
+    assert ledger.claim(ClaimedAttempt("b-1", 2, ONE), 90) is ClaimOutcome.STALE
+    assert ledger.claim(ClaimedAttempt("b-1", 1, ONE), 90) is ClaimOutcome.CLAIMED, "asked again"
+    assert ledger.claim(ClaimedAttempt("unknown", 1, ONE), 90) is ClaimOutcome.STALE
 
 
-def test_another_life_of_the_host_is_another_holder(ledger: Ledger) -> None:
+def test_another_incarnation_of_the_host_is_another_holder(ledger: Ledger) -> None:
     claimed(ledger, ONE)
-    later = Turn("b-1", 1, Holder("one", "life-9"))
-    assert ledger.begin_step(later, 0, "me") is Begin.STALE
-    assert ledger.finish(later, (), "") is End.STALE
+    later = ClaimedAttempt("b-1", 1, Holder("one", "life-9"))
+    assert ledger.begin_step(later, 0, "me") is BeginOutcome.STALE
+    assert ledger.finish(later, (), "") is EndOutcome.STALE
 
 
 def test_a_drained_host_is_refused(ledger: Ledger) -> None:
@@ -109,19 +119,23 @@ def test_a_drained_host_is_refused(ledger: Ledger) -> None:
     ledger.submit([a_build()])
     assert hosts.drain("one")
     assert not hosts.drain("one")
-    assert ledger.claim(Turn("b-1", 1, ONE), 90) is Claim.REFUSED
+    assert ledger.claim(ClaimedAttempt("b-1", 1, ONE), 90) is ClaimOutcome.REFUSED
     assert hosts.undrain("one")
-    assert ledger.claim(Turn("b-1", 1, ONE), 90) is Claim.CLAIMED
+    assert ledger.claim(ClaimedAttempt("b-1", 1, ONE), 90) is ClaimOutcome.CLAIMED
 
 
 def test_lost_attempts_are_counted_and_told(ledger: Ledger) -> None:
     ledger.submit([a_build()])
-    for attempt, fate in ((1, Fate.QUEUED), (2, Fate.QUEUED), (3, Fate.FAILED)):
-        turn = Turn("b-1", attempt, ONE)
-        assert ledger.claim(turn, 90) is Claim.CLAIMED
-        ledger.begin_step(turn, 0, "me")
-        assert ledger.lose(turn, f"death {attempt}", 3).fate is fate
-        assert ledger.end_step(turn, 0, RESULT) is End.STALE
+    for attempt, outcome in (
+        (1, RequeueOutcome.QUEUED),
+        (2, RequeueOutcome.QUEUED),
+        (3, RequeueOutcome.FAILED),
+    ):
+        claim = ClaimedAttempt("b-1", attempt, ONE)
+        assert ledger.claim(claim, 90) is ClaimOutcome.CLAIMED
+        ledger.begin_step(claim, 0, "me")
+        assert ledger.lose(claim, f"death {attempt}", 3).outcome is outcome
+        assert ledger.end_step(claim, 0, RESULT) is EndOutcome.STALE
     record = ledger.record("b-1")
     assert record.state is BuildState.FAILED
     assert record.reason == (
@@ -135,39 +149,39 @@ def test_lost_attempts_are_counted_and_told(ledger: Ledger) -> None:
 def test_handing_back_does_not_count_as_a_loss(ledger: Ledger) -> None:
     ledger.submit([a_build()])
     for attempt in range(1, 6):
-        turn = Turn("b-1", attempt, ONE)
-        assert ledger.claim(turn, 90) is Claim.CLAIMED
-        assert ledger.hand_back(turn, "stop", 3).fate is Fate.QUEUED
+        claim = ClaimedAttempt("b-1", attempt, ONE)
+        assert ledger.claim(claim, 90) is ClaimOutcome.CLAIMED
+        assert ledger.hand_back(claim, "stop", 3).outcome is RequeueOutcome.QUEUED
     assert ledger.record("b-1").attempt == 6
 
 
 def test_a_queued_build_is_cancelled_at_once_and_a_running_one_by_its_host(ledger: Ledger) -> None:
     ledger.submit([a_build(), a_build("b-2")])
-    assert ledger.cancel("b-2", "enough") is Cancel.CANCELLED
-    assert ledger.cancel("b-2", "enough") is Cancel.ENDED
-    turn = claimed(ledger)
-    ledger.begin_step(turn, 0, "me")
-    assert ledger.cancel("b-1", "enough") is Cancel.ASKED
-    assert ledger.end_step(turn, 0, RESULT) is End.OK
-    assert ledger.begin_step(turn, 1, "me") is Begin.CANCELLED
-    assert ledger.finish(turn, (), "") is End.CANCELLED
-    assert ledger.fail(turn, "HookFailed", "x", "") is End.CANCELLED
-    assert ledger.cancelled(turn) is End.OK
+    assert ledger.cancel("b-2", "enough") is CancelOutcome.CANCELLED
+    assert ledger.cancel("b-2", "enough") is CancelOutcome.ENDED
+    claim = claimed(ledger)
+    ledger.begin_step(claim, 0, "me")
+    assert ledger.cancel("b-1", "enough") is CancelOutcome.ASKED
+    assert ledger.end_step(claim, 0, RESULT) is EndOutcome.OK
+    assert ledger.begin_step(claim, 1, "me") is BeginOutcome.CANCELLED
+    assert ledger.finish(claim, (), "") is EndOutcome.CANCELLED
+    assert ledger.fail(claim, "HookFailed", "x", "") is EndOutcome.CANCELLED
+    assert ledger.cancelled(claim) is EndOutcome.OK
     assert ledger.record("b-1").state is BuildState.CANCELLED
     assert keys_left(ledger) == (0, 0)
 
 
 def test_a_build_to_be_cancelled_whose_host_is_lost_is_cancelled(ledger: Ledger) -> None:
-    turn = claimed(ledger)
+    claim = claimed(ledger)
     ledger.cancel("b-1", "enough")
-    assert ledger.lose(turn, "gone", 3).fate is Fate.CANCELLED
+    assert ledger.lose(claim, "gone", 3).outcome is RequeueOutcome.CANCELLED
 
 
 def test_retry_queues_an_ended_build_as_its_next_attempt(ledger: Ledger) -> None:
-    turn = claimed(ledger)
+    claim = claimed(ledger)
     with pytest.raises(BadInput, match="has not ended"):
         ledger.retry("b-1")
-    ledger.fail(turn, "HookFailed", "it broke", "")
+    ledger.fail(claim, "HookFailed", "it broke", "")
     assert ledger.retry("b-1") == 2
     record = ledger.record("b-1")
     assert (record.state, record.reason) == (BuildState.QUEUED, "")
@@ -183,7 +197,7 @@ def test_an_id_is_taken_only_by_another_build(ledger: Ledger) -> None:
 
 def test_a_batch_counts_its_builds(ledger: Ledger) -> None:
     ledger.submit([a_build(f"b-{number}", batch="night") for number in range(3)])
-    ledger.claim(Turn("b-0", 1, ONE), 90)
+    ledger.claim(ClaimedAttempt("b-0", 1, ONE), 90)
     ledger.cancel("b-1", "enough")
     counts = ledger.connection.client.hgetall("t:batch:night")
     assert {state: int(n) for state, n in counts.items() if n != "0"} == {
@@ -195,23 +209,23 @@ def test_a_batch_counts_its_builds(ledger: Ledger) -> None:
 
 
 def test_a_beat_renews_leases_and_tells_what_is_held(ledger: Ledger) -> None:
-    turn = claimed(ledger, lease_s=1)
-    ledger.begin_step(turn, 0, "me")
+    claim = claimed(ledger, lease_s=1)
+    ledger.begin_step(claim, 0, "me")
     hosts = Hosts(ledger.connection)
-    orders = hosts.beat(ONE, 90, {"slots": 2})
-    (held,) = orders.held
+    orders = hosts.renew_leases(ONE, 90, {"slots": 2})
+    (held,) = orders.leases
     assert (held.build, held.attempt, held.step, held.token, held.running) == (
         *("b-1", 1, 0, "me"),
         True,
     )
     assert ledger.connection.client.zscore("t:leases", "b-1") > orders.now + 80
-    assert hosts.beat(Holder("one", "life-9"), 90, {}).held == ()
+    assert hosts.renew_leases(Holder("one", "life-9"), 90, {}).leases == ()
 
 
 def test_what_an_earlier_life_held_is_lost_when_the_worker_is_back(ledger: Ledger) -> None:
     claimed(ledger)
-    (given,) = Hosts(ledger.connection).arrive(Holder("one", "life-9"), 3, {"slots": 1})
-    assert (given.build, given.fate, given.attempt) == ("b-1", Fate.QUEUED, 2)
+    (given,) = Hosts(ledger.connection).register(Holder("one", "life-9"), 3, {"slots": 1})
+    assert (given.build, given.outcome, given.attempt) == ("b-1", RequeueOutcome.QUEUED, 2)
 
 
 def test_the_watch_is_quiet_first_and_then_finds_what_expired(
@@ -225,13 +239,13 @@ def test_the_watch_is_quiet_first_and_then_finds_what_expired(
     assert first.expired == ()
     assert eventually(lambda: watch.look().expired == ("b-1",))
     assert not Watch(ledger, lease_s=0.05, scan_s=5.0).look().leads, "there is a leader"
-    assert ledger.expire("b-1", 3).fate is Fate.QUEUED
-    assert ledger.expire("b-1", 3).fate is Fate.STALE
+    assert ledger.expire("b-1", 3).outcome is RequeueOutcome.QUEUED
+    assert ledger.expire("b-1", 3).outcome is RequeueOutcome.STALE
 
 
 def test_a_renewed_lease_does_not_expire(ledger: Ledger) -> None:
     claimed(ledger, lease_s=90)
-    assert ledger.expire("b-1", 3).fate is Fate.STALE
+    assert ledger.expire("b-1", 3).outcome is RequeueOutcome.STALE
 
 
 def test_logs_keep_the_newest_lines(ledger: Ledger) -> None:
@@ -303,70 +317,70 @@ def test_a_wrong_password_is_one_clear_error(server: RedisServer, settings: Sett
 # Checkpoints
 
 
-def kept(ledger: Ledger, turn: Turn, step: int = 1) -> Checkpoint:
+def kept(ledger: Ledger, claim: ClaimedAttempt, step: int = 1) -> Checkpoint:
     """A checkpoint after `step`, made by the attempt of `turn`."""
     (artifact,) = RESULT.artifacts
     made = Checkpoint(
-        attempt=turn.attempt, step=step, lineage="x", rootfs=artifact, workspace=artifact
+        attempt=claim.attempt, step=step, lineage="x", rootfs=artifact, workspace=artifact
     )
     for number in range(step + 1):
-        ledger.begin_step(turn, number, "me")
+        ledger.begin_step(claim, number, "me")
         result = StepResult(seed="s") if number < step else StepResult(checkpoint=made)
-        assert ledger.end_step(turn, number, result) is End.OK
+        assert ledger.end_step(claim, number, result) is EndOutcome.OK
     return made
 
 
 def test_the_next_attempt_goes_on_from_the_newest_checkpoint(ledger: Ledger) -> None:
-    turn = claimed(ledger)
-    made = kept(ledger, turn)
+    claim = claimed(ledger)
+    made = kept(ledger, claim)
     assert ledger.resume("b-1", 1) is None
-    assert ledger.lose(turn, "it died", 3).attempt == 2
-    again = Turn("b-1", 2, TWO)
-    assert ledger.claim(again, 90) is Claim.CLAIMED
-    assert ledger.begin_step(again, 0, "a") is Begin.DONE
-    assert ledger.begin_step(again, 1, "b") is Begin.RUN, "it is restored"
+    assert ledger.lose(claim, "it died", 3).attempt == 2
+    again = ClaimedAttempt("b-1", 2, TWO)
+    assert ledger.claim(again, 90) is ClaimOutcome.CLAIMED
+    assert ledger.begin_step(again, 0, "a") is BeginOutcome.DONE
+    assert ledger.begin_step(again, 1, "b") is BeginOutcome.RUN, "it is restored"
     assert ledger.resume("b-1", 2) == Resume(made, asked=False)
     assert ledger.results("b-1", 2, 2) == {0: StepResult(seed="s")}
 
 
 def test_a_checkpoint_of_an_attempt_that_is_over_does_not_count(ledger: Ledger) -> None:
-    turn = claimed(ledger)
-    ledger.begin_step(turn, 0, "me")
-    ledger.lose(turn, "cut off", 3)
+    claim = claimed(ledger)
+    ledger.begin_step(claim, 0, "me")
+    ledger.lose(claim, "cut off", 3)
     (artifact,) = RESULT.artifacts
     late = Checkpoint(attempt=1, step=0, lineage="x", rootfs=artifact, workspace=artifact)
-    assert ledger.end_step(turn, 0, StepResult(checkpoint=late)) is End.STALE
+    assert ledger.end_step(claim, 0, StepResult(checkpoint=late)) is EndOutcome.STALE
     assert ledger.checkpoints("b-1") == {}
     assert ledger.resume("b-1", 2) is None
 
 
 def test_an_attempt_can_be_given_back_to_begin_anew(ledger: Ledger) -> None:
-    turn = claimed(ledger)
-    kept(ledger, turn)
-    assert ledger.hand_back(turn, "its checkpoint is broken", 3, anew=True).attempt == 2
+    claim = claimed(ledger)
+    kept(ledger, claim)
+    assert ledger.hand_back(claim, "its checkpoint is broken", 3, anew=True).attempt == 2
     assert ledger.resume("b-1", 2) is None
-    again = Turn("b-1", 2, TWO)
+    again = ClaimedAttempt("b-1", 2, TWO)
     ledger.claim(again, 90)
-    assert ledger.begin_step(again, 0, "a") is Begin.RUN
+    assert ledger.begin_step(again, 0, "a") is BeginOutcome.RUN
 
 
 def test_a_build_is_retried_from_where_it_was_asked_to_be_and_mended(ledger: Ledger) -> None:
-    turn = claimed(ledger)
-    made = kept(ledger, turn)
-    assert ledger.fail(turn, "HookFailed", "no", "") is End.OK
+    claim = claimed(ledger)
+    made = kept(ledger, claim)
+    assert ledger.fail(claim, "HookFailed", "no", "") is EndOutcome.OK
     mended = replace(a_build(), timeout_s=7.0)
     assert ledger.retry("b-1", point="1.1", mended=mended) == 2
     assert ledger.resume("b-1", 2) == Resume(made, asked=True)
     assert ledger.build_of("b-1", 2).timeout_s == 7.0
-    again = Turn("b-1", 2, TWO)
+    again = ClaimedAttempt("b-1", 2, TWO)
     ledger.claim(again, 90)
     assert ledger.lose(again, "it died before it was restored", 3).attempt == 3
     assert ledger.resume("b-1", 3) == Resume(made, asked=False)
 
 
 def test_a_build_that_succeeded_has_no_checkpoints(ledger: Ledger) -> None:
-    turn = claimed(ledger)
-    kept(ledger, turn)
-    assert ledger.finish(turn, RESULT.artifacts, "file:///s") is End.OK
+    claim = claimed(ledger)
+    kept(ledger, claim)
+    assert ledger.finish(claim, RESULT.artifacts, "file:///s") is EndOutcome.OK
     assert ledger.checkpoints("b-1") == {}
     assert ledger.results("b-1", 1, 1)[0].seed == "s"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import HostUnfit
-from tasks.removal import remove_tree
+from tasks.host.removal import remove_tree
 from tests import trees
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import BadInput
-from tasks.isolate import perform
 from tasks.model import Artifact, HookType
+from tasks.step.launcher import perform
 from tests.integration.test_isolation import Farmer
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("can_isolate", "host_unchanged")]
@@ -31,7 +31,7 @@ def build(folder: Path, seed: Path, kind: str, epoch: str) -> tuple[Artifact, ..
     workspace = farmer.workspace(made)
     with workspace.lock():
         results = [perform(made, step, workspace, farmer.log) for step in range(3)]
-    return results[-1].artifacts + results[-1].beside
+    return results[-1].artifacts + results[-1].sidecars
 
 
 def test_the_tarballs_are_the_same(tmp_path: Path, seed: Path) -> None:

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tasks.logbook import Logbook
+from tasks.ledger.logs import Logbook
+from tasks.ledger.records import Record
 from tasks.model import Build, BuildState
-from tasks.record import Record
 from tests.farm import Farm, lose_power, processes_with
 from tests.redis_server import RedisServer
 from tests.waiting import eventually

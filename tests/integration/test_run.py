@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.files import alone
+from tasks.host.locks import exclusive
 from tests.farm import processes_with
 from tests.waiting import eventually
 
@@ -251,7 +251,7 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_is_done(
 
 
 def test_two_builds_of_one_output_do_not_write_into_each_other(folder: Path) -> None:
-    with alone(folder / "out/stage.tar.zst"):
+    with exclusive(folder / "out/stage.tar.zst"):
         second = subprocess.Popen(
             command("run"), cwd=folder, env=environment(folder), stdout=subprocess.PIPE, text=True
         )

@@ -15,10 +15,11 @@ import pytest
 
 from tasks.errors import SourceFailed
 from tasks.model import Source, SourceType
-from tasks.report import Silent
+from tasks.reporting import Silent
+from tasks.rootfs.storage import Storage
 from tasks.settings import Settings
-from tasks.sources import Place, fetch
-from tasks.storage import Storage
+from tasks.sources.destination import Destination
+from tasks.sources.dispatch import fetch
 from tests.webserver import Site, serving
 
 pytestmark = pytest.mark.skipif(
@@ -67,7 +68,7 @@ def site() -> Iterator[Site]:
 
 def bring(tmp_path: Path, signer: Signer, uri: str, **more: str) -> bytes:
     storage = Storage.of(Settings(state_dir=str(tmp_path / "state")))
-    place = Place(folder=signer.keyring.parent, storage=storage, report=Silent())
+    place = Destination(folder=signer.keyring.parent, storage=storage, report=Silent())
     target = str(tmp_path / "a.tar")
     more.setdefault("keyring", "release.gpg")
     source = Source(type=SourceType.HTTP, uri=uri, target=target, **more)

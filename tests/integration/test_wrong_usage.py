@@ -13,8 +13,9 @@ from click.shell_completion import ShellComplete
 from orchestrator.cli import cli, run
 from tasks import settings
 from tasks.errors import FarmUnreachable
-from tasks.hosts import Hosts
-from tasks.ledger import Holder, Ledger
+from tasks.ledger.answers import Holder
+from tasks.ledger.builds import Ledger
+from tasks.ledger.hosts import Hosts
 from tests.builds import any_build
 from tests.farm import steps_of
 from tests.redis_server import RedisServer
@@ -42,7 +43,7 @@ def ledger(server: RedisServer) -> Iterator[Ledger]:
     ledger = Ledger.open(settings.current())
     build = any_build(id="job-20261122-aaaa", steps=steps_of(), batch="nightly-20261122-bbbb")
     ledger.submit([build])
-    Hosts(ledger.connection).beat(Holder("builder7", "life"), 90, {"slots": 1})
+    Hosts(ledger.connection).renew_leases(Holder("builder7", "life"), 90, {"slots": 1})
     yield ledger
     ledger.connection.client.close()
 
@@ -75,7 +76,7 @@ def test_a_redis_that_refuses_is_as_one_that_does_not_answer(
     assert why in said
     assert said.startswith(f"error: the farm's Redis at 127.0.0.1:{server.port} refuses: ")
     with pytest.raises(FarmUnreachable, match="refuses"):  # out of a script, too
-        Hosts(ledger.connection).beat(Holder("builder7", "life"), 90, {"slots": 1})
+        Hosts(ledger.connection).renew_leases(Holder("builder7", "life"), 90, {"slots": 1})
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tasks import compression, compressor
-from tasks.archive import Limits, extract, pack
+from tasks.archive import compress, decompress
+from tasks.archive.tarball import Limits, extract, pack
 from tasks.errors import BadInput, PackFailed, SourceFailed
 from tasks.model import Line, Progress
 from tests import trees
@@ -46,7 +46,7 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture(params=["programs", "modules"])
 def tools(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "modules":
-        for module in (compression, compressor):
+        for module in (decompress, compress):
             monkeypatch.setattr(module, "which", lambda name: None)
 
 

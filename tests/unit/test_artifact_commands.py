@@ -16,9 +16,9 @@ import pytest
 
 from orchestrator.cli import run
 from tasks import settings
-from tasks.archive import pack
-from tasks.report import Silent
-from tasks.seeds import Seeds
+from tasks.archive.tarball import pack
+from tasks.reporting import Silent
+from tasks.rootfs.seed_cache import Seeds
 from tests import trees
 
 

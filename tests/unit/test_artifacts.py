@@ -15,11 +15,13 @@ from typing import BinaryIO
 import pytest
 import zstandard
 
-from tasks import archive, artifacts, gnutar
+from tasks.archive import gnutar
+from tasks.archive.tarball import pack
+from tasks.artifacts import manifest
+from tasks.artifacts.packages import Package, installed
 from tasks.errors import PackFailed
 from tasks.model import Artifact, RenameRule, Tarformers
-from tasks.packages import Package, installed
-from tasks.report import Silent
+from tasks.reporting import Silent
 from tests import trees
 
 
@@ -35,14 +37,14 @@ def write(file: Path, text: str = "") -> None:
 
 
 def test_the_whole_set_is_beside_the_tarball(rootfs: Path, tmp_path: Path) -> None:
-    made, beside = artifacts.pack(rootfs, tmp_path / "out" / "s.tar.zst", report=Silent())
+    made, sidecars = manifest.pack(rootfs, tmp_path / "out" / "s.tar.zst", report=Silent())
     names = [
         "s.tar.zst.CONTENTS.gz",
         "s.tar.zst.sha256",
         "s.tar.zst.DIGESTS",
         "s.tar.zst.packages.json",
     ]
-    assert [artifact.name for artifact in beside] == names
+    assert [artifact.name for artifact in sidecars] == names
     for command in (["sha256sum", "s.tar.zst.sha256"], ["b2sum", "--ignore-missing", "sums"]):
         out = tmp_path / "out"
         (out / "sums").write_text((out / "s.tar.zst.DIGESTS").read_text().split("# SHA512")[0])
@@ -53,22 +55,22 @@ def test_the_whole_set_is_beside_the_tarball(rootfs: Path, tmp_path: Path) -> No
             check=False,
         )
         assert checked.stdout == b"s.tar.zst: OK\n"
-    assert contents(beside) == listed_by_tar(made.path)
+    assert contents(sidecars) == listed_by_tar(made.path)
 
 
 def test_the_contents_are_what_rules_made_of_them(rootfs: Path, tmp_path: Path) -> None:
     rules = Tarformers(
         rename_paths=(RenameRule(source="/folder", dest="/other"),), remap_uids={"0": "7"}
     )
-    made, beside = artifacts.pack(
+    made, sidecars = manifest.pack(
         rootfs, tmp_path / "s.tar.gz", report=Silent(), source_date_epoch=1000, tarformers=rules
     )
-    assert contents(beside) == listed_by_tar(made.path)
-    assert any("1970-01-01" in line and "other/" in line for line in contents(beside))
+    assert contents(sidecars) == listed_by_tar(made.path)
+    assert any("1970-01-01" in line and "other/" in line for line in contents(sidecars))
 
 
-def contents(beside: tuple[Artifact, ...]) -> list[str]:
-    return gzip.decompress(Path(beside[0].path).read_bytes()).decode().splitlines()
+def contents(sidecars: tuple[Artifact, ...]) -> list[str]:
+    return gzip.decompress(Path(sidecars[0].path).read_bytes()).decode().splitlines()
 
 
 def listed_by_tar(tarball: str) -> list[str]:
@@ -82,16 +84,16 @@ def listed_by_tar(tarball: str) -> list[str]:
 
 
 def test_the_set_is_the_same_for_the_same_tree(rootfs: Path, tmp_path: Path) -> None:
-    sets = [artifacts.pack(rootfs, tmp_path / n / "s.tar.gz", report=Silent()) for n in "ab"]
-    first, second = ([made.sha256, *(one.sha256 for one in beside)] for made, beside in sets)
+    sets = [manifest.pack(rootfs, tmp_path / n / "s.tar.gz", report=Silent()) for n in "ab"]
+    first, second = ([made.sha256, *(one.sha256 for one in sidecars)] for made, sidecars in sets)
     assert first == second
 
 
 def test_a_record_and_a_log_can_be_added(rootfs: Path, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("line\n" * 1000)
-    log = artifacts.write_log(tmp_path / "s.tar", tmp_path / "log")
-    assert zstandard.decompress(Path(log.path).read_bytes()).decode() == "line\n" * 1000
-    build = artifacts.write_build(tmp_path / "s.tar", {"host": "h"})
+    log = manifest.compressed_log(tmp_path / "log")
+    assert zstandard.decompress(log).decode() == "line\n" * 1000
+    build = manifest.write_build(tmp_path / "s.tar", {"host": "h"})
     assert build.name == "s.tar.build.json"
     assert json.loads(Path(build.path).read_text()) == {"host": "h"}
 
@@ -194,7 +196,7 @@ def test_a_database_without_end_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_listing_that_finds_no_room_is_one_clear_error(rootfs: Path, tmp_path: Path) -> None:
-    made = archive.pack(rootfs, tmp_path / "s.tar", report=Silent())
+    made = pack(rootfs, tmp_path / "s.tar", report=Silent())
     with Path("/dev/full").open("wb") as full, pytest.raises(PackFailed, match="no space left"):
         show(full, [Path(made.path).read_bytes()])
 
@@ -225,7 +227,7 @@ def test_what_cannot_be_written_beside_a_tarball_is_one_clear_error(
 ) -> None:
     (tmp_path / "s.tar.sha256").mkdir()
     with pytest.raises(PackFailed, match="Is a directory"):
-        artifacts.pack(rootfs, tmp_path / "s.tar", report=Silent())
+        manifest.pack(rootfs, tmp_path / "s.tar", report=Silent())
 
 
 def test_no_database_at_all(rootfs: Path) -> None:

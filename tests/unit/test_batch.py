@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.batch import Batch, BatchBuild, load_batch
+from orchestrator.formats.spec import load_specfile
+from orchestrator.planning.batch import Batch, BatchBuild, load_batch
 from tasks.errors import BadInput, Problem, SpecProblems
 
 SPEC = "jobs:\n- name: minimal\n- name: full\n"
@@ -65,7 +66,7 @@ def test_a_build_carries_what_its_entry_says(tmp_path: Path) -> None:
     )
     assert made.builds == (
         BatchBuild(
-            specfile=tmp_path / "specs" / "stages.yaml",
+            specfile=load_specfile(tmp_path / "specs" / "stages.yaml"),
             job="full",
             overrides={},
             priority=5,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.chains import chained, levels, with_own_ids
+from orchestrator.planning.dependencies import chained, levels
 from tasks.errors import SpecProblems
 from tasks.model import Build, Output, Source, SourceType
 from tests.builds import any_build
@@ -14,7 +14,7 @@ from tests.builds import any_build
 
 def build(job: str, source: str = "/srv/seed.tar", output: str = "") -> Build:
     return any_build(
-        id=f"{job}-1",
+        id=f"{job}-{output or 1}",
         job=job,
         source=Source(type=SourceType.FILE, path=source),
         output=Output(name=output or f"{job}.tar", dir="/srv/out"),
@@ -33,8 +33,8 @@ def test_a_build_comes_after_the_one_that_makes_its_source() -> None:
 
 def test_variants_find_their_own() -> None:
     bases = [build("base", output=f"base-{arch}.tar") for arch in "ab"]
-    fulls = [build("full", source=f"/srv/out/base-{arch}.tar") for arch in "ba"]
-    made = chained(with_own_ids([*bases, *fulls]))
+    fulls = [build("full", f"/srv/out/base-{arch}.tar", f"full-{arch}.tar") for arch in "ba"]
+    made = chained([*bases, *fulls])
     names = {one.id: one.output.name for one in made}
     assert len(names) == 4
     assert [names[one.after] for one in made[2:]] == ["base-b.tar", "base-a.tar"]
@@ -42,7 +42,7 @@ def test_variants_find_their_own() -> None:
 
 def test_a_job_may_start_from_another_variant_of_itself() -> None:
     stages = [build("stage", f"/srv/out/stage{n - 1}.tar", f"stage{n}.tar") for n in (3, 2, 1)]
-    made = chained(with_own_ids(stages))
+    made = chained(stages)
     assert [one.output.name for one in made] == ["stage1.tar", "stage2.tar", "stage3.tar"]
     assert [one.after for one in made[1:]] == [one.id for one in made[:2]]
 
@@ -72,6 +72,6 @@ def test_other_sources_are_left_alone() -> None:
 )
 def test_what_cannot_be_ordered_is_refused(builds: list[Build], words: str, hint: str) -> None:
     with pytest.raises(SpecProblems) as caught:
-        chained(with_own_ids(builds))
+        chained(builds)
     (problem,) = caught.value.problems
     assert (problem.message, problem.hint) == (words, hint)

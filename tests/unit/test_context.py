@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from orchestrator import context
-from orchestrator.context import bundle, is_needed, written_by
-from tasks.bundle import digest_of, unpack
+from orchestrator.farm import context
+from orchestrator.farm.context import bundle, is_needed, written_by
+from tasks.artifacts.context_bundle import digest_of, unpack
 from tasks.errors import BadInput, BuildFailed
 from tasks.model import Build, Hook, HookType, Output, Source, SourceType, Step, StepKind
 

@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import yaml12
-from orchestrator.yamltext import go_float, rfc3339, sorted_keys, yaml_text
+from orchestrator.formats import yaml12
+from orchestrator.formats.yamltext import go_float, rfc3339, sorted_keys, yaml_text
 
 
 @pytest.mark.parametrize(

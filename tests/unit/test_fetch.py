@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.fetch import Copy, bring, check_apart, copies
+from orchestrator.farm.fetch import Copy, bring, check_apart, copies
 from tasks.errors import BadInput, HostUnfit
+from tasks.ledger.records import Record
 from tasks.model import Artifact, Build, BuildState, Output
-from tasks.record import Record
 from tests.builds import any_build
 
 CONTENT = b"a tarball"

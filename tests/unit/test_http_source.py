@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import SourceFailed
-from tasks.files import alone
+from tasks.host.locks import exclusive
 from tasks.model import Line, Source, SourceType
-from tasks.report import Report, Silent
+from tasks.reporting import Report, Silent
+from tasks.rootfs.storage import Storage
 from tasks.settings import Settings
-from tasks.sources import Place, download, fetch
-from tasks.sources.known import Origin
-from tasks.storage import Storage
+from tasks.sources import download
+from tasks.sources.destination import Destination
+from tasks.sources.dispatch import fetch
+from tasks.sources.download_index import Origin
 from tests.webserver import Site, serving
 
 DATA = random.Random(1).randbytes(1_000_000)
@@ -47,9 +49,9 @@ class Notes(Silent):
         self.texts.append(line.text)
 
 
-def place(tmp_path: Path, report: Report | None = None) -> Place:
+def place(tmp_path: Path, report: Report | None = None) -> Destination:
     storage = Storage.of(Settings(state_dir=str(tmp_path / "state")))
-    return Place(folder=tmp_path, storage=storage, report=report or Silent())
+    return Destination(folder=tmp_path, storage=storage, report=report or Silent())
 
 
 def bring(tmp_path: Path, uri: str, **more: str) -> bytes:
@@ -226,7 +228,7 @@ def test_two_builds_fetch_one_target_once(tmp_path: Path, site: Site) -> None:
     notes = Notes()
     waiting = threading.Event()
     notes.line = lambda line: (notes.texts.append(line.text), waiting.set())  # type: ignore[method-assign,assignment,func-returns-value]
-    with alone(target):
+    with exclusive(target):
         other = threading.Thread(target=fetch, args=(source, place(tmp_path, notes)))
         other.start()
         assert waiting.wait(10)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.jinja import Limits, render
+from orchestrator.planning.jinja import Limits, render
 from tasks.errors import TemplateError
 
 NOW = datetime(2026, 11, 22, 14, 30, tzinfo=UTC)

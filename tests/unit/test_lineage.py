@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tasks.lineage import difference, lineage, usable
+from tasks.artifacts.fingerprint import difference, lineage, usable
 from tasks.model import (
     Artifact,
     Build,

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.plan import PlanOptions, build_id, plan
-from orchestrator.prepare import moment, parse_overrides, render_and_plan
-from orchestrator.render import render_job
-from orchestrator.spec import load_specfile
+from orchestrator.formats.spec import load_specfile
+from orchestrator.planning.plan import PlanOptions, build_id, plan
+from orchestrator.planning.prepare import moment, parse_overrides, render_and_plan
+from orchestrator.planning.render import render_job
 from tasks.errors import BadInput, SpecProblems
 from tasks.model import Bind, Build, HookType, StepKind, decode, encode
 
@@ -171,7 +171,7 @@ def test_ids_are_safe_everywhere(job: str, made: str) -> None:
 def test_the_whole_way_from_files_to_a_build(tmp_path: Path) -> None:
     build(tmp_path)
     made = render_and_plan(
-        tmp_path / "s.yaml",
+        load_specfile(tmp_path / "s.yaml"),
         "a b/c",
         overrides=parse_overrides(["subarch=haswell"]),
         now=NOW,

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import HostUnfit, TimedOut
-from tasks.model import Stream
-from tasks.process import (
+from tasks.host.process import (
     LINE_MAX_BYTES,
     READ_BYTES,
     Limits,
@@ -17,6 +16,7 @@ from tasks.process import (
     run,
     standard_environment,
 )
+from tasks.model import Stream
 from tests.waiting import eventually
 
 SH = ("/bin/sh", "-c")

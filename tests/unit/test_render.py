@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator import diagnose, yaml12
-from orchestrator.render import RenderedJob, merge, render_job
-from orchestrator.spec import load_specfile
+from orchestrator.formats import yaml12
+from orchestrator.formats.spec import load_specfile
+from orchestrator.planning import diagnose
+from orchestrator.planning.render import RenderedJob, merge, render_job
 from tasks.errors import BadInput, SpecProblems, TemplateError
 
 COMPAT = Path(__file__).parents[1] / "data" / "compat"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plan import PlanOptions
-from orchestrator.prepare import render_again, render_and_plan
+from orchestrator.formats.spec import load_specfile
+from orchestrator.planning.plan import PlanOptions
+from orchestrator.planning.prepare import render_again, render_and_plan
 from tasks.errors import BadInput
 from tasks.model import Build
 
@@ -33,7 +34,7 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     return render_and_plan(
-        Path("s.yaml"),
+        load_specfile(Path("s.yaml")),
         "stage",
         overrides={"flavour": {"a": "ü"}, "big": 2**70},
         now=NOW,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import BuildFailed
-from tasks.rooted import inside, make_folder
+from tasks.host.chroot_paths import inside, make_folder
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tasks import seeds as module
-from tasks.archive import pack
+from tasks.archive.tarball import pack
 from tasks.errors import SourceFailed
+from tasks.host.removal import remove_tree
 from tasks.model import Artifact, Progress, Source, SourceType
-from tasks.removal import remove_tree
-from tasks.report import Silent
-from tasks.seeds import Seeds
+from tasks.reporting import Silent
+from tasks.rootfs import seed_cache as module
+from tasks.rootfs.seed_cache import Seeds
+from tasks.rootfs.storage import Storage
 from tasks.settings import Settings
-from tasks.sources import Place, download, fill, seed, verify
-from tasks.storage import Storage
+from tasks.sources import download, verify
+from tasks.sources.destination import Destination
+from tasks.sources.dispatch import fill, seed
 from tests import trees
 from tests.webserver import Site, serving
 
@@ -109,7 +111,7 @@ def test_a_seed_of_a_boot_that_ended_early_is_made_again(
 ) -> None:
     folder = lease(seeds, tarball, tmp_path / "link")
     (folder / "file").unlink()
-    monkeypatch.setattr(module, "_boot_id", lambda: "another")
+    monkeypatch.setattr(module, "boot_id", lambda: "another")
     assert trees.listing(lease(seeds, tarball, tmp_path / "link")) == trees.listing(
         tmp_path / "tree"
     )
@@ -121,7 +123,7 @@ def test_a_settled_seed_outlives_a_boot(
     monkeypatch.setattr(module, "SETTLED_S", -1.0)
     lease(seeds, tarball, tmp_path / "link")
     lease(seeds, tarball, tmp_path / "link")
-    monkeypatch.setattr(module, "_boot_id", lambda: "another")
+    monkeypatch.setattr(module, "boot_id", lambda: "another")
     Path(tarball.path).unlink()
     lease(seeds, tarball, tmp_path / "link")
 
@@ -189,8 +191,8 @@ def test_names_too_long_for_the_folder_of_seeds_are_one_clear_error(
 LEASE = """
 import sys
 from pathlib import Path
-from tasks.report import Silent
-from tasks.seeds import Seeds
+from tasks.reporting import Silent
+from tasks.rootfs.seed_cache import Seeds
 root, tarball, digest, link = sys.argv[1:]
 class Said(Silent):
     def line(self, line):
@@ -225,9 +227,9 @@ def test_many_builds_at_once_unpack_it_once(
     assert len({(tmp_path / str(n)).readlink() for n in range(4)}) == 1
 
 
-def place(tmp_path: Path, report: Silent) -> Place:
+def place(tmp_path: Path, report: Silent) -> Destination:
     storage = Storage.of(Settings(state_dir=str(tmp_path / "state")))
-    return Place(folder=tmp_path, storage=storage, report=report)
+    return Destination(folder=tmp_path, storage=storage, report=report)
 
 
 @pytest.mark.parametrize(
@@ -324,10 +326,11 @@ SEED = """
 import sys
 from pathlib import Path
 from tasks.model import Source, SourceType
-from tasks.report import Silent
+from tasks.reporting import Silent
 from tasks.settings import Settings
-from tasks.sources import Place, seed
-from tasks.storage import Storage
+from tasks.sources.destination import Destination
+from tasks.sources.dispatch import seed
+from tasks.rootfs.storage import Storage
 class Said(Silent):
     def line(self, line):
         print(line.text, flush=True)
@@ -336,7 +339,7 @@ class Said(Silent):
             print("busy", flush=True)
 state, uri, link = sys.argv[1:]
 storage = Storage.of(Settings(state_dir=state))
-place = Place(folder=Path(state), storage=storage, report=Said())
+place = Destination(folder=Path(state), storage=storage, report=Said())
 seed(Source(type=SourceType.HTTP, uri=uri), Path(link), place)
 """
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tasks.archive import pack
+from tasks.archive.tarball import pack
 from tasks.errors import HostUnfit, SourceFailed
 from tasks.model import Source, SourceType
-from tasks.report import Silent
+from tasks.reporting import Silent
+from tasks.rootfs.storage import Storage
 from tasks.settings import Settings
-from tasks.sources import Place, fill, verify
-from tasks.storage import Storage
+from tasks.sources import verify
+from tasks.sources.destination import Destination
+from tasks.sources.dispatch import fill
 from tests import trees
 
 ANISE = """#!/bin/sh
@@ -31,9 +33,9 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "record"
 
 
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> Destination:
     storage = Storage.of(Settings(state_dir=str(tmp_path / "state")))
-    return Place(folder=tmp_path, storage=storage, report=Silent())
+    return Destination(folder=tmp_path, storage=storage, report=Silent())
 
 
 def install_anise(record: Path, failing: str = "nothing") -> None:

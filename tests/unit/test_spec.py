@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.reader import Document
-from orchestrator.spec import (
+from orchestrator.formats.reader import Document
+from orchestrator.formats.spec import (
     ChrootBind,
     Engine,
     Environment,

@@ -13,7 +13,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from orchestrator.cli import cli, run
-from orchestrator.schema import FORMATS, schema
+from orchestrator.formats.schema import FORMATS, schema
 
 ROOT = Path(__file__).parents[2]
 COMPAT = ROOT / "tests" / "data" / "compat"

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.batch import BatchEntry, Batchfile, load_batch
-from orchestrator.jinja import FILTERS
-from orchestrator.prepare import moment
-from orchestrator.reader import fields_of
-from orchestrator.spec import (
+from orchestrator.formats.batchfile import BatchEntry, Batchfile
+from orchestrator.formats.reader import fields_of
+from orchestrator.formats.spec import (
     ChrootBind,
     Environment,
     FileHook,
@@ -20,7 +18,10 @@ from orchestrator.spec import (
     Specfile,
     load_specfile,
 )
-from orchestrator.validate import Checking, check
+from orchestrator.planning.batch import load_batch
+from orchestrator.planning.jinja import FILTERS
+from orchestrator.planning.prepare import moment
+from orchestrator.planning.validate import Checking, check
 from tasks.model import HookType, SourceType
 
 DOCS = Path(__file__).parents[2] / "docs" / "specfile.md"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.artifacts.store import FileStore
 from tasks.model import Build
-from tasks.store import FileStore
 from tests.builds import any_build
 
 DAY_S = 24 * 3600.0

@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.table import batches_table, builds_table, hosts_table
-from tasks.hosts import Host
+from orchestrator.display.table import batches_table, builds_table, hosts_table
+from tasks.ledger.hosts import Host
+from tasks.ledger.records import Record, Summary
 from tasks.model import BuildState
-from tasks.record import Record, Summary
 
 BUILD = "stage3-minimal-20261122-7f3a"
 RUNNING = Record(
@@ -62,7 +62,9 @@ def test_what_runs_is_shown_where_there_is_no_room_for_all() -> None:
 
 def test_queues_and_builds_of_hosts_are_whole() -> None:
     queues = ("x86-64bit.generic_64", "x86-64bit.amd64-zen2")
-    host = Host(name="builder7", life="l", seen=70.0, queues=queues, slots=2, builds=(BUILD,))
+    host = Host(
+        name="builder7", incarnation="l", seen=70.0, queues=queues, slots=2, builds=(BUILD,)
+    )
     text = "".join("".join(shown(hosts_table([host], 80.0, 90.0), 80)).split())
     for part in (*queues, BUILD):
         assert all(sign in text for sign in part)

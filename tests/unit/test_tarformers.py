@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.plan import tarformers
-from tasks.archive import extract, pack, pack_summed
-from tasks.compression import Damaged
+from orchestrator.planning.plan import tarformers
+from tasks.archive.formats import Damaged
+from tasks.archive.pax_headers import Member, edited
+from tasks.archive.tarball import extract, pack, pack_summed
 from tasks.errors import BadInput
 from tasks.model import RenameRule, Tarformers, WriterRules
-from tasks.report import Silent
-from tasks.tarstream import Member, edited
+from tasks.reporting import Silent
 from tests import trees
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -132,7 +132,8 @@ def test_access_times_are_kept_if_asked_for(tree: Path) -> None:
 
 
 def _plain(path: Path) -> bytes:
-    from tasks.compression import Compression, decompress
+    from tasks.archive.decompress import decompress
+    from tasks.archive.formats import Compression
 
     with path.open("rb") as file:
         return b"".join(decompress(file.read, Compression.ZSTD))

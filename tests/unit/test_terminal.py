@@ -4,8 +4,8 @@ terminal."""
 import pytest
 
 from orchestrator.cli import run
-from orchestrator.printable import coloured, plain
-from orchestrator.terminal import Terminal
+from orchestrator.display.printable import coloured, plain
+from orchestrator.display.terminal import Terminal
 from tasks.model import Line, Progress, Step, StepKind, Stream
 from tests.builds import any_build
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.why import explain
-from tasks.hosts import Host
+from orchestrator.display.why import explain
+from tasks.ledger.hosts import Host
+from tasks.ledger.records import Record
 from tasks.model import BuildState
-from tasks.record import Record
 
 NOW = 1_000.0
 WAITING = Record(
@@ -19,7 +19,7 @@ WAITING = Record(
     titles=("source", "pack"),
     queued=940.0,
 )
-HOST = Host(name="h", seen=NOW - 1, queues=("a.b",), slots=1, life="x")
+HOST = Host(name="h", seen=NOW - 1, queues=("a.b",), slots=1, incarnation="x")
 
 
 def why(

@@ -11,10 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import yaml12
-from orchestrator.reader import read_document
-from orchestrator.scalars import resolve
-from orchestrator.yaml12 import Mapping, load, plain
+from orchestrator.formats import yaml12
+from orchestrator.formats.reader import read_document
+from orchestrator.formats.scalars import resolve
+from orchestrator.formats.yaml12 import Mapping, load, plain
 from tasks.errors import Problem, SpecProblems
 
 DATA = Path(__file__).parents[1] / "data" / "yaml"

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.formats.yaml12 import load, plain
 from orchestrator.helm import render
-from orchestrator.yaml12 import load, plain
 from tasks.errors import TemplateError
 
 DATA = Path(__file__).parent / "data"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.formats.yaml12 import load, plain
 from orchestrator.helm import Limits, parser, render
 from orchestrator.helm.functions import FUNCTIONS
 from orchestrator.helm.values import MAX_DEPTH
-from orchestrator.yaml12 import load, plain
 from tasks.errors import TemplateError
 
 TEXT = (Path(__file__).parents[3] / "docs" / "templates.md").read_text()

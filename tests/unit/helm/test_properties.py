@@ -6,9 +6,9 @@ import string
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.formats.yaml12 import load, plain
 from orchestrator.helm import Limits, render
 from orchestrator.helm.functions import FUNCTIONS
-from orchestrator.yaml12 import load, plain
 from tasks.errors import TemplateError
 
 LIMITS = Limits(steps=20_000, size=100_000, items=5_000, work=1_000_000, depth=50)

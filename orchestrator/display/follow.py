@@ -1,0 +1,84 @@
+"""What a person watches while the farm builds: one line a build, or one line a change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from threading import Event
+from typing import TYPE_CHECKING
+
+from orchestrator.display.table import builds_table, stage_of
+from tasks.errors import FarmUnreachable
+from tasks.ledger.builds import Ledger
+from tasks.ledger.records import Record
+from tasks.model import BuildState, short_id
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+TICK_S = 1.0
+
+
+class Follower:
+    """Watches `builds` until all have ended; a Redis that is away is waited for."""
+
+    def __init__(self, ledger: Ledger, builds: Sequence[str]) -> None:
+        self.ledger = ledger
+        self.records: dict[str, Record] = {}
+        self.builds = list(builds)
+        self.now = 0.0
+
+    def changes(self) -> Iterator[list[Record]]:
+        """Once a tick, the records that are not as they were."""
+        pause = Event()
+        while True:
+            try:
+                yield self._changed()
+            except FarmUnreachable:
+                yield []
+            if all(record.state.ended for record in self.records.values()) and self.records:
+                return
+            pause.wait(TICK_S)
+
+    def _changed(self) -> list[Record]:
+        open_ones = [
+            b for b in self.builds if b not in self.records or not self.records[b].state.ended
+        ]
+        self.now = self.ledger.now()
+        found = self.ledger.records(open_ones)
+        changed = [record for record in found if self.records.get(record.id) != record]
+        self.records |= {record.id: record for record in found}
+        return changed
+
+
+def follow(ledger: Ledger, builds: Sequence[str], console: Console) -> list[Record]:
+    """Show `builds` until all have ended; gives how they ended. Ctrl-C leaves them alone."""
+    follower = Follower(ledger, builds)
+    if console.is_terminal:
+        _live(follower, console)
+    else:
+        _plain(follower, console)
+    return [follower.records[build] for build in builds]
+
+
+def _live(follower: Follower, console: Console) -> None:
+    from rich.live import Live
+
+    with Live(console=console, refresh_per_second=4) as live:
+        for _ in follower.changes():
+            shown = [follower.records[b] for b in follower.builds if b in follower.records]
+            table = builds_table(shown, follower.now, width=console.width, room=console.height - 4)
+            live.update(table)
+
+
+def _plain(follower: Follower, console: Console) -> None:
+    said: dict[str, str] = {}
+    for changed in follower.changes():
+        for record in changed:
+            if said.get(record.id) != (stage := stage_of(record)):
+                console.print(f"{short_id(record.id)}: {stage}", markup=False, highlight=False)
+                said[record.id] = stage
+
+
+def failed(records: Sequence[Record]) -> list[Record]:
+    """Those that ended badly and are not optional."""
+    return [r for r in records if r.state is not BuildState.SUCCEEDED and not r.optional]

@@ -1,0 +1,98 @@
+"""Why a build waits, in sentences. Pure: from what the ledger says of the build and the hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.display.terminal import duration
+from tasks.ledger.hosts import Host
+from tasks.ledger.records import Record
+from tasks.model import BuildState, short_id
+
+
+def explain(
+    record: Record,
+    hosts: Sequence[Host],
+    running: Mapping[str, Record],
+    refusals: Mapping[str, tuple[float, str]],
+    *,
+    now: float,
+    lease_s: float,
+    before: Record | None = None,
+) -> list[str]:
+    """One sentence on the build, then one for each host that serves its queue. `running` are the
+    builds that hosts hold, `refusals` host to when and why it refused this one, and `before` the
+    build that this one starts from."""
+    if record.state is BuildState.RUNNING:
+        return [f"It does not wait: {_on_its_host(record, now)}"]
+    if record.state is BuildState.BLOCKED:
+        return [_behind(record.after, before, now)]
+    if record.state is not BuildState.QUEUED:
+        return [
+            f"It does not wait: it is {record.state}{f', {record.reason}' * bool(record.reason)}."
+        ]
+    lines = [f"It waits in {record.queue} since {duration(now - record.queued)}."]
+    serving = [host for host in hosts if record.queue in host.queues]
+    if not [host for host in serving if host.alive(now, lease_s)]:
+        lines.append(f"No host serves {record.queue} now: stagefarm worker --queue {record.queue}")
+    lines += [_about(host, running, refusals, now, lease_s) for host in serving]
+    return lines
+
+
+def _on_its_host(record: Record, now: float) -> str:
+    if record.step < 0:
+        return f"{record.host} has claimed it."
+    since = duration(now - record.step_began)
+    step = f"step {record.step + 1} of {len(record.titles)}, {record.step_title}"
+    return f"{record.host} runs {step}, since {since}."
+
+
+def _behind(after: str, before: Record | None, now: float) -> str:
+    waits = f"It starts from what {short_id(after)} makes"
+    if before is None:
+        return f"{waits}, which is forgotten."
+    if before.state is BuildState.RUNNING:
+        return f"{waits}: {_on_its_host(before, now)}"
+    return f"{waits}, which is {before.state}: stagefarm why {short_id(after)}"
+
+
+def _about(
+    host: Host,
+    running: Mapping[str, Record],
+    refusals: Mapping[str, tuple[float, str]],
+    now: float,
+    lease_s: float,
+) -> str:
+    return f"{host.name}: {_closed(host, now, lease_s) or _open(host, running, refusals, now)}."
+
+
+def _closed(host: Host, now: float, lease_s: float) -> str:
+    """Why the host takes nothing at all; empty if it would."""
+    if host.left:
+        return f"its worker was stopped {duration(now - host.left)} ago"
+    if not host.alive(now, lease_s):
+        return f"no sign of life since {duration(now - host.seen)}"
+    if host.drained:
+        return f"drained {duration(now - host.drained)} ago, it takes nothing new"
+    return f"takes nothing new: {host.refuses}" if host.refuses else ""
+
+
+def _open(
+    host: Host,
+    running: Mapping[str, Record],
+    refusals: Mapping[str, tuple[float, str]],
+    now: float,
+) -> str:
+    if len(host.builds) >= host.slots:
+        busy = [f"{short_id(build)} ({_since(running.get(build), now)})" for build in host.builds]
+        return f"all {host.slots} slots are busy with {', '.join(busy)}"
+    if host.name in refusals:
+        at, reason = refusals[host.name]
+        return f"refused it {duration(now - at)} ago: {reason}"
+    return "has a free slot and should take it within seconds"
+
+
+def _since(record: Record | None, now: float) -> str:
+    if record is None or not record.claimed:
+        return "just begun"
+    return f"since {duration(now - record.claimed)}"

@@ -1,0 +1,1 @@
+"""The farm as people use it: submit, retry, rebuild, fetch, supervise."""

@@ -1,0 +1,69 @@
+"""Bringing what the farm has made from its store to where people want it."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.artifacts.store import file_of
+from tasks.errors import BadInput, HostUnfit
+from tasks.host.checksums import Sums
+from tasks.host.files import replaced
+from tasks.ledger.records import Record
+from tasks.model import Build
+
+PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A file of the store and where it is to be; `sha256` where the ledger knows it."""
+
+    source: Path
+    target: Path
+    sha256: str = ""
+
+
+def copies(record: Record, build: Build, into: Path | None) -> Iterator[Copy]:
+    """The tarballs of a build with the files beside them, to `into`, or to where `run` would have
+    put them: the job's `output.dir`. `HostUnfit` where the store is not on this machine."""
+    folder = into or Path(build.output.dir)
+    for artifact in record.artifacts:
+        tarball = file_of(artifact.path)
+        if not tarball.is_file():
+            hint = "fetch where the store is, or mount it here"
+            raise HostUnfit(f"{artifact.path} is not on this machine", hint)
+        yield Copy(tarball, folder / tarball.name, artifact.sha256)
+        for sidecars in sorted(tarball.parent.glob(f"{glob.escape(tarball.name)}.*")):
+            yield Copy(sidecars, folder / sidecars.name)
+
+
+def check_apart(wanted: Sequence[Copy]) -> None:
+    """`BadInput` where two files would get the same name."""
+    sources: dict[Path, Path] = {}
+    for copy in wanted:
+        if (other := sources.setdefault(copy.target, copy.source)) != copy.source:
+            raise BadInput(
+                f"two files are to be {copy.target}: {other} and {copy.source}",
+                "fetch the builds one by one, each --into a folder of its own",
+            )
+
+
+def bring(copy: Copy, on_bytes: Callable[[int], object]) -> None:
+    """Copy one file, whole or not at all, and tell `on_bytes` how far it is. `HostUnfit` if it
+    cannot be, or is not what was built."""
+    try:
+        with copy.source.open("rb") as source, replaced(copy.target) as file:
+            sums = Sums(file)
+            while piece := source.read(PIECE_BYTES):
+                sums.write(piece)
+                on_bytes(len(piece))
+            if copy.sha256 not in ("", sums.hex("sha256")):
+                raise HostUnfit(
+                    f"{copy.source} is not what was built: its sha256 differs",
+                    "stagefarm rebuild builds it once more",
+                )
+    except OSError as error:
+        raise HostUnfit(f"cannot fetch {copy.target}: {error.strerror}") from error

@@ -1,0 +1,80 @@
+"""The farm as commands see it: its ledger, found builds and batches, warnings about its Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from tasks.errors import BadInput
+from tasks.ledger.builds import Ledger
+from tasks.ledger.connection import durability_problems
+from tasks.settings import Settings, current
+
+RECENT = 1000
+
+
+def open_ledger(settings: Settings | None = None) -> Ledger:
+    """The ledger of the farm in the settings; `FarmUnreachable` if its Redis does not answer."""
+    return Ledger.open(settings or current())
+
+
+def warn_of_forgetful_redis(ledger: Ledger) -> None:
+    """Say so where Redis is set up to lose builds when it restarts or its memory is full."""
+    for problem in durability_problems(ledger.connection):
+        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} Redis: {problem}", err=True)
+
+
+def builds_named(ledger: Ledger, names: Sequence[str]) -> list[str]:
+    """The builds that `names` stand for, each once: ids of builds and batches, or what only one
+    of them begins with. `BadInput` with the nearest known name where there is no such thing."""
+    found: dict[str, None] = {}
+    for name in names:
+        one = _one(ledger, name)
+        found.update(dict.fromkeys(ledger.batch(one) or [one]))
+    return list(found)
+
+
+def is_batch(ledger: Ledger, name: str) -> bool:
+    """Whether `name`, as `builds_named` takes it, stands for a batch."""
+    return bool(ledger.batch(_one(ledger, name)))
+
+
+def one_build(ledger: Ledger, name: str) -> str:
+    """The one build whose id is `name` or begins with it."""
+    one = _one(ledger, name)
+    if ledger.batch(one):
+        raise BadInput(
+            f"{name} is a batch", f"name one of its builds, see `stagefarm status {name}`"
+        )
+    return one
+
+
+def _one(ledger: Ledger, name: str) -> str:
+    """The id of the one build or batch that `name` is, or is the beginning of."""
+    if not name:
+        raise BadInput("the name of a build or batch is empty", "see `stagefarm status`")
+    if ledger.knows(name) or ledger.batch(name):
+        return name
+    for count in (RECENT, 0):  # what people name is nearly always recent
+        known = [*ledger.builds(count), *ledger.batches(count)]
+        match [one for one in known if one.startswith(name)]:
+            case []:
+                continue
+            case [one]:
+                return one
+            case several:
+                hint = "give more of its id"
+                raise BadInput(f"{name!r} may be any of {', '.join(several[:5])}", hint)
+    near = nearest(name, [*ledger.builds(RECENT), *ledger.batches(RECENT)])
+    raise BadInput(
+        f"there is no build or batch {name!r}",
+        f"did you mean {near}?" if near else "see `stagefarm status`",
+    )
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The one of `known` that `name` is nearly, or nothing."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, known, n=1)), "")

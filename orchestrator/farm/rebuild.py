@@ -1,0 +1,73 @@
+"""Building once more what was built: the same rendered job, from the same seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from celery import Celery
+
+from orchestrator.farm.submit import enter
+from orchestrator.planning.prepare import new_id
+from tasks.artifacts import compare
+from tasks.artifacts.store import file_of
+from tasks.errors import BadInput, HostUnfit
+from tasks.ledger.builds import Ledger
+from tasks.ledger.records import Record
+from tasks.model import Artifact, Build, BuildState
+from tasks.reporting import Report
+from tasks.worker.messages import send
+
+
+def rebuild(record: Record, *, ledger: Ledger, app: Celery) -> Build:
+    """Queue the build of `record` once more, under an id of its own. `BadInput` if it did not
+    succeed, or the folder it was submitted from is no longer kept."""
+    if record.state is not BuildState.SUCCEEDED or not record.artifacts:
+        raise BadInput(
+            f"{record.id} is {record.state}, and left nothing to compare with",
+            "name a build that succeeded, see `stagefarm status`",
+        )
+    known = ledger.build(record.id)
+    if known.context and not ledger.touch_context(known.context):
+        raise BadInput(f"the folder {record.id} was submitted from is no longer kept")
+    build = _once_more(known, _seed(record, ledger))
+    enter([build], ledger)
+    send(app, build, 1)
+    return build
+
+
+def _once_more(build: Build, seed: str) -> Build:
+    """`build` as a build of its own, from `seed` and nothing else."""
+    return replace(
+        build,
+        id=new_id(build.job, datetime.now(UTC)),
+        batch="",
+        source=replace(build.source, sha256=seed or build.source.sha256),
+        rebuild_of=build.id,
+    )
+
+
+def _seed(record: Record, ledger: Ledger) -> str:
+    """The sha256 of the tarball that the build began from; empty where it was none."""
+    results = ledger.results(record.id, record.attempt, len(record.titles))
+    return next((result.seed for result in results.values() if result.seed), "")
+
+
+def differences(
+    before: Record, after: Record, report: Report, *, times: bool = True
+) -> dict[str, compare.Difference]:
+    """What differs in each artifact, by its name; `HostUnfit` where the store is not here."""
+    made = {artifact.name: artifact for artifact in after.artifacts}
+    return {
+        one.name: compare.difference(
+            _content(one, report), _content(made[one.name], report), times=times
+        )
+        for one in before.artifacts
+    }
+
+
+def _content(artifact: Artifact, report: Report) -> compare.Content:
+    tarball = file_of(artifact.path)
+    if not tarball.is_file():
+        raise HostUnfit(f"{artifact.path} is not on this machine", "compare where the store is")
+    return compare.read(tarball, report)

@@ -1,0 +1,126 @@
+"""Building an ended build on: from the start or from a checkpoint, as it was or mended."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from celery import Celery
+
+from orchestrator.farm.submit import bring_contexts, is_blocked
+from orchestrator.planning.prepare import render_again
+from tasks.artifacts.fingerprint import difference, usable
+from tasks.errors import BadInput
+from tasks.ledger.builds import Ledger, not_ended
+from tasks.model import Build, Checkpoint
+from tasks.settings import Settings
+from tasks.worker.messages import send
+
+LAST = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What became of a retry: the attempt, the number of the step it goes on with, 0 for the first,
+    and whether it has to wait for the build that it starts from."""
+
+    build: Build
+    attempt: int
+    step: int
+    blocked: bool
+
+
+def retry(
+    build_id: str,
+    *,
+    start: str | None,
+    mended: bool,
+    ledger: Ledger,
+    settings: Settings,
+) -> Retry:
+    """Queue an ended build anew, for `send_all` to send; with `start` (number of a step, from 1,
+    or `last`) from the newest checkpoint before that step. `mended`: as its files are now.
+
+    `BadInput` if it has not ended, there is no such checkpoint, what was mended comes before it,
+    or the folder it was submitted from is no longer kept.
+    """
+    known = ledger.build(build_id)
+    if not ledger.record(build_id).state.ended:
+        raise not_ended(build_id)
+    build = replace(render_again(known), after=known.after) if mended else known
+    point, step = _point(known, build, start, ledger) if start else ("", 0)
+    if mended:
+        (build,) = bring_contexts([build], ledger, settings)
+    elif known.context and not ledger.touch_context(known.context):
+        raise BadInput(
+            f"the folder {build_id} was submitted from is no longer kept",
+            "submit it as a new build",
+        )
+    attempt = ledger.retry(build_id, point=point, mended=build if mended else None)
+    return Retry(build, attempt, step, is_blocked(build, ledger))
+
+
+def send_all(retried: Collection[Retry], app: Celery) -> None:
+    """Send what can begin. To be done once all are queued: else the first of a chain could fail
+    again before those that start from it wait for it."""
+    for one in retried:
+        if not one.blocked:
+            send(app, one.build, one.attempt)
+
+
+def _point(known: Build, build: Build, start: str, ledger: Ledger) -> tuple[str, int]:
+    """Where the ledger knows the checkpoint to go on from, and the step behind it."""
+    wanted = _before(build, start)
+    kept = usable(known, ledger.checkpoints(build.id))
+    fitting = {point: one for point, one in kept.items() if one.step < wanted}
+    if not fitting:
+        raise BadInput(_none(build, start), _which(kept.values()))
+    point = max(fitting, key=lambda point: (fitting[point].step, _attempt(point)))
+    _require_same(known, build, fitting[point], kept)
+    return point, fitting[point].step + 1
+
+
+def _before(build: Build, start: str) -> int:
+    """The step, counted from 0, that the checkpoint has to come before."""
+    count = len(build.steps)
+    if start == LAST:
+        return count
+    if start.isdecimal() and 1 <= int(start) <= count:
+        return int(start) - 1
+    raise BadInput(
+        f"{build.id} has no step {start!r}",
+        f"give a number from 1 to {count}, as `stagefarm status {build.id}` shows them, or {LAST}",
+    )
+
+
+def _attempt(point: str) -> int:
+    return int(point.partition(".")[0])
+
+
+def _none(build: Build, start: str) -> str:
+    return f"{build.id} has no checkpoint" + ("" if start == LAST else f" before step {start}")
+
+
+def _which(kept: Collection[Checkpoint]) -> str:
+    found = sorted({one.step + 1 for one in kept})
+    if not found:
+        return (
+            "`checkpoint: true` in the job or a hook file keeps one; without --from it starts over"
+        )
+    steps = ", ".join(map(str, found))
+    return f"there is one after step {steps}: --from {found[0] + 1} or later, or --from {LAST}"
+
+
+def _require_same(
+    known: Build, build: Build, chosen: Checkpoint, kept: dict[str, Checkpoint]
+) -> None:
+    """`BadInput` if what was mended has led to the checkpoint."""
+    if not (what := difference(known, build, chosen.step)):
+        return
+    earlier = [one.step for one in kept.values() if not difference(known, build, one.step)]
+    hint = f"--from {max(earlier) + 2}" if earlier else "without --from it is built from the start"
+    raise BadInput(
+        f"{what} of {build.id} is not what it was, and the checkpoint after step "
+        f"{chosen.step + 1} was made with it",
+        hint,
+    )

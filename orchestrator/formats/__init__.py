@@ -1,0 +1,1 @@
+"""File formats: YAML read with line numbers into frozen types."""

@@ -1,0 +1,49 @@
+"""The format of batch files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+from orchestrator.formats.reader import (
+    Key,
+    Seconds,
+)
+from orchestrator.formats.spec import NO_LIMIT
+
+BATCH = "the batch file's folder"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchEntry:
+    """One or several jobs of a specfile, each built once for every combination of the matrix."""
+
+    specfile: Annotated[str, Key("Specfile of the jobs.", relative_to=BATCH)]
+    job: Annotated[str, Key("The job to build.")] = ""
+    jobs: Annotated[
+        tuple[str, ...], Key("The jobs to build; every job of the specfile if both are left out.")
+    ] = ()
+    matrix: Annotated[
+        dict[str, tuple[Any, ...]],
+        Key("Options with a list of values each: one build for every combination."),
+    ] = field(default_factory=dict)
+    exclude: Annotated[
+        tuple[dict[str, Any], ...],
+        Key("Combinations of the matrix to leave out; an entry may name some of the options only."),
+    ] = ()
+    options: Annotated[
+        dict[str, Any], Key("Options set in every build of the entry, over those of the job.")
+    ] = field(default_factory=dict)
+    priority: Annotated[int, Key("Builds with a higher one are taken first.")] = 0
+    optional: Annotated[bool, Key("The batch succeeds even if these builds fail.")] = False
+    timeout: Annotated[Seconds, Key("Time limit of each build; 0 is the job's own.")] = NO_LIMIT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batchfile:
+    """Builds that belong together. Other top-level keys are allowed: keep anchors there."""
+
+    OPEN: ClassVar[bool] = True
+
+    name: Annotated[str, Key("Name of the batch; default: the file's.")] = ""
+    builds: Annotated[tuple[BatchEntry, ...], Key("What to build.")] = ()

@@ -1,0 +1,320 @@
+"""Turns YAML nodes into frozen dataclasses, and reports every problem of a file at once.
+
+A dataclass whose fields are named like the keys is all a file format needs: the types say what is
+wanted, `Annotated[..., Key(...)]` says what each key is for (the schema and the documentation
+are made from it). Scalars convert as Go's decoder does: a number where text is wanted becomes
+its text, null leaves the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Generic, NewType, TypeVar, get_args, get_origin, get_type_hints
+
+from orchestrator.formats import yaml12
+from orchestrator.formats.yaml12 import Node, Scalar, Sequence, plain
+from tasks.errors import BadInput, Problem, SpecProblems
+
+T = TypeVar("T")
+
+Seconds = NewType("Seconds", float)
+"""A length of time: `90m`, `2h30m`, or a number of seconds."""
+
+Count = NewType("Count", int)
+"""A whole number, 0 or more."""
+
+FILE_MAX_BYTES = 16 * 1024 * 1024
+"""More than any file of this kind has: what is larger is something else, given by mistake."""
+
+SECONDS_OF = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_SECONDS = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[dhms])+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a key is for. `rendered`: its value is a template; `relative_to`: what a relative path
+    in it starts from."""
+
+    doc: str
+    rendered: bool = False
+    relative_to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo:
+    """One key of a dataclass: `kind` is its bare type; `default` is MISSING if it is required."""
+
+    name: str
+    kind: Any
+    key: Key
+    default: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document(Generic[T]):
+    """A file that was read: its value, and where in the file each part of it stands."""
+
+    file: str
+    value: T
+    places: Mapping[str, Node]
+    warnings: tuple[Problem, ...] = ()
+
+    def problem(self, path: str, message: str, hint: str = "") -> Problem:
+        """A problem at `path`, or at the nearest place around it."""
+        return problem_at(self.file, nearest(self.places, path), path, message, hint)
+
+
+def nearest(places: Mapping[str, Node], path: str) -> Node | None:
+    """The node at `path`, or of what it lies in."""
+    while path and path not in places:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return places.get(path)
+
+
+def problem_at(file: str, node: Node | None, path: str, message: str, hint: str = "") -> Problem:
+    line, column = (node.line, node.column) if node else (0, 0)
+    return Problem(file, line, column, path, message, hint)
+
+
+def read_text(file: Path, what: str) -> str:
+    """The text of `file`, which should be a `what`; `BadInput` says why it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(FILE_MAX_BYTES + 1)
+        if len(data) > FILE_MAX_BYTES:
+            raise BadInput(f"{file}: too large for a {what}", "is it another kind of file?")
+        return data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise BadInput(f"{file}: no such {what}", _siblings_hint(file)) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        problem = Problem(str(file), line, 0, "", "not UTF-8 text", f"expected a {what} in YAML")
+        raise SpecProblems((problem,)) from error
+    except OSError as error:
+        raise BadInput(f"{file}: cannot read this {what}: {error.strerror}") from error
+
+
+def _siblings_hint(file: Path) -> str:
+    try:
+        names = [entry.name for entry in file.parent.iterdir()]
+    except OSError:
+        return f"the folder {file.parent} is not there either"
+    return did_you_mean(file.name, names, f"looked for it in {file.parent.absolute()}")
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint naming the closest of `known`, or `otherwise`."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean `{close[0]}`?" if close else otherwise
+
+
+def read_document(text: str, file: str, kind: type[T]) -> Document[T]:
+    """`text` as a `kind`; `SpecProblems` holds everything that is wrong with it."""
+    parsed = yaml12.parse(text, file)
+    reader = Reader(file)
+    value = reader.read(parsed.root, kind, "")
+    if parsed.more:
+        message = "a second document begins here; only the first is read"
+        reader.warnings.append(Problem(file, parsed.more, 1, "", message))
+    if value is MISSING and not reader.problems:
+        value = reader.read(yaml12.Mapping(line=1, column=1), kind, "")  # an empty file
+    if reader.problems:
+        raise SpecProblems(tuple(sorted(reader.problems)))
+    return Document(file=file, value=value, places=reader.places, warnings=tuple(reader.warnings))
+
+
+@cache
+def fields_of(kind: type) -> tuple[FieldInfo, ...]:
+    """The keys of dataclass `kind`, in its order."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(_field_info(item, hints[item.name]) for item in dataclasses.fields(kind))
+
+
+def _field_info(item: dataclasses.Field[Any], hint: Any) -> FieldInfo:
+    key = Key("")
+    if get_origin(hint) is Annotated:
+        hint, key = get_args(hint)[:2]
+    default = item.default_factory() if item.default_factory is not MISSING else item.default
+    return FieldInfo(item.name, hint, key, default)
+
+
+def is_open(kind: type) -> bool:
+    """Whether keys that `kind` does not know are allowed, for people to keep anchors there."""
+    return bool(getattr(kind, "OPEN", False))
+
+
+class Reader:
+    """Reads nodes of one file. What could not be read is MISSING, and told in `problems`."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.places: dict[str, Node] = {}
+
+    def read(self, node: Node, kind: Any, path: str) -> Any:
+        """`node` as a `kind`, or MISSING if it is null or unfit."""
+        self.places[path] = node
+        if kind is Any:
+            return plain(node)
+        if is_null(node):
+            return MISSING
+        if get_origin(kind) is UnionType:  # `X | None`
+            kind = get_args(kind)[0]
+        if get_origin(kind) is tuple:
+            return self.read_list(node, get_args(kind)[0], path)
+        if get_origin(kind) is dict:
+            return self.read_map(node, get_args(kind)[1], path)
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            return self.read_dataclass(node, kind, path)
+        return self.read_scalar(node, kind, path)
+
+    def read_list(self, node: Node, kind: Any, path: str) -> Any:
+        if not isinstance(node, Sequence):
+            return self.unfit(node, path, "a list", "begin each item with `- `")
+        given = [item for item in node.items if kind is Any or not is_null(item)]
+        items = [self.read(item, kind, f"{path}[{i}]") for i, item in enumerate(given)]
+        return tuple(item for item in items if item is not MISSING)
+
+    def read_map(self, node: Node, kind: Any, path: str) -> Any:
+        if not isinstance(node, yaml12.Mapping):
+            return self.unfit(node, path, "a mapping", "write `key: value`")
+        named = [(key.text, value) for key, value in node.entries if key.value is not None]
+        values = {name: self.read(value, kind, _join(path, name)) for name, value in named}
+        return {name: value for name, value in values.items() if value is not MISSING}
+
+    def read_dataclass(self, node: Node, kind: type, path: str) -> Any:
+        if not isinstance(node, yaml12.Mapping):
+            return self.unfit(node, path, "a mapping", "write `key: value`")
+        known = {info.name: info for info in fields_of(kind)}
+        found = {}
+        for key, value in node.entries:
+            if not (info := known.get(key.text)):
+                self.unknown_key(key, kind, path, {key.text for key, _ in node.entries})
+            elif not is_null(value):
+                found[key.text] = self.read(value, info.kind, _join(path, key.text))
+        return self.make(node, kind, path, found)
+
+    def make(self, node: Node, kind: type, path: str, found: dict[str, Any]) -> Any:
+        required = [info for info in fields_of(kind) if info.default is MISSING]
+        for info in required:
+            if info.name not in found:
+                self.add(node, path, f"`{info.name}` is missing", info.key.doc)
+        given = {name: value for name, value in found.items() if value is not MISSING}
+        return kind(**given) if all(info.name in given for info in required) else MISSING
+
+    def unknown_key(self, key: Scalar, kind: type, path: str, present: set[str]) -> None:
+        names = [info.name for info in fields_of(kind)]
+        if not is_open(kind):
+            hint = did_you_mean(key.text, names, f"known are: {', '.join(names)}")
+            self.add(key, _join(path, key.text), "unknown key", hint)
+        elif close := get_close_matches(key.text, set(names) - present, n=1, cutoff=0.75):
+            message = f"not a key of its own; did you mean `{close[0]}`?"
+            self.warnings.append(problem_at(self.file, key, key.text, message))
+
+    def read_scalar(self, node: Node, kind: Any, path: str) -> Any:
+        wanted, convert = _SCALARS.get(kind) or ("text", _to_text)
+        if not isinstance(node, Scalar):
+            return self.unfit(node, path, wanted, "")
+        if isinstance(kind, type) and issubclass(kind, StrEnum):
+            return self.read_choice(node, kind, path)
+        value = convert(node)
+        if isinstance(value, str) and "\0" in value:
+            return self.add(node, path, "no path, command or variable can hold a NUL character")
+        return self.unfit(node, path, wanted, "") if value is None else value
+
+    def read_choice(self, node: Scalar, kind: type[StrEnum], path: str) -> Any:
+        choices = [str(item) for item in kind]
+        if node.text in choices:
+            return kind(node.text)
+        message = f"unsupported {_subject(path)} {node.text!r}: it can be {', '.join(choices)}"
+        return self.add(node, path, message, did_you_mean(node.text, choices))
+
+    def unfit(self, node: Node, path: str, wanted: str, hint: str) -> Any:
+        return self.add(node, path, f"expected {wanted}, found {describe(node)}", hint)
+
+    def add(self, node: Node, path: str, message: str, hint: str = "") -> Any:
+        self.problems.append(problem_at(self.file, node, path, message, hint))
+        return MISSING
+
+
+def is_null(node: Node) -> bool:
+    """Whether `node` says nothing: it leaves a default, and is no item of a list, as in Go."""
+    return isinstance(node, Scalar) and node.value is None
+
+
+def describe(node: Node) -> str:
+    """`node` in a few words, for a message."""
+    if isinstance(node, Sequence):
+        return "a list"
+    if isinstance(node, yaml12.Mapping):
+        return "a mapping"
+    assert isinstance(node, Scalar)
+    return f"`{node.text}`" if len(node.text) <= 30 else f"`{node.text[:27]}...`"
+
+
+def _subject(path: str) -> str:
+    """`source type` for `jobs[2].source.type`, `hook type` for `hooks[0].type`."""
+    *outer, name = re.findall(r"[a-z_]+", path)
+    return " ".join([*(word.removesuffix("s") for word in outer[-1:]), name])
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+# --- Scalars, as Go's decoder converts them ------------------------------------------------------
+
+
+def _to_text(node: Scalar) -> str:
+    return node.text
+
+
+def _to_bool(node: Scalar) -> bool | None:
+    if isinstance(node.value, bool):
+        return node.value
+    word = (
+        node.text if node.text in (node.text.lower(), node.text.title(), node.text.upper()) else ""
+    )
+    return {"y": True, "yes": True, "on": True, "n": False, "no": False, "off": False}.get(
+        word.lower()
+    )
+
+
+def _to_int(node: Scalar) -> int | None:
+    value = node.value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _to_count(node: Scalar) -> Count | None:
+    number = _to_int(node)
+    return Count(number) if number is not None and number >= 0 else None
+
+
+def _to_seconds(node: Scalar) -> Seconds | None:
+    """`90`, `90m` or `2h30m`, in seconds."""
+    if isinstance(node.value, int | float) and not isinstance(node.value, bool):
+        return Seconds(float(node.value)) if 0 <= node.value < 1e9 else None
+    if not _SECONDS.fullmatch(node.text):
+        return None
+    parts = re.findall(r"([0-9.]+)([dhms])", node.text)
+    return Seconds(sum(float(number) * SECONDS_OF[unit] for number, unit in parts))
+
+
+_SCALARS: dict[Any, tuple[str, Callable[[Scalar], Any]]] = {
+    str: ("text", _to_text),
+    bool: ("true or false", _to_bool),
+    int: ("a whole number", _to_int),
+    Count: ("a whole number, 0 or more", _to_count),
+    Seconds: ("a length of time such as 90, 45s, 90m or 2h30m", _to_seconds),
+}

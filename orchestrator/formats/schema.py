@@ -1,0 +1,94 @@
+"""JSON Schemas of the file formats, made from their dataclasses, for editors.
+
+They allow what the reader allows: where text is wanted, numbers and booleans are taken as their
+text, and `<<` may stand in every mapping.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from dataclasses import MISSING
+from enum import StrEnum
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+from orchestrator.formats.batchfile import Batchfile
+from orchestrator.formats.reader import Count, FieldInfo, Seconds, fields_of, is_open
+from orchestrator.formats.spec import Hookfile, Specfile
+
+FORMATS: dict[str, type] = {"specfile": Specfile, "hooks": Hookfile, "batch": Batchfile}
+
+_SCALARS: dict[Any, dict[str, Any]] = {
+    str: {"type": ["string", "number", "boolean", "null"]},
+    bool: {"type": ["boolean", "null"]},
+    int: {"type": ["integer", "null"]},
+    Count: {"type": ["integer", "null"], "minimum": 0},
+    Seconds: {
+        "type": ["number", "string", "null"],
+        "minimum": 0,
+        "pattern": r"^([0-9]+(\.[0-9]+)?[dhms])+$",
+    },
+    Any: {},
+}
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The schema of the format called `name`, one of `FORMATS`."""
+    definitions: dict[str, Any] = {}
+    root = _of_dataclass(FORMATS[name], definitions)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"stagefarm {name}",
+        **root,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _of_dataclass(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
+    infos = fields_of(kind)
+    required = [info.name for info in infos if info.default is MISSING]
+    found: dict[str, Any] = {
+        "description": inspect.cleandoc(kind.__doc__ or "").replace("\n", " "),
+        "type": "object",
+        "properties": {info.name: _of_field(info, definitions) for info in infos},
+    }
+    if required:
+        found["required"] = required
+    if not is_open(kind):
+        found["properties"]["<<"] = {"description": "Mappings to take further keys from."}
+        found["additionalProperties"] = False
+    return found
+
+
+def _of_field(info: FieldInfo, definitions: dict[str, Any]) -> dict[str, Any]:
+    found = {"description": describe(info), **_of_kind(info.kind, definitions)}
+    if isinstance(info.default, str | int) and info.default not in ("", 0, False):
+        found["default"] = info.default
+    return found
+
+
+def describe(info: FieldInfo) -> str:
+    """What the key is for, in one line."""
+    parts = [info.key.doc]
+    parts += ["A template."] if info.key.rendered else []
+    parts += [f"Relative to {info.key.relative_to}."] if info.key.relative_to else []
+    return " ".join(parts)
+
+
+def _of_kind(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    if get_origin(kind) is UnionType:
+        kind = get_args(kind)[0]
+    if get_origin(kind) is tuple:
+        return {"type": ["array", "null"], "items": _of_kind(get_args(kind)[0], definitions)}
+    if get_origin(kind) is dict:
+        values = _of_kind(get_args(kind)[1], definitions)
+        return {"type": ["object", "null"], "additionalProperties": values}
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return {"enum": [str(item) for item in kind]}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        if kind.__name__ not in definitions:
+            definitions[kind.__name__] = {}
+            definitions[kind.__name__] = _of_dataclass(kind, definitions)
+        return {"$ref": f"#/$defs/{kind.__name__}"}
+    return dict(_SCALARS[kind])

@@ -1,0 +1,1 @@
+"""Planning: from specfiles and batches to builds."""

@@ -1,0 +1,132 @@
+"""Batches: the entries of a batch file expanded into builds of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from orchestrator.formats.batchfile import BatchEntry, Batchfile
+from orchestrator.formats.reader import (
+    Document,
+    did_you_mean,
+    read_document,
+    read_text,
+)
+from orchestrator.formats.spec import Specfile, load_specfile
+from orchestrator.planning.render import merge, problems_of
+from tasks.errors import BadInput, Problem, SpecProblems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchBuild:
+    """One build of a batch, before it is rendered. `varied` are the names of the options of
+    the matrix, which tell it from the others of its job."""
+
+    specfile: Document[Specfile]
+    job: str
+    overrides: Mapping[str, Any]
+    varied: tuple[str, ...] = ()
+    priority: int = 0
+    optional: bool = False
+    timeout_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    name: str
+    builds: tuple[BatchBuild, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+def load_batch(file: Path) -> Batch:
+    """The batch at `file`, expanded. `BadInput` if it cannot be read, `SpecProblems` with all that
+    is wrong in it and in the specfiles it names."""
+    document = read_document(read_text(file, "batch file"), str(file), Batchfile)
+    expansion = _Expansion(document)
+    builds = tuple(expansion.builds())
+    if not builds and not expansion.problems:
+        expansion.add("builds", "a batch without builds", "list specfiles under `builds:`")
+    if expansion.problems:
+        raise SpecProblems(tuple(expansion.problems))
+    return Batch(name=document.value.name or file.stem, builds=builds, warnings=document.warnings)
+
+
+class _Expansion:
+    """Turns entries into builds, and keeps what is wrong until all were tried."""
+
+    def __init__(self, document: Document[Batchfile]) -> None:
+        self.document = document
+        self.folder = Path(document.file).parent
+        self.problems: list[Problem] = []
+        self.specfiles: dict[Path, Document[Specfile] | None] = {}
+
+    def add(self, path: str, message: str, hint: str = "") -> None:
+        self.problems.append(self.document.problem(path, message, hint))
+
+    def builds(self) -> Iterator[BatchBuild]:
+        for number, entry in enumerate(self.document.value.builds):
+            path = f"builds[{number}]"
+            self.check_matrix(entry, path)
+            combinations = list(_combinations(entry))
+            if not combinations:
+                self.add(f"{path}.matrix", "the matrix leaves no combination to build")
+            if document := self.specfile(self.folder / entry.specfile, f"{path}.specfile"):
+                for job in self.jobs(entry, document, path):
+                    for combination in combinations:
+                        yield _build(document, job, entry, combination)
+
+    def check_matrix(self, entry: BatchEntry, path: str) -> None:
+        for number, combination in enumerate(entry.exclude):
+            for name in combination.keys() - entry.matrix.keys():
+                hint = did_you_mean(name, entry.matrix, "leave out combinations of the matrix only")
+                self.add(f"{path}.exclude[{number}].{name}", "not an option of the matrix", hint)
+
+    def jobs(self, entry: BatchEntry, document: Document[Specfile], path: str) -> tuple[str, ...]:
+        """Names of the jobs to build, as far as they are there."""
+        if entry.job and entry.jobs:
+            self.add(f"{path}.jobs", "`job` and `jobs` are both given", "keep one of them")
+        known = tuple(job.name for job in document.value.jobs)
+        wanted = (entry.job,) if entry.job else entry.jobs or known
+        for number, name in enumerate(wanted):
+            if name not in known:
+                where = f"{path}.job" if entry.job else f"{path}.jobs[{number}]"
+                hint = did_you_mean(name, known, f"its jobs are: {', '.join(known)}")
+                self.add(where, f"{document.file} has no job {name!r}", hint)
+        return tuple(name for name in wanted if name in known)
+
+    def specfile(self, file: Path, path: str) -> Document[Specfile] | None:
+        """The specfile at `file`, read once; its own problems are told once."""
+        if file not in self.specfiles:
+            self.specfiles[file] = None
+            try:
+                self.specfiles[file] = load_specfile(file)
+            except SpecProblems as error:
+                self.problems += problems_of(error)
+            except BadInput as error:
+                self.add(path, str(error), error.hint)
+        return self.specfiles[file]
+
+
+def _combinations(entry: BatchEntry) -> Iterator[dict[str, Any]]:
+    """Every combination of the matrix that is not excluded; one empty one without a matrix."""
+    for values in product(*entry.matrix.values()):
+        combination = dict(zip(entry.matrix, values, strict=True))
+        if not any(item.items() <= combination.items() for item in entry.exclude if item):
+            yield combination
+
+
+def _build(
+    specfile: Document[Specfile], job: str, entry: BatchEntry, combination: dict[str, Any]
+) -> BatchBuild:
+    return BatchBuild(
+        specfile=specfile,
+        job=job,
+        overrides=merge(entry.options, combination),
+        varied=tuple(combination),
+        priority=entry.priority,
+        optional=entry.optional,
+        timeout_s=entry.timeout,
+    )

@@ -1,0 +1,52 @@
+"""From a batch file to builds, all rendered at the same moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.planning.batch import BatchBuild, load_batch
+from orchestrator.planning.dependencies import chained
+from orchestrator.planning.plan import PlanOptions
+from orchestrator.planning.prepare import new_id, render_and_plan
+from orchestrator.planning.render import merge, problems_of
+from tasks.errors import BadInput, Problem, SpecProblems
+from tasks.model import Build
+
+
+def plan_batch(file: Path, *, overrides: Mapping[str, Any], now: datetime) -> list[Build]:
+    """The builds of the batch at `file`, those that start from what others make behind them;
+    `overrides` win over what the batch says. `SpecProblems` with all that is wrong in any."""
+    batch = load_batch(file)
+    name = new_id(batch.name, now)
+    builds: list[Build] = []
+    problems: dict[Problem, None] = {}  # a set that keeps its order: jobs share hook files
+    for build in batch.builds:
+        try:
+            builds.append(_plan(build, name, overrides, now))
+        except BadInput as error:
+            problems |= dict.fromkeys(problems_of(error))
+    if problems:
+        raise SpecProblems(tuple(problems))
+    return chained(builds)
+
+
+def _plan(build: BatchBuild, batch: str, overrides: Mapping[str, Any], now: datetime) -> Build:
+    given = merge(dict(build.overrides), dict(overrides))
+    options = PlanOptions(
+        farm=True,
+        batch=batch,
+        variant=" ".join(f"{name}={given[name]}" for name in build.varied),
+        priority=build.priority,
+        optional=build.optional,
+        timeout_s=build.timeout_s,
+    )
+    return render_and_plan(
+        build.specfile,
+        build.job,
+        overrides=given,
+        now=now,
+        options=options,
+    )

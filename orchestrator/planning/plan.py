@@ -1,0 +1,301 @@
+"""From a rendered job to the build that carries it out. Pure: no file, clock or random number.
+
+`stagefarm plan` prints what this module makes, `run` and `submit` carry it out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from orchestrator.formats.spec import ChrootBind, FileHook, JobOutput, JobSource, bind
+from orchestrator.planning.render import RenderedHookfile, RenderedJob
+from tasks.archive.formats import by_name
+from tasks.archive.tarformers import Rules
+from tasks.errors import BadInput, Problem, SpecProblems
+from tasks.model import (
+    Bind,
+    Build,
+    ChrootKind,
+    Hook,
+    HookType,
+    Output,
+    OutputType,
+    Source,
+    SourceType,
+    Step,
+    StepKind,
+    Tarformers,
+)
+
+DEFAULT_ENTRYPOINT = ("/bin/bash", "-c")
+INSIDE = (HookType.INNER_CHROOT, HookType.OUTER_CHROOT)
+GO_INT = range(-(2**63), 2**63)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """What the command line adds to a job."""
+
+    farm: bool = False
+    skip_source: bool = False
+    skip_hooks: bool = False
+    skip_packer: bool = False
+    chroot: ChrootKind = ChrootKind.NATIVE
+    cpu: str = ""
+    fchroot_debug: bool = False
+    batch: str = ""
+    variant: str = ""
+    priority: int = 0
+    optional: bool = False
+    timeout_s: float = 0.0
+
+
+def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
+    """The build of `rendered`; `SpecProblems` if the job lacks what a build needs."""
+    if found := problems(rendered, packed=not options.skip_packer):
+        raise SpecProblems(found)
+    job = rendered.job
+    return Build(
+        id=build_id,
+        job=job.name,
+        specfile=str(rendered.specfile),
+        folder=str(rendered.folder),
+        source=_source(rendered),
+        output=_output(rendered),
+        steps=tuple(_steps(rendered.hook_files, rendered, options)),
+        workspacedir=job.workspacedir,
+        arch=_text(job.options.get("arch")),
+        subarch=_text(job.options.get("subarch")),
+        environment=environment(rendered),
+        chroot_binds=_binds(job.chroot_binds, rendered),
+        chroot=options.chroot,
+        cpu=options.cpu,
+        fchroot_debug=options.fchroot_debug,
+        batch=options.batch,
+        variant=options.variant,
+        priority=options.priority,
+        optional=options.optional,
+        rootfs=job.rootfs,
+        created_at=rendered.now.timestamp(),
+        timeout_s=options.timeout_s or job.timeout,
+    )
+
+
+def build_id(job: str, day: str, token: str) -> str:
+    """`<job>-<YYYYMMDD>-<token>`, safe as a file name and in a Redis key."""
+    slug = re.sub(r"[^A-Za-z0-9._]+", "-", job).strip("-.")[:80]
+    return f"{slug or 'job'}-{day}-{token}"
+
+
+def environment(rendered: RenderedJob) -> dict[str, str]:
+    """Variables of the hooks: options that are text or whole numbers, then `environments`."""
+    options = {
+        name.replace("-", "_"): str(value)
+        for name, value in rendered.job.options.items()
+        if name
+        and "=" not in name
+        and (isinstance(value, str) or (_is_int(value) and value in GO_INT))
+    }
+    return options | {item.key: item.value for item in rendered.job.environments}
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, str) or _is_int(value) else ""
+
+
+# --- Steps ---------------------------------------------------------------------------------------
+
+
+def _steps(
+    files: Iterable[RenderedHookfile], rendered: RenderedJob, options: PlanOptions
+) -> Iterator[Step]:
+    for number, step in enumerate(_unnumbered(list(files), rendered, options)):
+        yield replace(step, number=number)
+
+
+def _unnumbered(
+    files: list[RenderedHookfile], rendered: RenderedJob, options: PlanOptions
+) -> Iterator[Step]:
+    hook_files = [] if options.skip_hooks else files
+
+    def groups(*phases: HookType) -> Iterator[Step]:
+        for file in hook_files:
+            yield from _groups(file, phases, rendered)
+
+    yield from groups(HookType.OUTER_PRE_SOURCER)
+    if not options.skip_source:
+        yield Step(number=0, kind=StepKind.SOURCE)
+    yield from groups(HookType.OUTER_PRE_CHROOT)
+    yield from groups(*INSIDE)
+    yield from groups(HookType.OUTER_POST_CHROOT)
+    if not options.skip_packer:
+        yield Step(number=0, kind=StepKind.PACK)
+        yield from groups(HookType.OUTER_POST_OUTPUT)
+    if options.farm:
+        yield Step(number=0, kind=StepKind.PUBLISH)
+
+
+def _groups(
+    file: RenderedHookfile, phases: tuple[HookType, ...], rendered: RenderedJob
+) -> Iterator[Step]:
+    """The runs of consecutive hooks of one phase among those of `phases`."""
+    numbered = [(n, hook) for n, hook in enumerate(file.content.hooks, 1) if hook.type in phases]
+    for phase, group in groupby(numbered, key=lambda item: item[1].type):
+        hooks = tuple(_hook(file, number, hook, rendered) for number, hook in group)
+        yield Step(
+            number=0,
+            kind=StepKind.HOOKS,
+            phase=phase,
+            file=file.name,
+            hooks=hooks,
+            checkpoint=phase in INSIDE and (rendered.job.checkpoint or file.content.checkpoint),
+        )
+
+
+def _hook(file: RenderedHookfile, number: int, hook: FileHook, rendered: RenderedJob) -> Hook:
+    return Hook(
+        name=hook.name or f"{file.name}#{number}",
+        type=hook.type,
+        description=hook.description,
+        commands=hook.commands,
+        entrypoint=hook.entrypoint or DEFAULT_ENTRYPOINT,
+        chroot_binds=_binds(hook.chroot_binds, rendered),
+        timeout_s=hook.timeout or file.content.timeout,
+        retries=hook.retries or file.content.retries,
+    )
+
+
+# --- Source and output ---------------------------------------------------------------------------
+
+
+def _binds(binds: Iterable[ChrootBind], rendered: RenderedJob) -> tuple[Bind, ...]:
+    return tuple(bind(item, rendered.folder) for item in binds)
+
+
+def _source(rendered: RenderedJob) -> Source:
+    source = rendered.job.source
+    assert source.type is not None
+    return Source(
+        type=source.type,
+        uri=source.uri,
+        path=str(rendered.specfile.parent / source.path) if source.path else "",
+        target=source.target,
+        sha256=source.sha256.lower(),
+        sha512=source.sha512.lower(),
+        checksums=source.checksums,
+        keyring=source.keyring,
+        signature=source.signature,
+        anise_config=source.anise_config,
+        anise_repos=source.anise_repos,
+        anise_packages=source.anise_packages,
+        tarformers=tarformers(source.tarformers_specs),
+    )
+
+
+def _output(rendered: RenderedJob) -> Output:
+    output = rendered.job.output
+    return Output(
+        name=output.name,
+        dir=output.dir,
+        type=output.type or OutputType.FILE,
+        tarformers=tarformers(output.tarformers_specs),
+    )
+
+
+def tarformers(given: dict[str, Any] | None) -> Tarformers | None:
+    """The options of `tarformers_specs` that change what comes out; None where none does.
+    `BadInput` for one that makes no sense."""
+    maps = {
+        key: {str(old): str(new) for old, new in value.items()}
+        for key in ("remap_uids", "remap_gids")
+        if isinstance(value := (given or {}).get(key), dict)
+    }
+    try:
+        found = msgspec.convert({**(given or {}), **maps}, Tarformers, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"tarformers_specs: {error}", "see docs/rootfs.md for its keys") from error
+    Rules(found)
+    return None if found == Tarformers() else found
+
+
+# --- What a job may lack -------------------------------------------------------------------------
+
+
+def problems(rendered: RenderedJob, *, packed: bool = True) -> tuple[Problem, ...]:
+    """Why `rendered` cannot be built, though every part of it could be read."""
+    found = [*_lacking_in_source(rendered.job.source, str(rendered.specfile.parent))]
+    found += _lacking_in_output(rendered.job.output) if packed else []
+    found += [*_odd_sums(rendered.job.source), *_odd_names(rendered), *_odd_binds(rendered)]
+    return tuple(
+        rendered.problem(key, f"job {rendered.job.name!r}: {message}", hint)
+        for key, message, hint in found
+    )
+
+
+def _lacking_in_source(source: JobSource, base: str) -> Iterator[tuple[str, str, str]]:
+    if source.type is None:
+        yield "source.type", "`source.type` is missing", "it can be http, anise or file"
+    if source.type is SourceType.HTTP and not source.uri:
+        yield "source.uri", "`source.uri` is missing or renders to nothing", "give the URL"
+    if source.type is SourceType.HTTP and source.target in ("", base):
+        hint = "say where the downloaded tarball is kept"
+        yield "source.target", "`source.target` is missing or renders to nothing", hint
+    if source.type is SourceType.FILE and not source.path:
+        hint = "give the path of the tarball"
+        yield "source.path", "`source.path` is missing or renders to nothing", hint
+    if source.type is SourceType.ANISE and not (source.anise_packages or source.anise_repos):
+        hint = "name the packages to install"
+        yield "source.anise_packages", "`source.anise_packages` is missing or empty", hint
+
+
+def _lacking_in_output(output: JobOutput) -> Iterator[tuple[str, str, str]]:
+    for key in ("name", "dir"):
+        if not getattr(output, key):
+            message = f"`output.{key}` is missing or renders to nothing"
+            yield f"output.{key}", message, f"give the {key} of the tarball to make"
+    if "/" in output.name:
+        message = f"`output.name` is a path: {output.name}"
+        yield "output.name", message, "give the name alone, and its folder as output.dir"
+    try:
+        by_name(output.name or ".tar")
+    except BadInput as error:
+        yield "output.name", str(error), error.hint
+
+
+def _odd_sums(source: JobSource) -> Iterator[tuple[str, str, str]]:
+    for key, digits in (("sha256", 64), ("sha512", 128)):
+        given = getattr(source, key)
+        if given and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", given):
+            yield f"source.{key}", f"`source.{key}` is not {digits} hex digits", ""
+
+
+def _odd_binds(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
+    hint = "the host's folder, and where it shows inside"
+    for number, item in enumerate(rendered.job.chroot_binds):
+        if not item.source or not item.target:
+            yield f"chroot_binds[{number}]", "a bind needs `source` and `target`", hint
+    for number, file in enumerate(rendered.hook_files):
+        binds = [item for hook in file.content.hooks for item in hook.chroot_binds]
+        if not all(item.source and item.target for item in binds):
+            message = f"{file.name}: a bind of its hooks needs `source` and `target`"
+            yield f"hooks_files[{number}]", message, hint
+
+
+def _odd_names(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
+    for name, value in rendered.job.options.items():
+        if "\0" in f"{name}{value}":
+            yield f"options.{name}", "a variable of the hooks cannot hold a NUL character", ""
+    for number, item in enumerate(rendered.job.environments):
+        if not item.key or "=" in item.key or "\0" in item.key + item.value:
+            message = f"{item.key!r} cannot be the name of a variable"
+            yield f"environments[{number}].key", message, ""

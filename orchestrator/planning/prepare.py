@@ -1,0 +1,161 @@
+"""From what a person gives (a specfile, a job's name, overrides, a moment) to a build.
+
+The one way in for every command that builds: `run`, `submit`, `plan` and batches.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from orchestrator.formats.reader import Document
+from orchestrator.formats.spec import Specfile, load_specfile
+from orchestrator.formats.yaml12 import load, plain
+from orchestrator.planning.plan import PlanOptions, build_id, plan
+from orchestrator.planning.render import Overrides, render_job
+from tasks.errors import BadInput, SpecProblems
+from tasks.model import Build
+
+_MOMENT_HINT = "give it as 2026-11-22, 2026-11-22T14:30:00+01:00, or @seconds since 1970"
+
+
+def new_id(name: str, now: datetime) -> str:
+    """An id for a build of the job `name`, or a batch: unique, with 64 random bits."""
+    return build_id(name, f"{now:%Y%m%d}", secrets.token_hex(8))
+
+
+def render_and_plan(
+    specfile: Document[Specfile],
+    job: str,
+    *,
+    overrides: Overrides,
+    now: datetime,
+    options: PlanOptions,
+    folder: Path | None = None,
+) -> Build:
+    """The build of `job` in `specfile`, with a new id; `folder` is where the command was started
+    (default: this process's). Raises the errors of `render_job` and `plan`."""
+    rendered = render_job(
+        specfile,
+        job,
+        overrides=overrides,
+        now=now,
+        folder=folder or here(),
+    )
+    build = plan(rendered, new_id(job, now), options)
+    return replace(
+        build,
+        source_date_epoch=_epoch(os.environ),
+        overrides=json.dumps(overrides) if overrides else "",
+        now=f"{now.isoformat()} {now.tzname() or ''}".strip(),
+    )
+
+
+def render_again(build: Build) -> Build:
+    """`build` as its specfile and hook files say now: with the options and at the moment of the
+    first time, and its id. `BadInput` where they are not on this machine."""
+    if not build.now:
+        raise BadInput(f"{build.id} does not know how it was rendered", "submit it as a new build")
+    if not Path(build.specfile).is_file():
+        raise BadInput(
+            f"{build.specfile} is not on this machine", f"mend {build.id} where it was submitted"
+        )
+    made = render_and_plan(
+        load_specfile(Path(build.specfile)),
+        build.job,
+        overrides=json.loads(build.overrides or "{}"),
+        now=_moment_of(build),
+        folder=Path(build.folder),
+        options=PlanOptions(
+            farm=True,
+            chroot=build.chroot,
+            cpu=build.cpu,
+            fchroot_debug=build.fchroot_debug,
+            batch=build.batch,
+            variant=build.variant,
+            priority=build.priority,
+            optional=build.optional,
+            timeout_s=build.timeout_s if build.batch else 0.0,
+        ),
+    )
+    return replace(made, id=build.id, now=build.now, source_date_epoch=build.source_date_epoch)
+
+
+def here() -> Path:
+    """The folder the command is started in; `BadInput` where somebody has removed it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise BadInput(
+            "the folder this was started in is gone", "cd to one that is there"
+        ) from None
+
+
+def _moment_of(build: Build) -> datetime:
+    """What `now` was as `build` was rendered, in the same zone with the same name."""
+    text, _, zone = build.now.partition(" ")
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=timezone(found.utcoffset() or timedelta(), zone)) if zone else found
+
+
+def _epoch(environ: Mapping[str, str]) -> int | None:
+    """$SOURCE_DATE_EPOCH: no file of a tarball is to be younger (reproducible-builds.org)."""
+    given = environ.get("SOURCE_DATE_EPOCH", "")
+    return int(_parse_moment(f"@{given}", "SOURCE_DATE_EPOCH").timestamp()) if given else None
+
+
+def moment(given: str | None, environ: Mapping[str, str]) -> datetime:
+    """What `now` is: `given`, else $SOURCE_DATE_EPOCH (in UTC), else this moment with the
+    machine's zone."""
+    if given:
+        return _parse_moment(given, "--now")
+    if epoch := environ.get("SOURCE_DATE_EPOCH"):
+        return _parse_moment(f"@{epoch}", "SOURCE_DATE_EPOCH")
+    return datetime.now().astimezone()
+
+
+def _parse_moment(text: str, what: str) -> datetime:
+    try:
+        if match := re.fullmatch(r"@?(\d+)", text, re.ASCII):
+            return datetime.fromtimestamp(int(match[1]), UTC)
+        found = datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
+        raise BadInput(f"{what}: {text.lstrip('@')!r} is not a moment", _MOMENT_HINT) from None
+    return found if found.tzinfo else found.astimezone()
+
+
+def parse_overrides(given: Iterable[str]) -> dict[str, Any]:
+    """`key=value` texts as a tree of options. Values are typed by YAML's rules, an empty one is
+    empty text; `a.b=1` goes into mapping `a`, and `\\.` is a dot in a name."""
+    options: dict[str, Any] = {}
+    for item in given:
+        name, equals, text = item.partition("=")
+        if not equals or not name:
+            raise BadInput(f"-o {item}: expected key=value", "such as -o subarch=haswell")
+        *outer, last = (part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", name))
+        place = options
+        for key in outer:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise BadInput(f"-o {item}: {key!r} was given a value of its own before")
+        place[last] = _typed(item, text)
+    return options
+
+
+def _typed(item: str, text: str) -> Any:
+    if not text:
+        return ""
+    try:
+        return plain(load(text, "-o"))
+    except SpecProblems as error:
+        message = f"-o {item}: {error.problems[0].message}"
+        raise BadInput(
+            message, "values follow YAML's rules; quote text: -o 'key=\"...\"'"
+        ) from error

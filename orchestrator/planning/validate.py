@@ -1,0 +1,171 @@
+"""Everything that is wrong with a file, without building anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from orchestrator.formats.reader import Document, read_text
+from orchestrator.formats.spec import Engine, Specfile, load_specfile
+from orchestrator.planning.batch import Batch, load_batch
+from orchestrator.planning.batch_plan import plan_batch
+from orchestrator.planning.plan import problems as job_problems
+from orchestrator.planning.render import (
+    Overrides,
+    check_syntax,
+    problems_of,
+    render_hook_file,
+    render_job,
+)
+from tasks.errors import BadInput, Problem, SpecProblems, TemplateError
+from tasks.model import Tarformers
+
+
+class FileKind(StrEnum):
+    SPECFILE = "specfile"
+    HOOKS = "hooks"
+    BATCH = "batch"
+
+
+USED_OPTIONS = {item.name for item in fields(Tarformers)}
+_KEYS = {"jobs": FileKind.SPECFILE, "hooks": FileKind.HOOKS, "builds": FileKind.BATCH}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checking:
+    """How to check: whether to render, with which options, at what moment, from which folder."""
+
+    render: bool
+    overrides: Overrides
+    now: datetime
+    folder: Path
+    kind: FileKind | None = None
+    engine: Engine = Engine.HELM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was found in one file: `summary` says what it holds."""
+
+    file: str
+    kind: FileKind | None
+    summary: str = ""
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
+def check(file: Path, how: Checking) -> Verdict:
+    """Every problem of `file`, and of the files it leads to."""
+    kind = how.kind
+    try:
+        kind = kind or kind_of(read_text(file, "file"), file)
+        if kind is FileKind.SPECFILE:
+            return _check_specfile(load_specfile(file), how)
+        if kind is FileKind.BATCH:
+            return _check_batch(load_batch(file), file, how)
+        return _check_hooks(file, how)
+    except BadInput as error:
+        return Verdict(file=str(file), kind=kind, problems=_of_file(error, file))
+
+
+def kind_of(text: str, file: Path) -> FileKind:
+    """What `file` is, by the first of `jobs:`, `hooks:` and `builds:` at the start of a line."""
+    if match := re.search(r"(?m)^[\"']?(jobs|hooks|builds)[\"']?\s*:", text):
+        return _KEYS[match[1]]
+    hint = "a specfile has `jobs:`, a hook file `hooks:`, a batch `builds:`; or say it with --kind"
+    raise BadInput(f"{file}: cannot tell what this file is", hint)
+
+
+def _of_file(error: BadInput, file: Path) -> tuple[Problem, ...]:
+    """The problems of `error`; a bare message gets the name of the file apart from its text."""
+    found = problems_of(error)
+    if len(found) == 1 and not found[0].file:
+        message = found[0].message.removeprefix(f"{file}: ")
+        return (Problem(str(file), 0, 0, "", message, error.hint),)
+    return found
+
+
+def _check_specfile(document: Document[Specfile], how: Checking) -> Verdict:
+    jobs = document.value.jobs
+    found: dict[Problem, None] = {}  # a set that keeps its order: jobs share hook files
+    warnings = list(document.warnings)
+    if not jobs:
+        warnings.append(document.problem("", "this specfile has no jobs"))
+    warnings += _without_effect(document)
+    for job in jobs if how.render else ():
+        found |= dict.fromkeys(_of_job(document, job.name, how.overrides, how))
+    names = ", ".join(job.name for job in jobs)
+    return Verdict(
+        file=document.file,
+        kind=FileKind.SPECFILE,
+        summary=f"{len(jobs)} job{'s' * (len(jobs) != 1)}: {names}" if jobs else "no jobs",
+        problems=tuple(found),
+        warnings=tuple(warnings),
+    )
+
+
+def _without_effect(document: Document[Specfile]) -> Iterator[Problem]:
+    """The options of mark-devkit's archive library that only tune it."""
+    for path in document.places:
+        _before, _, key = path.partition(".tarformers_specs.")
+        if key and "." not in key and "[" not in key and key not in USED_OPTIONS:
+            yield document.problem(path, "this option is accepted, and has no effect here")
+
+
+def _of_job(
+    document: Document[Specfile], name: str, overrides: Overrides, how: Checking
+) -> Iterator[Problem]:
+    try:
+        rendered = render_job(document, name, overrides=overrides, now=how.now, folder=how.folder)
+    except BadInput as error:
+        yield from problems_of(error)
+        return
+    yield from job_problems(rendered)
+
+
+def _check_batch(batch: Batch, file: Path, how: Checking) -> Verdict:
+    return Verdict(
+        file=str(file),
+        kind=FileKind.BATCH,
+        summary=f"{len(batch.builds)} builds of {batch.name}",
+        problems=_of_plan(file, how) if how.render else (),
+        warnings=batch.warnings,
+    )
+
+
+def _of_plan(batch: Path, how: Checking) -> tuple[Problem, ...]:
+    try:
+        plan_batch(batch, overrides=how.overrides, now=how.now)
+    except SpecProblems as error:
+        return error.problems
+    return ()
+
+
+def _check_hooks(file: Path, how: Checking) -> Verdict:
+    """A hook file by itself, rendered with the options given. Without any, a template that asks
+    for one is not wrong: it is told, and the hooks are left to the jobs that use them."""
+    try:
+        document = render_hook_file(file, dict(how.overrides), how.engine, how.now)
+    except TemplateError as error:
+        if how.overrides:
+            raise
+        check_syntax(read_text(file, "hook file"), how.engine, str(file))
+        return _not_rendered(file, error)
+    hooks = document.value.hooks
+    return Verdict(
+        file=str(file),
+        kind=FileKind.HOOKS,
+        summary=f"{len(hooks)} hook{'s' * (len(hooks) != 1)}",
+        warnings=document.warnings,
+    )
+
+
+def _not_rendered(file: Path, error: TemplateError) -> Verdict:
+    (problem,) = problems_of(error)
+    hint = "give the options with -o, or validate a specfile that uses this file"
+    warning = replace(problem, message=f"needs options to render: {problem.message}", hint=hint)
+    return Verdict(file=str(file), kind=FileKind.HOOKS, summary="a template", warnings=(warning,))

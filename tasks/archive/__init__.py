@@ -1,0 +1,1 @@
+"""Tarballs: unpacking, packing, compression."""

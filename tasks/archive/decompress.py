@@ -1,0 +1,233 @@
+"""How tarballs are compressed: which ending means what, and the way in and out of each format.
+
+What a file is, is decided by its first bytes; its name's ending only says what to write. Reading
+is exact: a stream that ends early, is damaged, or has anything but zeros behind its end is refused.
+Programs that keep all cores at work (`xz`, `pigz`, `lbzip2`) are used where they are there, and
+Python's own modules otherwise. What is written hangs on the level alone, not on the number of
+cores.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import subprocess
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from queue import Empty, Queue
+from shutil import which
+from typing import Protocol
+
+import zstandard
+
+from tasks.archive.formats import Compression, Damaged
+from tasks.host.pipes import CHUNK_BYTES, drained, feeding, killed_on_error
+
+_SLICE_BYTES = 8 << 10
+"""How much zstd data is decompressed at once: it has no limit on its output, which is at most
+32768 times as much."""
+
+
+Read = Callable[[int], bytes]
+"""Gives up to so many bytes, and nothing at the end, as the `read` of a file does."""
+
+
+def decompress(read: Read, compression: Compression) -> Iterator[bytes]:
+    """The plain bytes of a stream, in pieces, none of them empty; `Damaged` if it is not whole."""
+    if compression is Compression.NONE:
+        return pieces_of(read)
+    if compression is Compression.XZ and which("xz"):
+        return _through(["xz", "-dc", "--threads=0"], read)
+    slices = _SLICE_BYTES if compression is Compression.ZSTD else 256 << 10
+    return _streams(read, _READERS[compression], slices)
+
+
+def pieces_of(read: Read) -> Iterator[bytes]:
+    return iter(lambda: read(CHUNK_BYTES), b"")
+
+
+@contextmanager
+def ahead(pieces: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
+    """`pieces`, joined to large ones and made in a thread of their own: whoever takes them need
+    not wait while the next are made, nor the maker while they are taken."""
+    made: Queue[bytes | BaseException] = Queue(maxsize=_AHEAD)
+    stopped = threading.Event()
+
+    def make() -> None:
+        try:
+            for piece in _joined(pieces):
+                made.put(piece)
+                if stopped.is_set():
+                    return
+            made.put(b"")
+        except BaseException as error:
+            made.put(error)
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    try:
+        yield iter(lambda: _piece_of(made.get()), b"")
+    finally:
+        stopped.set()
+        while thread.is_alive():
+            with suppress(Empty):
+                made.get(timeout=_LOOK_S)
+        thread.join()
+
+
+_AHEAD = 8
+_JOINED_BYTES = 256 << 10
+_LOOK_S = 0.05
+
+
+def _piece_of(made: bytes | BaseException) -> bytes:
+    if isinstance(made, BaseException):
+        raise made
+    return made
+
+
+def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces that are worth a turn."""
+    parts: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        parts.append(piece)
+        size += len(piece)
+        if size >= _JOINED_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if size:
+        yield b"".join(parts)
+
+
+class _Stream(Protocol):
+    """One compressed stream (a file can hold several): gives pieces until `feed` is used up."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def rest(self) -> bytes: ...
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        context = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+        self._object = context.decompressobj()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        yield self._object.decompress(data)
+
+    @property
+    def ended(self) -> bool:
+        return self._object.eof
+
+    @property
+    def rest(self) -> bytes:
+        return self._object.unused_data
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._object = zlib.decompressobj(wbits=31)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            yield self._object.decompress(data, CHUNK_BYTES)
+            data = self._object.unconsumed_tail
+
+    @property
+    def ended(self) -> bool:
+        return self._object.eof
+
+    @property
+    def rest(self) -> bytes:
+        return self._object.unused_data
+
+
+class _Block:
+    """The shape that `lzma` and `bz2` share."""
+
+    _object: lzma.LZMADecompressor | bz2.BZ2Decompressor
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        yield self._object.decompress(data, CHUNK_BYTES)
+        while not self._object.eof and not self._object.needs_input:
+            yield self._object.decompress(b"", CHUNK_BYTES)
+
+    @property
+    def ended(self) -> bool:
+        return self._object.eof
+
+    @property
+    def rest(self) -> bytes:
+        return self._object.unused_data
+
+
+class _Xz(_Block):
+    def __init__(self) -> None:
+        self._object = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
+
+
+class _Bzip2(_Block):
+    def __init__(self) -> None:
+        self._object = bz2.BZ2Decompressor()
+
+
+_READERS: dict[Compression, Callable[[], _Stream]] = {
+    Compression.ZSTD: _Zstd,
+    Compression.XZ: _Xz,
+    Compression.GZIP: _Gzip,
+    Compression.BZIP2: _Bzip2,
+}
+
+
+def _streams(read: Read, new: Callable[[], _Stream], size: int) -> Iterator[bytes]:
+    """Stream after stream, until the end or zeros that pad it; each must be whole."""
+    stream, begun, count = new(), False, 0
+    while data := read(size):
+        while data := data if begun or not count else data.lstrip(b"\0"):
+            begun = True
+            try:
+                yield from filter(None, stream.feed(data))
+            except (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError) as error:
+                raise Damaged(f"it is damaged: {error}" if not count else _GARBAGE) from error
+            data = b""
+            if stream.ended:
+                data, stream, begun, count = stream.rest, new(), False, count + 1
+    if begun or not count:
+        raise Damaged(_SHORT if not count else _GARBAGE)
+
+
+_SHORT = "it ends too early"
+_GARBAGE = "something else follows its end"
+
+
+def _through(argv: list[str], read: Read) -> Iterator[bytes]:
+    """What the program makes of the stream; `Damaged` says what it complains of."""
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as program:
+        yield from _fed(program, read)
+
+
+def _fed(program: subprocess.Popen[bytes], read: Read) -> Iterator[bytes]:
+    with feeding(program.stdin, pieces_of(read)), killed_on_error(program):
+        yield from drained(program.stdout)
+        complaint = b"".join(drained(program.stderr)).decode(errors="replace").strip()
+    if program.wait() or complaint:
+        raise Damaged(_explain(complaint))
+
+
+def _explain(complaint: str) -> str:
+    """The three things that can be wrong, however the program puts them."""
+    lower = complaint.lower()
+    if "garbage" in lower or "format not recognized" in lower:
+        return _GARBAGE
+    if "unexpected end" in lower or "premature" in lower or "eof" in lower:
+        return _SHORT
+    return f"it is damaged: {complaint}" if complaint else "it is damaged"

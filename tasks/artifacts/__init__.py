@@ -1,0 +1,1 @@
+"""What a build leaves: the files beside a tarball, the store, comparison."""

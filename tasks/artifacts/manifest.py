@@ -1,0 +1,120 @@
+"""The files beside a tarball that tell what it is.
+
+NAME.sha256          its checksum, for `sha256sum --check`
+NAME.DIGESTS         checksums of several kinds, in Gentoo's layout
+NAME.CONTENTS.gz     what is in it, as `tar --list --verbose` shows it, times in UTC
+NAME.packages.json   the packages installed in it
+NAME.build.json      how it was made (written by whoever knows)
+NAME.log.zst         the log of the build (likewise)
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import msgspec
+import zstandard
+
+from tasks.archive.compress import Levels
+from tasks.archive.tarball import pack_summed, packing
+from tasks.artifacts.packages import installed
+from tasks.host.checksums import Sums
+from tasks.host.files import replaced
+from tasks.model import Artifact, Line, Tarformers
+from tasks.reporting import Report
+
+
+def pack(
+    rootfs: Path,
+    target: Path,
+    *,
+    report: Report,
+    source_date_epoch: int | None = None,
+    levels: Levels | None = None,
+    tarformers: Tarformers | None = None,
+) -> tuple[Artifact, tuple[Artifact, ...]]:
+    """Pack `rootfs` as `target`, with its sidecar files that can be made on the way."""
+    with packing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent) as listing:
+            sums = pack_summed(
+                rootfs,
+                target,
+                report=report,
+                source_date_epoch=source_date_epoch,
+                levels=levels,
+                listing=listing,
+                tarformers=tarformers,
+            )
+            contents, listed = _zipped(listing, _sidecar(target, "CONTENTS.gz"))
+        made = [
+            contents,
+            _write(_sidecar(target, "sha256"), _line(sums, "sha256", target.name)),
+            _write(
+                _sidecar(target, "DIGESTS"), _digests({target.name: sums, contents.name: listed})
+            ),
+            _write(_sidecar(target, "packages.json"), _packages(rootfs, report)),
+        ]
+        return _artifact(target, sums), tuple(made)
+
+
+def write_build(target: Path, about: dict[str, Any]) -> Artifact:
+    """Write how the tarball `target` was made: the rendered job, seed, hosts, times, versions."""
+    return _write(_sidecar(target, "build.json"), _json(about))
+
+
+def compressed_log(log: Path) -> bytes:
+    return zstandard.ZstdCompressor(level=9).compress(log.read_bytes())
+
+
+def _sidecar(target: Path, ending: str) -> Path:
+    return target.with_name(f"{target.name}.{ending}")
+
+
+def _write(path: Path, content: bytes) -> Artifact:
+    with replaced(path) as file:
+        sums = Sums(file)
+        sums.write(content)
+    return _artifact(path, sums)
+
+
+def _artifact(path: Path, sums: Sums) -> Artifact:
+    return Artifact(
+        name=path.name, path=str(path), size_bytes=sums.size_bytes, sha256=sums.hex("sha256")
+    )
+
+
+def _zipped(listing: BinaryIO, target: Path) -> tuple[Artifact, Sums]:
+    listing.seek(0)
+    with replaced(target) as raw:
+        sums = Sums(raw)
+        with gzip.GzipFile("", "wb", fileobj=cast("BinaryIO", sums), mtime=0) as zipped:
+            shutil.copyfileobj(listing, zipped)
+    return _artifact(target, sums), sums
+
+
+def _line(sums: Sums, algorithm: str, name: str) -> bytes:
+    return f"{sums.hex(algorithm)}  {name}\n".encode()
+
+
+def _digests(files: dict[str, Sums]) -> bytes:
+    return b"".join(
+        f"# {algorithm.upper()} HASH\n".encode() + _line(sums, algorithm, name)
+        for name, sums in files.items()
+        for algorithm in ("blake2b", "sha512")
+    )
+
+
+def _packages(rootfs: Path, report: Report) -> bytes:
+    def note(text: str) -> None:
+        report.line(Line(text=f"cannot tell all the installed packages: {text}"))
+
+    return _json({"packages": installed(rootfs, note)})
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"

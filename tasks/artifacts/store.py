@@ -1,0 +1,164 @@
+"""Where finished artifacts go: `<store>/<batch or build>/<build>/<attempt>/`; and, until the build
+has succeeded, its checkpoints: `<store>/<batch or build>/<build>/checkpoints/<attempt>.<step>/`.
+
+A folder is filled as `<name>.<host>.partial` and renamed when it is whole and on disk. It counts
+only once the ledger says so: an attempt that loses there takes its folder away again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from tasks.errors import BadInput, HostUnfit, PackFailed
+from tasks.host.removal import remove_tree
+from tasks.model import Artifact, Build
+
+PIECE_BYTES = 1024 * 1024
+
+
+def file_of(url: str) -> Path:
+    """The file that a `file://` URL names."""
+    return Path(unquote(urlsplit(url).path))
+
+
+@dataclass(frozen=True, slots=True)
+class FileStore:
+    """A folder that every host of the farm sees."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, url: str) -> FileStore:
+        parts = urlsplit(url)
+        if parts.scheme != "file" or not parts.path.startswith("/"):
+            raise BadInput(f"store_url: cannot store to {url!r}", "such as file:///srv/stages")
+        return cls(file_of(url))
+
+    def folder(self, build: Build, attempt: int) -> Path:
+        return self.root / (build.batch or build.id) / build.id / str(attempt)
+
+    def put(
+        self,
+        build: Build,
+        attempt: int,
+        host: str,
+        artifacts: Sequence[Artifact],
+        extras: Mapping[str, Path | bytes],
+    ) -> tuple[Artifact, ...]:
+        """Bring `artifacts`, and `extras` by name, to their folder, all or nothing; gives the
+        artifacts with their URLs. `PackFailed` if one is not what its step said it is, or the
+        store cannot take it."""
+        folder = self.folder(build, attempt)
+        with _whole(folder, folder.with_name(f"{attempt}.{host}.partial")) as partial:
+            for artifact in artifacts:
+                _bring(artifact, partial / artifact.name)
+            for name, content in extras.items():
+                _write(partial / name, content)
+        return tuple(
+            replace(artifact, path=(folder / artifact.name).as_uri()) for artifact in artifacts
+        )
+
+    def withdraw(self, build: Build, attempt: int) -> None:
+        """Take away what an attempt put here: it did not count."""
+        remove_tree(self.folder(build, attempt))
+
+    def sweep(self, build: Build, attempt: int, counted: Collection[int]) -> None:
+        """Take away what attempts before `attempt` left here, save those that `counted`."""
+        for leftover in self.folder(build, attempt).parent.glob("[0-9]*"):
+            number = int(leftover.name.partition(".")[0])
+            left_behind = leftover.suffix == ".partial" or number not in counted
+            if left_behind and number < attempt:
+                remove_tree(leftover)
+
+    def checkpoint(self, build: Build, attempt: int, step: int) -> Path:
+        """The folder of the checkpoint after `step` of `attempt`."""
+        return self._checkpoints(build) / f"{attempt}.{step}"
+
+    @contextmanager
+    def new_checkpoint(self, build: Build, attempt: int, step: int, host: str) -> Iterator[Path]:
+        """Gives an empty folder to fill, which becomes the checkpoint's if all goes well. What an
+        earlier attempt left half done goes."""
+        for leftover in self._checkpoints(build).glob("*.partial"):
+            if int(leftover.name.partition(".")[0]) < attempt:
+                remove_tree(leftover)
+        folder = self.checkpoint(build, attempt, step)
+        with _whole(folder, folder.with_name(f"{folder.name}.{host}.partial")) as partial:
+            yield partial
+
+    def sweep_checkpoints(self, keep_s: float) -> None:
+        """Take away checkpoints of builds that never succeeded, once they are so old."""
+        latest = time.time() - keep_s
+        for folder in self.root.glob("*/*/checkpoints/*"):
+            with suppress(OSError, HostUnfit):  # another host sweeps as well
+                if folder.stat().st_mtime < latest:
+                    remove_tree(folder)
+                    folder.parent.rmdir()
+
+    def drop_checkpoint(self, build: Build, attempt: int, step: int) -> None:
+        remove_tree(self.checkpoint(build, attempt, step))
+
+    def drop_checkpoints(self, build: Build) -> None:
+        """Take away all checkpoints of a build: it has succeeded."""
+        remove_tree(self._checkpoints(build))
+
+    def _checkpoints(self, build: Build) -> Path:
+        return self.folder(build, 0).with_name("checkpoints")
+
+
+@contextmanager
+def _whole(folder: Path, partial: Path) -> Iterator[Path]:
+    """Gives an empty folder to fill, which becomes `folder` if all goes well, else goes away."""
+    with ExitStack() as undo:
+        undo.callback(remove_tree, partial)
+        try:
+            remove_tree(partial)
+            partial.mkdir(parents=True)
+            yield partial
+            _sync(partial)
+            remove_tree(folder)  # what the same attempt put here before its process died
+            partial.rename(folder)
+            _sync(folder.parent)
+        except OSError as error:
+            raise PackFailed(
+                f"cannot store to {folder}: {error.strerror}",
+                "see `stagefarm workers` for the host's disk, and store_url in its settings",
+            ) from error
+
+
+def _bring(artifact: Artifact, target: Path) -> None:
+    """Copy a file, checking that it is the one that was packed."""
+    digest = hashlib.sha256()
+    with Path(artifact.path).open("rb") as source, target.open("xb") as sink:
+        while piece := source.read(PIECE_BYTES):
+            digest.update(piece)
+            sink.write(piece)
+        sink.flush()
+        os.fsync(sink.fileno())
+    if digest.hexdigest() != artifact.sha256:
+        raise PackFailed(f"{artifact.name} is not what was packed: its sha256 differs")
+
+
+def _write(target: Path, content: Path | bytes) -> None:
+    if isinstance(content, bytes):
+        target.write_bytes(content)
+    elif content.exists():
+        shutil.copyfile(content, target)
+    _sync(target)
+
+
+def _sync(path: Path) -> None:
+    if not path.exists():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

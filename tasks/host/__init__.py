@@ -1,0 +1,1 @@
+"""The machine: processes, files, locks, mounts, control groups."""

@@ -1,0 +1,70 @@
+"""Writing files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from tasks.errors import HostUnfit
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def partial_of(target: Path) -> Path:
+    """The name that `target` has while it is being written."""
+    return target.with_name(f".{target.name}.partial")
+
+
+@contextmanager
+def replaced(target: Path) -> Iterator[BinaryIO]:
+    """A file that becomes `target` once it is complete and on the disk.
+
+    Its folder is made. What an earlier writer that was killed left behind is removed; an error
+    leaves nothing but the `target` of before.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = partial_of(target)
+    unfinished.unlink(missing_ok=True)
+    try:
+        with unfinished.open("xb", buffering=0) as file:
+            yield file
+            os.fsync(file.fileno())
+        unfinished.rename(target)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+
+
+def make_folder(folder: Path, mode: int = 0o755) -> Path:
+    """Make `folder` and what is missing above it; `HostUnfit` where that cannot be."""
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HostUnfit(f"cannot make the folder {folder}: {error.strerror}") from error
+    return folder
+
+
+def private(folder: Path) -> Path:
+    """Make `folder`, or what is there by that name, a folder for its owner alone."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        folder.chmod(0o700)
+    return folder
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` outlive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,1 @@
+"""The ledger: the record in Redis of every build and host."""

@@ -1,0 +1,315 @@
+"""Builds in Redis: the only truth about their state.
+
+Each change of a build is one Lua script of the folder `lua`, so it happens wholly or not at all, on
+Redis's clock. A change answers with a member of a closed set, and asking again after a lost answer
+gives the same answer. `docs/farm.md` lists the keys.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from redis.client import NEVER_DECODE
+
+from tasks.errors import BadInput
+from tasks.ledger.answers import (
+    BeginOutcome,
+    CancelOutcome,
+    ClaimedAttempt,
+    ClaimOutcome,
+    EndOutcome,
+    RepeatOutcome,
+    Requeued,
+    RequeueOutcome,
+    Resume,
+)
+from tasks.ledger.connection import Connection, check_schema, connect
+from tasks.ledger.records import FIELDS, Attempt, Record, Summary, to_attempt, to_record, to_summary
+from tasks.model import Artifact, Build, Checkpoint, StepResult, decode, encode
+from tasks.settings import Settings
+
+BUILDS_KEPT = 100
+CONTEXT_TTL_S = 30 * 24 * 3600
+
+
+class Ledger:
+    """The builds of one farm."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._builds: dict[tuple[str, int], Build] = {}
+
+    @classmethod
+    def open(cls, settings: Settings) -> Ledger:
+        """The farm's ledger; `FarmUnreachable`, or `HostUnfit` if its schema is another."""
+        connection = connect(settings)
+        check_schema(connection)
+        return cls(connection)
+
+    # What a submitter does
+
+    def submit(self, builds: Sequence[Build]) -> list[str]:
+        """Queue `builds` in one round trip; gives the ids that were taken by other builds."""
+        pipeline = self.connection.client.pipeline(transaction=False)
+        for build in builds:
+            self.connection.script(
+                "submit",
+                *(build.id, encode(build).decode(), build.queue, build.job, build.batch),
+                *(int(build.optional), _titles(build), build.variant, build.after),
+                through=pipeline,
+            )
+        answers = self.connection.run(pipeline)
+        return [build.id for build, answer in zip(builds, answers, strict=True) if answer != "ok"]
+
+    def cancel(self, build: str, reason: str) -> CancelOutcome:
+        answer = self.connection.script("cancel", build, reason)
+        return CancelOutcome(self._known(build, answer))
+
+    def retry(self, build: str, *, point: str = "", mended: Build | None = None) -> int:
+        """Queue an ended build anew, from the checkpoint at `point` (a key of `checkpoints`), with
+        `mended` in its place; gives its attempt. `BadInput` if it has not ended."""
+        spec = [encode(mended).decode(), mended.queue, _titles(mended)] if mended else []
+        answer, attempt = self.connection.script("retry", build, point, *spec)
+        if self._known(build, answer) == "running":
+            raise not_ended(build)
+        if answer == "broken":
+            raise BadInput(
+                f"{build} starts from what {attempt} makes, which did not succeed",
+                f"stagefarm retry {attempt} {build}",
+            )
+        return int(attempt)
+
+    def followers(self, build: str) -> list[Record]:
+        """The builds that start from what `build` makes."""
+        with self.connection.reaching() as client:
+            found = sorted(client.smembers(self.connection.key("build", build, "followers")))
+        return self.records(found)
+
+    def keep_context(self, digest: str, data: bytes) -> None:
+        """Store a bundle under its digest, for as long as its builds may need it."""
+        if not self.touch_context(digest):
+            with self.connection.reaching() as client:
+                client.set(self.connection.key("context", digest), data, ex=CONTEXT_TTL_S)
+
+    def touch_context(self, digest: str) -> bool:
+        """Keep a bundle for another month; False if it is gone."""
+        with self.connection.reaching() as client:
+            return bool(client.expire(self.connection.key("context", digest), CONTEXT_TTL_S))
+
+    # What a host does
+
+    def claim(self, claim: ClaimedAttempt, lease_s: float) -> ClaimOutcome:
+        return ClaimOutcome(self.connection.script("claim", *claim.args, lease_s))
+
+    def begin_step(self, claim: ClaimedAttempt, step: int, token: str) -> BeginOutcome:
+        return BeginOutcome(self.connection.script("begin_step", *claim.args, step, token))
+
+    def end_step(self, claim: ClaimedAttempt, step: int, result: StepResult) -> EndOutcome:
+        listed, kept = encode(result).decode(), int(result.checkpoint is not None)
+        return EndOutcome(self.connection.script("end_step", *claim.args, step, listed, kept))
+
+    def allow_repeat(self, claim: ClaimedAttempt, step: int, token: str) -> RepeatOutcome:
+        """Let a step be done over, once, whose process of the name `token` died."""
+        return RepeatOutcome(self.connection.script("allow_repeat", *claim.args, step, token))
+
+    def finish(self, claim: ClaimedAttempt, artifacts: Sequence[Artifact], url: str) -> EndOutcome:
+        """The compare-and-set that makes a build succeed and its artifacts visible."""
+        listed = encode(tuple(artifacts)).decode()
+        return EndOutcome(self.connection.script("finish", *claim.args, listed, url))
+
+    def fail(
+        self, claim: ClaimedAttempt, error: str, reason: str, hint: str, url: str = ""
+    ) -> EndOutcome:
+        return EndOutcome(self.connection.script("fail", *claim.args, error, reason, hint, url))
+
+    def cancelled(self, claim: ClaimedAttempt) -> EndOutcome:
+        return EndOutcome(self.connection.script("cancelled", *claim.args))
+
+    def lose(self, claim: ClaimedAttempt, reason: str, attempts_max: int) -> Requeued:
+        """The attempt died; the build is queued again, at most `attempts_max` times."""
+        answer = self.connection.script("end_attempt", *claim.args, "lost", reason, attempts_max)
+        return Requeued(claim.build, RequeueOutcome(answer[0]), int(answer[1]))
+
+    def hand_back(
+        self, claim: ClaimedAttempt, reason: str, attempts_max: int, *, anew: bool = False
+    ) -> Requeued:
+        """The host puts the build back unfinished; this does not count as a loss. `anew`: the next
+        attempt does not go on from a checkpoint."""
+        told = ("handed back", reason, attempts_max, int(anew))
+        answer = self.connection.script("end_attempt", *claim.args, *told)
+        return Requeued(claim.build, RequeueOutcome(answer[0]), int(answer[1]))
+
+    def expire(self, build: str, attempts_max: int) -> Requeued:
+        """The lease of the build has run out; nothing happens if it was renewed meanwhile."""
+        answer = self.connection.script("expire", build, attempts_max)
+        return Requeued(build, RequeueOutcome(answer[0]), int(answer[1] or 0))
+
+    def forget(self, older_than_s: float) -> int:
+        """Forget some of the builds that ended so long ago; gives how many, 0 once there are none.
+        Their artifacts stay in the store."""
+        return int(self.connection.script("forget", older_than_s))
+
+    def refuse(self, build: str, attempt: int, host: str, reason: str) -> None:
+        self.connection.script("refuse", build, attempt, host, reason)
+
+    def mark_resent(self, build: str, attempt: int) -> None:
+        """The message of a queued build was sent again just now."""
+        self.connection.script("mark_resent", build, attempt)
+
+    def results(self, build: str, attempt: int, steps: int) -> dict[int, StepResult]:
+        """What the steps of an attempt left, for those that have ended."""
+        names = [f"{attempt}.{step}.result" for step in range(steps)]
+        with self.connection.reaching() as client:
+            found = client.hmget(self.connection.key("build", build, "steps"), names)
+        return {step: decode(data, StepResult) for step, data in enumerate(found) if data}
+
+    def checkpoints(self, build: str) -> dict[str, Checkpoint]:
+        """Every checkpoint that was kept of the build, by where it is known: `<attempt>.<step>`."""
+        with self.connection.reaching() as client:
+            found = client.hgetall(self.connection.key("build", build, "steps"))
+        results = {
+            name.removesuffix(".result"): decode(data, StepResult)
+            for name, data in found.items()
+            if name.endswith(".result")
+        }
+        return {name: kept for name, result in results.items() if (kept := result.checkpoint)}
+
+    def resume(self, build: str, attempt: int) -> Resume | None:
+        """What the attempt goes on from, or None if it begins at the beginning."""
+        key = self.connection.key("build", build, "steps")
+        with self.connection.reaching() as client:
+            point, _, why = (client.hget(key, f"{attempt}.resume") or "").partition(" ")
+            data = client.hget(key, f"{point}.result") if point else None
+        kept = decode(data, StepResult).checkpoint if data else None
+        return Resume(kept, asked=why == "asked") if kept else None
+
+    def context(self, digest: str) -> bytes | None:
+        """A submitter's bundle, or None if it was kept too long ago."""
+        key = self.connection.key("context", digest)
+        with self.connection.reaching() as client:
+            found: bytes | None = client.execute_command("GET", key, **{NEVER_DECODE: True})
+        return found
+
+    # What anybody may read
+
+    def build_of(self, build: str, attempt: int) -> Build:
+        """The build as this attempt of it is to carry it out: a thing that never changes, and so
+        is asked for once."""
+        if (build, attempt) not in self._builds:
+            if len(self._builds) >= BUILDS_KEPT:
+                self._builds.clear()
+            self._builds[build, attempt] = self.build(build)
+        return self._builds[build, attempt]
+
+    def build(self, build: str) -> Build:
+        """The build as it was submitted, or mended since."""
+        with self.connection.reaching() as client:
+            found = client.hget(self.connection.key("build", build), "spec")
+        return decode(str(self._known(build, found or "unknown")), Build)
+
+    def knows(self, build: str) -> bool:
+        with self.connection.reaching() as client:
+            return bool(client.exists(self.connection.key("build", build)))
+
+    def record(self, build: str) -> Record:
+        (found,) = self.records([build])
+        return found
+
+    def find(self, build: str) -> Record | None:
+        """The record of `build`, if it is not forgotten."""
+        return self.record(build) if self.knows(build) else None
+
+    def records(self, builds: Iterable[str]) -> list[Record]:
+        """What is known of each of `builds`; `BadInput` if there is no such build."""
+        wanted = list(builds)
+        pipeline = self.connection.client.pipeline(transaction=False)
+        for build in wanted:
+            pipeline.hmget(self.connection.key("build", build), FIELDS)
+        return [
+            to_record(self._known(build, build if any(values) else "unknown"), values)
+            for build, values in zip(wanted, self.connection.run(pipeline), strict=True)
+        ]
+
+    def step_times(self, build: str, attempt: int, steps: int) -> list[tuple[float, float]]:
+        """When each step of an attempt began and ended, 0 where it did not."""
+        names = [f"{attempt}.{step}.{what}" for step in range(steps) for what in ("began", "ended")]
+        with self.connection.reaching() as client:
+            found = client.hmget(self.connection.key("build", build, "steps"), names)
+        times = [float(time or 0) for time in found]
+        return list(zip(times[::2], times[1::2], strict=True))
+
+    def attempts(self, build: str) -> list[Attempt]:
+        with self.connection.reaching() as client:
+            found = client.hgetall(self.connection.key("build", build, "attempts"))
+        return sorted(
+            (to_attempt(int(number), data) for number, data in found.items()),
+            key=lambda attempt: attempt.number,
+        )
+
+    def refusals(self, build: str) -> dict[str, tuple[float, str]]:
+        """Host to when and why it refused the build."""
+        with self.connection.reaching() as client:
+            found = client.hgetall(self.connection.key("build", build, "refusals"))
+        parts = {host: text.partition(" ") for host, text in found.items()}
+        return {host: (float(at), reason) for host, (at, _, reason) in parts.items()}
+
+    def builds(self, count: int = 50) -> list[str]:
+        """The ids of the newest builds, newest first; of all with a `count` of 0."""
+        return self._newest("builds", count)
+
+    def batch(self, batch: str) -> list[str]:
+        """The builds of a batch in the order of submission; empty if there is no such batch."""
+        with self.connection.reaching() as client:
+            return list(client.lrange(self.connection.key("batch", batch, "builds"), 0, -1))
+
+    def batches(self, count: int = 50) -> list[str]:
+        return self._newest("batches", count)
+
+    def summaries(self, batches: Sequence[str]) -> list[Summary]:
+        """When each of `batches` was submitted, and how many of its builds are in each state."""
+        pipeline = self.connection.client.pipeline(transaction=False)
+        for batch in batches:
+            pipeline.zscore(self.connection.key("batches"), batch)
+            pipeline.hgetall(self.connection.key("batch", batch))
+        found = self.connection.run(pipeline)
+        return [
+            to_summary(batch, submitted, counts)
+            for batch, submitted, counts in zip(batches, found[::2], found[1::2], strict=True)
+        ]
+
+    def _newest(self, name: str, count: int) -> list[str]:
+        with self.connection.reaching() as client:
+            found: list[str] = client.zrevrange(self.connection.key(name), 0, count - 1)
+        return found
+
+    def waiting(self) -> dict[str, dict[str, float]]:
+        """Queue to its queued builds and when the message of each was sent last."""
+        with self.connection.reaching() as client:
+            queues = sorted(client.smembers(self.connection.key("queues")))
+        pipeline = self.connection.client.pipeline(transaction=False)
+        for queue in queues:
+            pipeline.zrange(self.connection.key("waiting", queue), 0, -1, withscores=True)
+        found = self.connection.run(pipeline)
+        return {queue: dict(items) for queue, items in zip(queues, found, strict=True)}
+
+    def now(self) -> float:
+        """Redis's clock."""
+        with self.connection.reaching() as client:
+            seconds, micros = client.time()
+        return float(seconds + micros / 1e6)
+
+    @staticmethod
+    def _known(build: str, answer: Any) -> Any:
+        if answer == "unknown":
+            raise BadInput(f"there is no build {build!r}", "see `stagefarm status`")
+        return answer
+
+
+def not_ended(build: str) -> BadInput:
+    return BadInput(f"build {build} has not ended", f"cancel it first: stagefarm cancel {build}")
+
+
+def _titles(build: Build) -> str:
+    return json.dumps([step.title for step in build.steps])

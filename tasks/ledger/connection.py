@@ -1,0 +1,152 @@
+"""The way to the farm's Redis: connecting, scripts, and one clear error when it does not answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from tasks.errors import BadInput, FarmUnreachable, HostUnfit
+from tasks.settings import REDIS_HEALTH_CHECK_S, REDIS_TIMEOUT_S, Settings
+
+SCHEMA = "1"
+TRIES = 3
+SCHEMES = ("redis", "rediss")
+REFUSALS = re.compile(
+    r"\b(OOM|MISCONF|READONLY|NOPERM|NOREPLICAS|MASTERDOWN)\b|DB index is out of range"
+)
+"""What a server says, also from inside of a script, that cannot do what it is asked."""
+
+
+class Connection:
+    """One farm on one Redis server: its prefix, its scripts, its client.
+
+    The client is untyped: redis-py's types do not know that it decodes its answers.
+    """
+
+    def __init__(self, client: Any, prefix: str, address: str) -> None:
+        self.client = client
+        self.prefix = prefix
+        self.address = address
+        self._scripts: dict[str, Any] = {}
+
+    def key(self, *parts: str) -> str:
+        return ":".join((self.prefix, *parts))
+
+    def script(self, name: str, *args: str | float, through: Any = None) -> Any:
+        """Run `lua/<name>.lua`; in `through`, a pipeline, its answer comes with the pipeline's."""
+        if name not in self._scripts:
+            self._scripts[name] = self.client.register_script(source(name))
+        with self.reaching():
+            return self._scripts[name](keys=[self.prefix], args=args, client=through or self.client)
+
+    def run(self, pipeline: Any) -> list[Any]:
+        with self.reaching():
+            answers: list[Any] = pipeline.execute()
+            return answers
+
+    @contextmanager
+    def reaching(self) -> Iterator[Any]:
+        """Gives the client; a server that does not answer becomes `FarmUnreachable`."""
+        try:
+            yield self.client
+        except redis.AuthenticationError as error:
+            raise FarmUnreachable(
+                f"the farm's Redis at {self.address} refuses us: {_wanted(error)}",
+                "set redis_password_file to a file with the password; a user's name goes into "
+                "redis_url, as redis://USER@HOST:PORT/0",
+            ) from error
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise FarmUnreachable(
+                f"the farm's Redis at {self.address} does not answer: {error}",
+                "start it, or say where it is: STAGEFARM_REDIS_URL=redis://HOST:PORT/0",
+            ) from error
+        except redis.ResponseError as error:
+            if isinstance(error, STATES) or REFUSALS.search(str(error)):
+                raise FarmUnreachable(
+                    f"the farm's Redis at {self.address} refuses: {error}",
+                    "look at its memory, its disk, its users, and at redis_url",
+                ) from error
+            raise
+
+
+STATES = (redis.OutOfMemoryError, redis.ReadOnlyError, redis.exceptions.NoPermissionError)
+
+
+def _wanted(error: redis.AuthenticationError) -> str:
+    """Its words, but for those with which it asks for a password that we did not give."""
+    return "it wants a password" if str(error).startswith(("HELLO", "NOAUTH")) else str(error)
+
+
+def connect(settings: Settings) -> Connection:
+    """A connection made on first use. `BadInput` if `redis_url` is not one."""
+    try:
+        if urlsplit(settings.redis_url).scheme not in SCHEMES:
+            raise ValueError("it has to begin with redis:// or rediss://")
+        client = redis.Redis.from_url(
+            settings.broker_url(),
+            decode_responses=True,
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
+            socket_keepalive=True,
+            health_check_interval=REDIS_HEALTH_CHECK_S,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), TRIES),
+            retry_on_error=[redis.ConnectionError, redis.TimeoutError],
+        )
+    except ValueError as error:
+        raise BadInput(f"redis_url: {error}", "such as redis://127.0.0.1:6379/0") from error
+    return Connection(client, settings.key_prefix, address(settings.redis_url))
+
+
+def address(url: str) -> str:
+    """`url` without user and password, fit for messages and logs."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or parts.path}{f':{parts.port}' if parts.port else ''}"
+
+
+@cache
+def source(name: str) -> str:
+    """The text of one script, with the words all of them share before it."""
+    folder = files("tasks.ledger") / "lua"
+    return (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+
+
+def check_schema(connection: Connection) -> None:
+    """`HostUnfit` if another version of stagefarm keeps its ledger here in another shape."""
+    with connection.reaching() as client:
+        client.set(connection.key("schema"), SCHEMA, nx=True)
+        found = client.get(connection.key("schema"))
+    if found != SCHEMA:
+        raise HostUnfit(
+            f"the ledger under {connection.prefix!r} has schema {found}, ours is {SCHEMA}",
+            "use the same version of stagefarm everywhere, or another key_prefix",
+        )
+
+
+def durability_problems(connection: Connection) -> list[str]:
+    """What about Redis's configuration would let it forget builds; empty if nothing.
+
+    A server that hides its configuration (CONFIG is often forbidden) is taken at its word.
+    """
+    with connection.reaching() as client:
+        try:
+            found: dict[str, str] = {
+                **client.config_get("appendonly"),
+                **client.config_get("maxmemory-policy"),
+            }
+        except redis.ResponseError:
+            return []
+    wanted = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
+    return [
+        f"{name} is {found[name]!r} and should be {value!r}"
+        for name, value in wanted.items()
+        if found.get(name, value) != value
+    ]

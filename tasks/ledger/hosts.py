@@ -1,0 +1,152 @@
+"""The hosts of the farm in Redis: who is there, what each holds, who takes nothing new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tasks.ledger.answers import Holder, Requeued, RequeueOutcome
+from tasks.ledger.connection import Connection
+
+Info = Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A build this life of the host holds, as the ledger sees it; `step` is -1 before the first,
+    `token` names the task that runs it, times are 0 where not yet."""
+
+    build: str
+    attempt: int
+    cancel: str
+    claimed: float
+    step: int
+    began: float
+    ended: float
+    token: str
+
+    @property
+    def running(self) -> bool:
+        """Has a step begun that has not ended?"""
+        return self.step >= 0 and not self.ended
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the ledger tells a host at each sign of life."""
+
+    now: float
+    drained: bool
+    leases: tuple[Lease, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What is known of a host; `left` is when its worker ended orderly, 0 if it did not."""
+
+    name: str
+    seen: float
+    drained: float = 0.0
+    queues: tuple[str, ...] = ()
+    slots: int = 0
+    incarnation: str = ""
+    boot: str = ""
+    pid: int = 0
+    version: str = ""
+    state: str = ""
+    since: float = 0.0
+    left: float = 0.0
+    disk_free_bytes: int = 0
+    refuses: str = ""
+    builds: tuple[str, ...] = ()
+
+    def alive(self, now: float, lease_s: float) -> bool:
+        return not self.left and now - self.seen < lease_s
+
+
+class Hosts:
+    """The hosts of one farm."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def register(self, holder: Holder, attempts_max: int, info: Info) -> list[Requeued]:
+        """A worker begins; gives what became of builds an earlier life of it still held."""
+        answer = self.connection.script(
+            "register_host", holder.host, holder.incarnation, attempts_max, *pairs(info)
+        )
+        return [
+            Requeued(build, RequeueOutcome(outcome), int(attempt))
+            for build, outcome, attempt in answer
+        ]
+
+    def renew_leases(self, holder: Holder, lease_s: float, info: Info) -> Orders:
+        """Renew the leases of `holder`, and ask what it shall do."""
+        now, drained, *held = self.connection.script(
+            "renew_leases", holder.host, holder.incarnation, lease_s, *pairs(info)
+        )
+        return Orders(float(now), bool(drained), tuple(to_lease(item) for item in held))
+
+    def mark_left(self, holder: Holder) -> None:
+        """The worker ends orderly, and holds nothing."""
+        with self.connection.reaching() as client:
+            seconds, _ = client.time()
+            client.hset(self.connection.key("host", holder.host), "left", seconds)
+
+    def drain(self, host: str) -> bool:
+        """From now on `host` takes nothing new; False if that was so before."""
+        with self.connection.reaching() as client:
+            seconds, _ = client.time()
+            return bool(client.hsetnx(self.connection.key("drained"), host, seconds))
+
+    def undrain(self, host: str) -> bool:
+        """`host` takes builds again; False if it was not drained."""
+        with self.connection.reaching() as client:
+            return bool(client.hdel(self.connection.key("drained"), host))
+
+    def all(self) -> list[Host]:
+        """Every host ever seen and not forgotten, by name."""
+        with self.connection.reaching() as client:
+            seen = dict(client.zrange(self.connection.key("hosts"), 0, -1, withscores=True))
+            drained = client.hgetall(self.connection.key("drained"))
+        names = sorted({*seen, *drained})
+        pipeline = self.connection.client.pipeline(transaction=False)
+        for name in names:
+            pipeline.hgetall(self.connection.key("host", name))
+            pipeline.smembers(self.connection.key("host", name, "builds"))
+        found = self.connection.run(pipeline)
+        return [
+            to_host(name, seen.get(name, 0.0), drained.get(name, 0), fields, builds)
+            for name, fields, builds in zip(names, found[::2], found[1::2], strict=True)
+        ]
+
+    def forget(self, host: str) -> None:
+        """Take a host that is gone for good off the list."""
+        with self.connection.reaching() as client:
+            client.zrem(self.connection.key("hosts"), host)
+            client.hdel(self.connection.key("drained"), host)
+            client.delete(self.connection.key("host", host))
+
+
+def pairs(info: Info) -> list[str | int | float]:
+    return [part for item in info.items() for part in item]
+
+
+def to_lease(item: list[Any]) -> Lease:
+    build, attempt, cancel, claimed, step, began, ended, token = item
+    return Lease(
+        *(build, int(attempt), cancel, float(claimed or 0)),
+        *(int(step or -1), float(began or 0), float(ended or 0), token),
+    )
+
+
+def to_host(
+    name: str, seen: float, drained: str, fields: Mapping[str, str], builds: set[str]
+) -> Host:
+    values: dict[str, object] = {key: text for key, text in fields.items() if text}
+    values["queues"] = fields.get("queues", "").split()
+    values.update(name=name, seen=seen, drained=drained or 0, builds=sorted(builds))
+    return msgspec.convert(values, Host, strict=False)

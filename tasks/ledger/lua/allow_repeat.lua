@@ -1,0 +1,15 @@
+-- The process that ran a step died, and the step harms nothing if it is done over: it may begin once
+-- more. Gives ok, stale if it is not this token's any more, or spent if it was done over before.
+-- ARGV: id, attempt, host, incarnation, step, token
+local id, attempt, host, incarnation, step, token = unpack(ARGV)
+local steps = key('build', id, 'steps')
+local name = attempt .. '.' .. step .. '.'
+if not held(id, attempt, host, incarnation) or redis.call('HGET', steps, name .. 'token') ~= token then
+  return 'stale'
+end
+if redis.call('HSETNX', steps, name .. 'repeated', stamp(now())) == 0 then
+  return 'spent'
+end
+redis.call('HDEL', steps, name .. 'token')
+event(id, 'repeated', step)
+return 'ok'

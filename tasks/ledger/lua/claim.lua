@@ -1,0 +1,21 @@
+-- The build for this host, if it is queued and the attempt matches: claimed, stale, or refused.
+-- ARGV: id, attempt, host, incarnation, lease in seconds
+local id, attempt, host, incarnation, lease_s = unpack(ARGV)
+if held(id, attempt, host, incarnation) then
+  return 'claimed'
+end
+local state, current, queue = get(id, 'state', 'attempt', 'queue')
+if state ~= 'queued' or current ~= attempt then
+  return 'stale'
+end
+if redis.call('HEXISTS', key('drained'), host) == 1 then
+  return 'refused'
+end
+redis.call('ZREM', key('waiting', queue), id)
+redis.call('DEL', key('build', id, 'refusals'))
+move(id, 'running')
+set(id, 'host', host, 'incarnation', incarnation, 'claimed', stamp(now()))
+redis.call('SADD', key('host', host, 'builds'), id)
+redis.call('ZADD', key('leases'), stamp(now() + lease_s), id)
+event(id, 'claimed', host)
+return 'claimed'

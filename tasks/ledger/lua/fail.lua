@@ -1,0 +1,13 @@
+-- The build failed: ok, cancelled (it was to be cancelled), or stale.
+-- ARGV: id, attempt, host, incarnation, name of the error, its message, its hint, URL of the record
+local id, attempt, host, incarnation, error, reason, hint, url = unpack(ARGV)
+if not held(id, attempt, host, incarnation) then
+  return 'stale'
+end
+local cancel = get(id, 'cancel')
+if cancel ~= '' then
+  return 'cancelled'
+end
+set(id, 'error', error, 'reason', reason, 'hint', hint, 'url', url)
+close(id, 'failed', 'failed', reason)
+return 'ok'

@@ -1,0 +1,191 @@
+-- Put before every script. KEYS[1] is the farm's prefix; docs/farm.md lists every key.
+-- The clock is Redis's, in seconds since 1970; times are stored with milliseconds.
+
+local EVENTS_KEPT = 10000
+local LOG_KEPT_S = 7 * 24 * 3600
+
+local function key(...)
+  return table.concat({KEYS[1], ...}, ':')
+end
+
+local function now()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+
+local function stamp(time)
+  return string.format('%.3f', time)
+end
+
+local function get(id, ...)
+  return unpack(redis.call('HMGET', key('build', id), ...))
+end
+
+local function set(id, ...)
+  redis.call('HSET', key('build', id), ...)
+end
+
+local function event(id, what, detail)
+  redis.call('XADD', key('events'), 'MAXLEN', '~', EVENTS_KEPT, '*',
+    'build', id, 'event', what, 'detail', detail or '')
+end
+
+-- The build's state, and its batch's count of builds in each state.
+local function move(id, state)
+  local before, batch = get(id, 'state', 'batch')
+  if batch and batch ~= '' then
+    if before then
+      redis.call('HINCRBY', key('batch', batch), before, -1)
+    end
+    redis.call('HINCRBY', key('batch', batch), state, 1)
+  end
+  set(id, 'state', state)
+end
+
+-- Is `attempt` the build's attempt, and this incarnation of this host the one that claimed it?
+local function held(id, attempt, host, incarnation)
+  local state, current, holder, its_incarnation = get(id, 'state', 'attempt', 'host', 'incarnation')
+  return state == 'running' and current == attempt and holder == host and its_incarnation == incarnation
+end
+
+-- Nobody holds the build any more: no lease, not on its host's list.
+local function let_go(id)
+  local host = get(id, 'host')
+  redis.call('ZREM', key('leases'), id)
+  if host and host ~= '' then
+    redis.call('SREM', key('host', host, 'builds'), id)
+  end
+end
+
+-- How the current attempt ended, kept for the history of the build.
+local function close_attempt(id, how, reason)
+  local attempt, host, claimed, step = get(id, 'attempt', 'host', 'claimed', 'step')
+  redis.call('HSET', key('build', id, 'attempts'), attempt, cjson.encode({
+    host = host or '', claimed = claimed or '', step = step or '', ended = stamp(now()),
+    how = how, reason = reason or ''}))
+end
+
+-- The build whose tarball `id` starts from, and its state; nothing if that has succeeded, or is
+-- forgotten.
+local function obstacle(id)
+  local after = get(id, 'after')
+  local state = after and after ~= '' and get(after, 'state')
+  if state and state ~= 'succeeded' then
+    return after, state
+  end
+end
+
+local close
+
+-- Queued, or blocked as long as the build it starts from has not succeeded, or cancelled with that.
+local function enqueue(id, attempt)
+  local queue = get(id, 'queue')
+  set(id, 'attempt', attempt, 'queued', stamp(now()), 'host', '', 'incarnation', '', 'claimed', '',
+    'step', '', 'step_began', '', 'step_ended', '', 'progress', '')
+  local after, state = obstacle(id)
+  move(id, after and 'blocked' or 'queued')
+  if not after then
+    redis.call('ZADD', key('waiting', queue), stamp(now()), id)
+  elseif state == 'failed' or state == 'cancelled' then
+    local reason = after .. ', which it starts from, ' ..
+      (state == 'failed' and 'failed' or 'was cancelled')
+    set(id, 'cancel', reason)
+    close(id, 'cancelled', 'cancelled', reason)
+  end
+end
+
+-- Those that start from what `id` made, or would have, and were blocked by it.
+local function release(id)
+  for _, follower in ipairs(redis.call('SMEMBERS', key('build', id, 'followers'))) do
+    local state, attempt = get(follower, 'state', 'attempt')
+    if state == 'blocked' then
+      enqueue(follower, attempt)
+    end
+  end
+end
+
+-- The build has ended as `state`; only `retry` brings it back.
+function close(id, state, how, reason)
+  local queue = get(id, 'queue')
+  close_attempt(id, how, reason)
+  let_go(id)
+  redis.call('ZREM', key('waiting', queue), id)
+  move(id, state)
+  set(id, 'ended', stamp(now()), 'progress', '')
+  redis.call('EXPIRE', key('build', id, 'log'), LOG_KEPT_S)
+  event(id, state, reason)
+  release(id)
+end
+
+local function history(id)
+  local fields = redis.call('HGETALL', key('build', id, 'attempts'))
+  local places = {}
+  for i = 1, #fields, 2 do
+    local one = cjson.decode(fields[i + 1])
+    if one.how == 'lost' then
+      local step = one.step ~= '' and ('step ' .. one.step) or 'no step'
+      table.insert(places, {tonumber(fields[i]),
+        'attempt ' .. fields[i] .. ' on ' .. one.host .. ' at ' .. step .. ': ' .. one.reason})
+    end
+  end
+  table.sort(places, function(a, b) return a[1] < b[1] end)
+  local lines = {}
+  for _, place in ipairs(places) do
+    table.insert(lines, place[2])
+  end
+  return table.concat(lines, '; ')
+end
+
+-- Attempt `attempt` goes on from a checkpoint, `from` an earlier one, as `<attempt>.<step>`: the
+-- steps before count as done, that one is restored. Nothing is done where `from` is empty.
+local function resume(id, attempt, from, why)
+  local old, step = string.match(from or '', '^(%d+)%.(%d+)$')
+  if not old then
+    return
+  end
+  local steps = key('build', id, 'steps')
+  for i = 0, step - 1 do
+    local name = '.' .. i .. '.'
+    local result = redis.call('HGET', steps, old .. name .. 'result')
+    redis.call('HSET', steps, attempt .. name .. 'ended', stamp(now()),
+      attempt .. name .. 'result', result or '{}')
+  end
+  redis.call('HSET', steps, attempt .. '.resume', from .. ' ' .. why)
+end
+
+-- The build has succeeded: its checkpoints go. The results that hold them hold nothing else.
+local function forget_checkpoints(id)
+  local steps = key('build', id, 'steps')
+  local fields = redis.call('HGETALL', steps)
+  for i = 1, #fields, 2 do
+    if string.find(fields[i + 1], '"checkpoint":{', 1, true) then
+      redis.call('HSET', steps, fields[i], '{}')
+    end
+  end
+  set(id, 'checkpoint', '')
+end
+
+-- The attempt is over without an end of the build: queue the next one, unless the build is to be
+-- cancelled or too many attempts were lost. Gives what became of the build and its attempt.
+local function end_attempt(id, how, reason, attempts_max)
+  local attempt, lost, cancel = get(id, 'attempt', 'lost', 'cancel')
+  if cancel and cancel ~= '' then
+    close(id, 'cancelled', 'cancelled', cancel)
+    return {'cancelled', attempt}
+  end
+  close_attempt(id, how, reason)
+  if how == 'lost' then
+    lost = redis.call('HINCRBY', key('build', id), 'lost', 1)
+  end
+  if tonumber(lost) >= tonumber(attempts_max) then
+    set(id, 'error', 'BuildFailed', 'hint', 'stagefarm retry builds it anew',
+      'reason', 'lost ' .. lost .. ' times: ' .. history(id))
+    close(id, 'failed', how, reason)
+    return {'failed', attempt}
+  end
+  let_go(id)
+  enqueue(id, attempt + 1)
+  resume(id, attempt + 1, get(id, 'checkpoint'), how)
+  event(id, how, reason)
+  return {get(id, 'state'), tostring(attempt + 1)}
+end

@@ -1,0 +1,41 @@
+"""The supervisor's watch over the leases: who leads, and which leases have run out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from tasks.ledger.connection import Connection
+
+LEADS_SCANS = 2.0
+"""A leader that has not looked for so many scans has lost the lead."""
+
+AWAY_SCANS = 3.5
+"""If nobody looked for so many scans, hosts may not have been able to say that they live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look round found: whether we lead, for how many seconds more nothing may expire, and
+    the builds whose lease has run out."""
+
+    leads: bool
+    quiet_s: float
+    expired: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """One supervisor's watch over the leases."""
+
+    connection: Connection
+    lease_s: float
+    scan_s: float
+    token: str = field(default_factory=lambda: uuid4().hex)
+
+    def look(self) -> Look:
+        with self.connection.reaching() as client:
+            run_id = str(client.info("server")["run_id"])
+        times = (self.lease_s, LEADS_SCANS * self.scan_s, AWAY_SCANS * self.scan_s)
+        leads, quiet_s, *expired = self.connection.script("scan", self.token, *times, run_id)
+        return Look(leads == "1", float(quiet_s), tuple(expired))

@@ -1,0 +1,28 @@
+"""Where a source is brought: what every source type is told beside the source itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.host.files import private
+from tasks.model import Line
+from tasks.reporting import Report
+from tasks.rootfs.storage import Storage
+from tasks.sources.download_index import DigestCache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """`folder` is where the build was started: relative paths of a source begin there."""
+
+    folder: Path
+    storage: Storage
+    report: Report
+
+    def note(self, text: str) -> None:
+        self.report.line(Line(text=text))
+
+    @property
+    def digests(self) -> DigestCache:
+        return DigestCache(private(self.storage.seeds) / "known")

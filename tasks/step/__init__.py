@@ -1,0 +1,1 @@
+"""A step: a process tree in namespaces of its own, and what it does in there."""

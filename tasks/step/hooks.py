@@ -1,0 +1,118 @@
+"""Running hooks: their commands one by one, in the right place, seeing the right variables."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tasks.errors import BuildFailed, HookFailed, HostUnfit, TimedOut
+from tasks.host.process import STANDARD_PATH, Limits, run, standard_environment
+from tasks.model import Build, Hook, HookType, Line, Step, StepKind, Stream
+from tasks.reporting import Report
+from tasks.rootfs.chroot import Chroot
+from tasks.rootfs.workspace import Workspace
+from tasks.step.protocol import Assignment
+
+DEFAULT_ENTRYPOINT = ("/bin/bash", "-c")
+MARKDEVKIT_VERSION = "0.32.0"
+"""The version of mark-devkit whose hooks run here unchanged."""
+
+LINE_MAX_CHARS = 16 * 1024
+FATAL_SIGNAL = 128
+"""A shell ends with this plus the number of the signal that ended its command."""
+
+Wrap = Callable[[Sequence[str]], Sequence[str]]
+
+
+class Hooks:
+    """Runs the hooks of one step. Create it inside the step's namespaces."""
+
+    def __init__(self, assignment: Assignment, report: Report) -> None:
+        self._build = assignment.build
+        self._step = assignment.build.steps[assignment.step]
+        self._workspace = assignment.workspace
+        self._idle_limit_s = assignment.idle_limit_s
+        self._machines = assignment.machines
+        self._report = report
+        self._environment = environment(self._build, self._step, self._workspace)
+
+    def run(self) -> None:
+        """Run every hook in order; `HookFailed` or `TimedOut` at the first that fails."""
+        if self._step.phase is not HookType.INNER_CHROOT:
+            for hook in self._step.hooks:
+                self._run_hook(hook, list)
+            return
+        chroot = Chroot(self._build, self._workspace.rootfs, self._machines)
+        chroot.prepare()
+        for hook in self._step.hooks:
+            with chroot.bound(hook.chroot_binds) as enter:
+                self._run_hook(hook, enter)
+
+    def _run_hook(self, hook: Hook, wrap: Wrap) -> None:
+        self._say(hook, f"hook {hook.name}", Stream.NOTE)
+        for number, command in enumerate(hook.commands, start=1):
+            argv = wrap([*(hook.entrypoint or DEFAULT_ENTRYPOINT), command])
+            for tries_left in reversed(range(hook.retries + 1)):
+                if not (failure := self._try_command(hook, number, argv)):
+                    break
+                if not tries_left:
+                    raise failure
+                self._say(hook, f"{failure}; tries left: {tries_left}", Stream.NOTE)
+
+    def _try_command(self, hook: Hook, number: int, argv: Sequence[str]) -> BuildFailed | None:
+        try:
+            code = self._run_command(hook, argv)
+        except TimedOut as error:
+            return TimedOut(f"{self._where(hook, number)} {error}")
+        except HostUnfit as error:
+            raise HostUnfit(f"{self._where(hook, number)}: {error}", error.hint) from error
+        return HookFailed(f"{self._where(hook, number)} {_ended(code)}") if code else None
+
+    def _run_command(self, hook: Hook, argv: Sequence[str]) -> int:
+        return run(
+            argv,
+            on_line=lambda text, stream: self._say(hook, text, stream),
+            env=self._environment,
+            cwd=self._workspace.working_dir,
+            limits=Limits(timeout_s=hook.timeout_s, idle_s=self._idle_limit_s),
+        )
+
+    def _say(self, hook: Hook, text: str, stream: Stream) -> None:
+        if len(text) > LINE_MAX_CHARS:
+            text = f"{text[:LINE_MAX_CHARS]} … {len(text) - LINE_MAX_CHARS} more characters"
+        self._report.line(Line(text=text, hook=hook.name, stream=stream))
+
+    def _where(self, hook: Hook, number: int) -> str:
+        of = f" {number} of {len(hook.commands)}" if len(hook.commands) > 1 else ""
+        return f"hook {hook.name} ({self._step.file}): command{of}"
+
+
+def environment(build: Build, step: Step, workspace: Workspace) -> Mapping[str, str]:
+    """All that a hook of `step` sees. Later ones win: this machine's few, the job's, the places."""
+    base = standard_environment()
+    if step.phase is HookType.INNER_CHROOT:
+        base["PATH"] = STANDARD_PATH
+    if build.cpu:
+        base["QEMU_CPU"] = build.cpu
+    places = {
+        "MARKDEVKIT_VERSION": MARKDEVKIT_VERSION,
+        "MARKDEVKIT_WORKSPACE": workspace.workspacedir,
+        "MARKDEVKIT_ROOTFS": str(workspace.rootfs),
+    }
+    if _packed_before(build, step):
+        places["MARKDEVKIT_OUTPUTDIR"] = str(Path(workspace.output_dir))
+        places["MARKDEVKIT_OUTPUTNAME"] = build.output.name
+    return base | build.environment | places
+
+
+def _packed_before(build: Build, step: Step) -> bool:
+    return any(earlier.kind is StepKind.PACK for earlier in build.steps[: step.number])
+
+
+def _ended(code: int) -> str:
+    if code < 0:
+        return f"was ended by signal {-code}"
+    if FATAL_SIGNAL < code < FATAL_SIGNAL + signal.NSIG:
+        return f"exited with {code} (signal {code - FATAL_SIGNAL})"
+    return f"exited with {code}"

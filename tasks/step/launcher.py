@@ -1,0 +1,140 @@
+"""The host's side of a step: a process tree in namespaces of its own, and what it tells.
+
+A step runs as `python -m tasks.step.main`: the init of a PID namespace, in a mount namespace from
+which nothing propagates. It takes an `Assignment` on its standard input and writes one `Message`
+a line on its standard output. It dies with its parent, and all that it started dies with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from tasks.errors import BuildFailed, HostUnfit, TimedOut
+from tasks.host import cgroup
+from tasks.host.binfmt import require_handler_for, runnable
+from tasks.host.process import GRACE_S, Limits, run, standard_environment
+from tasks.host.process_tree import record_tree
+from tasks.model import (
+    Build,
+    HookType,
+    StepResult,
+    Stream,
+    decode,
+    encode,
+)
+from tasks.reporting import Report
+from tasks.rootfs.workspace import Workspace
+from tasks.settings import DEFAULTS
+from tasks.step.protocol import Assignment, Failure, Message, Restore
+
+NAMESPACES = (
+    "setpriv", "--pdeathsig", "KILL", "--",
+    "unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+    "--mount-proc", "--",
+)  # fmt: skip
+SAID_MAX_LINES = 20
+PIDS_MAX = DEFAULTS.pids_max
+
+
+def perform(
+    build: Build,
+    step: int,
+    workspace: Workspace,
+    report: Report,
+    *,
+    idle_limit_s: float = 0.0,
+    timeout_s: float = 0.0,
+    pids_max: int = PIDS_MAX,
+    keep_in: str = "",
+    restore: Restore | None = None,
+) -> StepResult:
+    """Run step number `step` of `build` to its end and give its result; raises what it raised,
+    `TimedOut` after `timeout_s`, what is left of the build's time limit (0: there is none), and
+    `BuildFailed` where its tree was killed. The caller holds the workspace's lock. `keep_in` and
+    `restore`: see `Assignment`."""
+    require_fit(build)
+    relay = _Relay(report)
+    assignment = Assignment(
+        build=build,
+        step=step,
+        workspace=workspace,
+        idle_limit_s=idle_limit_s,
+        machines=runnable(),
+        keep_in=keep_in,
+        restore=restore,
+    )
+    with cgroup.limited(pids_max) as group, _naming_the_limit(build):
+        code = run(
+            [*group, *NAMESPACES, sys.executable, "-P", "-m", "tasks.step.main"],
+            on_line=relay.take,
+            env=standard_environment(),
+            cwd="/",
+            stdin=encode(assignment),
+            limits=Limits(timeout_s=timeout_s),
+            grace_s=3 * GRACE_S,
+            on_start=partial(record_tree, Path(workspace.home)),
+        )
+    if relay.failure:
+        raise relay.failure.error()
+    if code or not relay.result:
+        raise BuildFailed(f"{build.steps[step].title}: {relay.last_words(code)}")
+    return relay.result
+
+
+@contextmanager
+def _naming_the_limit(build: Build) -> Iterator[None]:
+    """Tell a person the limit that was set, not what was left of it in this step."""
+    try:
+        yield
+    except TimedOut as error:
+        limit = f"its time limit of {build.timeout_s:g} s"
+        raise TimedOut(f"the build took longer than {limit}") from error
+
+
+def require_fit(build: Build) -> None:
+    """`HostUnfit` where this machine or user cannot build `build`, before anything is done."""
+    require_root()
+    if HookType.INNER_CHROOT in {step.phase for step in build.steps}:
+        require_handler_for(build.arch)
+
+
+def require_root() -> None:
+    """`HostUnfit` for an ordinary user, with the way out."""
+    if os.geteuid():
+        raise HostUnfit(
+            "building needs root: it mounts, enters root filesystems and keeps owners",
+            "run it with sudo, or in a user namespace: unshare --map-root-user stagefarm ...",
+        )
+
+
+class _Relay:
+    """Hands on what the step's process says, and keeps how it ended."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._said: list[str] = []
+        self.result: StepResult | None = None
+        self.failure: Failure | None = None
+
+    def take(self, line: str, stream: Stream) -> None:
+        if stream is Stream.STDERR:
+            self._said = [*self._said[1 - SAID_MAX_LINES :], line]
+            return
+        message = decode(line, Message)
+        if message.line:
+            self._report.line(message.line)
+        if message.progress:
+            self._report.progress(message.progress)
+        self.result = message.result or self.result
+        self.failure = message.failure or self.failure
+
+    def last_words(self, code: int) -> str:
+        said = " / ".join(self._said)
+        if code < 0 or code > 128:
+            return f"the step's process was killed{f': {said}' if said else ''}"
+        return f"the step's process ended with {code}: {said or 'it said nothing'}"

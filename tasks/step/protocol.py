@@ -1,0 +1,63 @@
+"""The words between the host's side of a step and the step's own process, as JSON lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks.errors import StagefarmError, by_name
+from tasks.model import (
+    Build,
+    Checkpoint,
+    Line,
+    Progress,
+    StepResult,
+)
+from tasks.rootfs.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """A checkpoint, and the folder of this host's store that it lies in."""
+
+    checkpoint: Checkpoint
+    folder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a step's process is told: which step of what, where, how long it may be silent, and
+    which machines' programs run here (`foreign.runnable`).
+
+    With `keep_in` the step is done already, and its state is to be packed into that folder; with
+    `restore` its state is to be restored instead of doing it.
+    """
+
+    build: Build
+    step: int
+    workspace: Workspace
+    idle_limit_s: float
+    machines: tuple[int, ...]
+    keep_in: str = ""
+    restore: Restore | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An error on its way between processes: the name of its class and its texts."""
+
+    kind: str
+    message: str
+    hint: str = ""
+
+    def error(self) -> StagefarmError:
+        return by_name(self.kind)(self.message, self.hint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a step's process tells: one of these a line; the last is a result or a failure."""
+
+    line: Line | None = None
+    progress: Progress | None = None
+    result: StepResult | None = None
+    failure: Failure | None = None

@@ -1,0 +1,83 @@
+"""The Celery tasks, one for each kind of step: convert, call, return.
+
+A task that fails shows its error in Flower; one whose message is out of date is dropped unseen, and
+with it the links behind it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Ignore
+from celery.worker.request import Request
+
+from tasks.app import app
+from tasks.errors import StagefarmError, Stale
+from tasks.ledger.builds import Ledger
+from tasks.ledger.retrying import patient
+from tasks.model import StepKind
+from tasks.settings import Settings, current
+from tasks.worker.identity import current_incarnation
+from tasks.worker.messages import rerouted, send, task_name
+from tasks.worker.step_runner import StepRunner
+
+
+class HostRequest(Request):
+    """Adds the host that took the message to what Flower shows."""
+
+    @property
+    def kwargsrepr(self) -> str:
+        return f"{super().kwargsrepr} host={str(self.hostname).partition('@')[2]}"
+
+
+class StepTask(Task):  # type: ignore[type-arg]  # not generic at run time
+    Request = HostRequest  # type: ignore[assignment]  # a class does as well as its name
+    throws = (StagefarmError,)
+    ledger: Ledger | None = None
+
+    def farmhand(self, settings: Settings) -> StepRunner:
+        """This process's hand, whose connection is made once."""
+        self.ledger = self.ledger or patient(Ledger.open(settings))
+        return StepRunner(
+            settings, self.ledger, current_incarnation(), partial(send, app), self.pause
+        )
+
+    def pause(self) -> None:
+        """Stop this worker's intake of new builds; its agent starts it again."""
+        app.control.broadcast("take_nothing_new", destination=[str(self.request.hostname)])
+
+
+def carry(task: StepTask, build: str, attempt: int, step: int) -> str:
+    hand = task.farmhand(current())
+    request: Any = task.request
+    request.chain = rerouted(request.chain, hand.holder.host)
+    try:
+        return hand.do(build, attempt, step)
+    except Stale as why:
+        raise Ignore(str(why)) from why
+
+
+@app.task(name=task_name(StepKind.SOURCE), bind=True, base=StepTask)
+def source(self: StepTask, build: str, attempt: int, step: int) -> str:
+    """Bring and unpack the seed."""
+    return carry(self, build, attempt, step)
+
+
+@app.task(name=task_name(StepKind.HOOKS), bind=True, base=StepTask)
+def hooks(self: StepTask, build: str, attempt: int, step: int) -> str:
+    """Run one group of hooks."""
+    return carry(self, build, attempt, step)
+
+
+@app.task(name=task_name(StepKind.PACK), bind=True, base=StepTask)
+def pack(self: StepTask, build: str, attempt: int, step: int) -> str:
+    """Pack the root filesystem."""
+    return carry(self, build, attempt, step)
+
+
+@app.task(name=task_name(StepKind.PUBLISH), bind=True, base=StepTask)
+def publish(self: StepTask, build: str, attempt: int, step: int) -> str:
+    """Bring the artifacts to the store and make them visible."""
+    return carry(self, build, attempt, step)

@@ -1,0 +1,73 @@
+"""Who this worker is: its host's name, the state folder that is its own, and its incarnation.
+
+An incarnation is one start of a worker, which ends with its main process. It is set before the
+pool's processes are forked, so that they speak for the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from tasks.errors import HostUnfit, StagefarmError
+from tasks.host.files import replaced
+from tasks.host.locks import try_lock
+from tasks.ledger.answers import Holder
+from tasks.ledger.builds import Ledger
+from tasks.ledger.hosts import Hosts
+from tasks.settings import Settings
+
+LOCK_LIMIT_S = 2.0
+"""The pool of a worker that was killed exits a moment after it, and holds its lock until then."""
+
+_incarnations: list[Holder] = []
+
+
+def begin_incarnation(host: str) -> Holder:
+    _incarnations[:] = [Holder(host, uuid4().hex)]
+    return _incarnations[0]
+
+
+def current_incarnation() -> Holder:
+    if not _incarnations:
+        raise StagefarmError("this process is no worker", "start one with `stagefarm worker`")
+    return _incarnations[0]
+
+
+@contextmanager
+def exclusive_state(settings: Settings) -> Iterator[None]:
+    """Keep other workers off this machine's state folder; `HostUnfit` if one uses it. Processes
+    forked from this one hold the lock with it."""
+    settings.state.mkdir(parents=True, exist_ok=True)
+    with try_lock(settings.state / "worker.lock", limit_s=LOCK_LIMIT_S) as held:
+        if not held:
+            raise HostUnfit(
+                f"another worker uses {settings.state}",
+                "give each worker its own STAGEFARM_STATE_DIR, or the one more --slots",
+            )
+        yield
+
+
+def require_own_name(name: str, settings: Settings, ledger: Ledger) -> None:
+    """`HostUnfit` if another running worker has that name. One that ran in the same state folder
+    has exited: that folder is locked."""
+    now, known = ledger.now(), {host.name: host for host in Hosts(ledger.connection).all()}
+    other = known.get(name)
+    if not other or not other.alive(now, settings.lease_s):
+        return
+    if other.state not in ("", state_id(settings)):
+        raise HostUnfit(
+            f"another worker is called {name}, seen {max(0.0, now - other.seen):.0f} s ago",
+            "give each worker a --name of its own; if that one is gone for good, try again in "
+            f"{settings.lease_s:.0f} s",
+        )
+
+
+def state_id(settings: Settings) -> str:
+    """What tells this machine's state folder from all others."""
+    file = settings.state / "id"
+    if not file.exists():
+        with replaced(file) as fresh:
+            fresh.write(uuid4().hex.encode())
+    return file.read_text()

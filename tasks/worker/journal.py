@@ -1,0 +1,79 @@
+"""The journal of one attempt on its host: what must be known even while Redis is away.
+
+`journal.jsonl` in the build's home holds one entry a line: that a step ended, with its result,
+written and synced before the ledger hears of it; and that the agent ordered the build's end, so
+that the step whose tree is killed knows why.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from tasks.model import StepResult, encode
+
+
+class Order(StrEnum):
+    """Why the agent ends a build's tree."""
+
+    CANCEL = "cancel"
+    STALE = "stale"
+    HAND_BACK = "hand back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Either `step` and `result`, or `order` and `reason`."""
+
+    step: int = -1
+    result: StepResult | None = None
+    order: Order | None = None
+    reason: str = ""
+
+
+class Journal:
+    """The journal in the build's home folder `home`."""
+
+    def __init__(self, home: Path) -> None:
+        self.file = home / "journal.jsonl"
+
+    def step_ended(self, step: int, result: StepResult) -> None:
+        self._write(Entry(step=step, result=result))
+
+    def order(self, order: Order, reason: str) -> None:
+        self._write(Entry(order=order, reason=reason))
+
+    def result(self, step: int) -> StepResult | None:
+        """What `step` left, or None if it did not end."""
+        return next((entry.result for entry in self._read() if entry.step == step), None)
+
+    def ordered(self) -> tuple[Order, str] | None:
+        """The first order, or None."""
+        orders = ((entry.order, entry.reason) for entry in self._read() if entry.order)
+        return next(orders, None)
+
+    def _write(self, entry: Entry) -> None:
+        with (
+            suppress(OSError),
+            self.file.open("ab") as file,
+        ):  # a full disk: the ledger is told anyway
+            file.write(b"\n" + encode(entry) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self) -> list[Entry]:
+        """Every whole entry; a line cut off by a full disk is no entry."""
+        if not self.file.exists():
+            return []
+        return [entry for line in self.file.read_bytes().splitlines() if (entry := _entry(line))]
+
+
+def _entry(line: bytes) -> Entry | None:
+    with suppress(msgspec.DecodeError):
+        return msgspec.json.decode(line, type=Entry)
+    return None
