@@ -53,7 +53,7 @@ def fetch(*, names: tuple[str, ...], into: Path | None, as_json: bool) -> None:
 def _succeeded(ledger: Ledger, names: Sequence[str]) -> list[Record]:
     """What is there to fetch; a build that is named itself must be."""
     from orchestrator.farm.lookup import builds_named, is_batch
-    from tasks.model import BuildState
+    from tasks.model import BuildState, short_id
 
     found = []
     for name in names:
@@ -61,9 +61,10 @@ def _succeeded(ledger: Ledger, names: Sequence[str]) -> list[Record]:
             if record.state is BuildState.SUCCEEDED:
                 found.append(record)
             elif is_batch(ledger, name):
-                click.echo(f"{record.id} is {record.state}: nothing to fetch", err=True)
+                click.echo(f"{short_id(record.id)} is {record.state}: nothing to fetch", err=True)
             else:
-                raise BadInput(f"{record.id} is {record.state}", f"stagefarm follow {record.id}")
+                build = short_id(record.id)
+                raise BadInput(f"{build} is {record.state}", f"stagefarm follow {build}")
     return found
 
 

@@ -10,6 +10,7 @@ import click
 
 from orchestrator.commands.names import complete_name
 from tasks.errors import BuildFailed
+from tasks.model import short_id
 
 if TYPE_CHECKING:
     from tasks.ledger.builds import Ledger
@@ -68,7 +69,9 @@ def watch(ledger: Ledger, builds: Sequence[str], *, as_json: bool) -> None:
     elif any(record.artifacts for record in records):
         screen.print(artifacts_table(records))
     if bad := failed(records):
-        raise BuildFailed(_reasons(bad, len(records)), f"stagefarm logs {_first_cause(bad).id}")
+        raise BuildFailed(
+            _reasons(bad, len(records)), f"stagefarm logs {short_id(_first_cause(bad).id)}"
+        )
 
 
 def _common_name(records: Sequence[Record]) -> str:
@@ -78,7 +81,10 @@ def _common_name(records: Sequence[Record]) -> str:
 
 
 def _reasons(bad: Sequence[Record], count: int) -> str:
-    lines = [f"  {record.id}: {record.reason or record.cancel or record.state}" for record in bad]
+    lines = [
+        f"  {short_id(record.id)}: {record.reason or record.cancel or record.state}"
+        for record in bad
+    ]
     return "\n".join([f"{len(bad)} of {count} builds did not succeed:", *lines])
 
 

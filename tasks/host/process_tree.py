@@ -8,12 +8,15 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+from tasks.host.files import make_folder
+
 KEEPS_S = 20.0
 """How long `kill` waits for a tree that was killed."""
 
 
 def record_tree(home: Path, pid: int) -> None:
     """Write down in `home` which process the running step's tree hangs on."""
+    make_folder(home, mode=0o700)
     (home / "tree.pid").write_text(f"{pid} {_start_time(pid)}\n")
 
 

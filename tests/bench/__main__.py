@@ -40,8 +40,8 @@ PACK_FLAGS = f"--format=posix --sort=name --sparse {FLAGS}"
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from tasks.archive import extract, pack
-from tasks.report import Silent
+from tasks.archive.tarball import extract, pack
+from tasks.reporting import Silent
 {call}
 status = Path("/proc/self/status").read_text()
 own = int(status.split("VmHWM:")[1].split()[0])

@@ -88,7 +88,7 @@ def test_a_process_of_the_pool_is_killed_while_packing(farm: Farm, settled: Sett
     kill_all(pool_children(one))
     assert farm.wait(build)[0].artifacts
     assert attempts_begun(farm, build) == ["1"]
-    again = farm.ledger.connection.client.hexists(f"test:build:{build.id}:steps", "1.3.again")
+    again = farm.ledger.connection.client.hexists(f"test:build:{build.id}:steps", "1.3.repeated")
     assert again, "it packed too quickly for this test"
 
 

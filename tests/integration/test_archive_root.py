@@ -93,8 +93,8 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, mounted: list[Path]) -> 
 EXTRACT = """
 import sys
 from pathlib import Path
-from tasks.archive import extract
-from tasks.report import Silent
+from tasks.archive.tarball import extract
+from tasks.reporting import Silent
 class Said(Silent):
     def line(self, line):
         print(line.text)

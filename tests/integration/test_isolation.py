@@ -230,7 +230,8 @@ def test_the_hosts_sys_is_to_be_read_alone_and_without_what_is_mounted_in_it(
         "grep -c ' [^ ]*/rootfs/sys/' /proc/1/mountinfo || true",
     )
     assert printed[0] == "there"
-    assert printed[-2:] == ["refused", "0"]
+    assert "refused" in printed
+    assert printed[-1] == "0"
 
 
 @pytest.mark.parametrize(
@@ -397,7 +398,7 @@ PARENT = """
 import sys
 from pathlib import Path
 from tests.integration.test_isolation import Farmer, OUTER, Log
-from tasks.isolate import perform
+from tasks.step.launcher import perform
 
 class Say(Log):
     def line(self, line):

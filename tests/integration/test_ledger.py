@@ -232,13 +232,13 @@ def test_the_watch_is_quiet_first_and_then_finds_what_expired(
     ledger: Ledger, settings: Settings
 ) -> None:
     claimed(ledger, lease_s=0)
-    watch = Watch(ledger, lease_s=0.05, scan_s=5.0)
+    watch = Watch(ledger.connection, lease_s=0.05, scan_s=5.0)
     first = watch.look()
     assert first.leads
     assert first.quiet_s > 0
     assert first.expired == ()
     assert eventually(lambda: watch.look().expired == ("b-1",))
-    assert not Watch(ledger, lease_s=0.05, scan_s=5.0).look().leads, "there is a leader"
+    assert not Watch(ledger.connection, lease_s=0.05, scan_s=5.0).look().leads, "there is a leader"
     assert ledger.expire("b-1", 3).outcome is RequeueOutcome.QUEUED
     assert ledger.expire("b-1", 3).outcome is RequeueOutcome.STALE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tasks.ledger.logs import Logbook
 from tasks.ledger.records import Record
-from tasks.model import Build, BuildState
+from tasks.model import Build, BuildState, short_id
 from tests.farm import Farm, lose_power, processes_with
 from tests.redis_server import RedisServer
 from tests.waiting import eventually
@@ -89,9 +90,10 @@ def write(
 
 
 def submit(farm: Farm, specs: Path) -> Build:
-    said = farm.command("submit", "--specfile", str(specs / "stages.yaml"), "--job", "stage")
+    asked = ("--specfile", str(specs / "stages.yaml"), "--job", "stage", "--json")
+    said = farm.command("submit", *asked)
     assert said.returncode == 0, said.stderr
-    return farm.ledger.build(said.stdout.split()[0])
+    return farm.ledger.build(json.loads(said.stdout)[0]["id"])
 
 
 def runs(farm: Farm, *names: str) -> list[int]:
@@ -145,7 +147,9 @@ def test_a_mended_build_goes_on_behind_its_checkpoint_on_another_host(
     text = (specs / "stages.yaml").read_text()
     (specs / "stages.yaml").write_text(text.replace("three.yaml]", "three.yaml, outer-late.yaml]"))
     said = farm.command("retry", build.id, "--from", "last", "--mended")
-    assert said.stdout == f"{build.id}: queued as attempt 2, to go on with step 5\n", said.stderr
+    assert said.stdout == f"{short_id(build.id)}: queued as attempt 2, to go on with step 5\n", (
+        said.stderr
+    )
     (record,) = farm.wait(build)
     assert (record.state, record.host) == (BuildState.SUCCEEDED, "two"), farm.logs()
     assert runs(farm, "one", "two", "three") == [1, 1, 2]
