@@ -28,7 +28,7 @@ from tasks.artifacts.manifest import pack as pack_set
 from tasks.host.mounts import unmount
 from tasks.model import Source, SourceType
 from tasks.reporting import Silent
-from tasks.rootfs.layer import overlay
+from tasks.rootfs.layer import mount_layer
 from tasks.rootfs.storage import Storage
 from tasks.settings import Settings
 from tasks.sources.destination import Destination
@@ -204,17 +204,13 @@ def measure_seed(folder: Path, tarball: Path) -> None:
 
 
 def _mounted(source: Source, folder: Path, place: Destination) -> float:
-    for name in ("upper", "work", "root"):
+    for name in ("layer", "root"):
         remove(folder / name)
         (folder / name).mkdir()
     start = time.perf_counter()
     seed(source, folder / "link", place)
-    overlay(
-        lower=(folder / "link").readlink(),
-        upper=folder / "upper",
-        work=folder / "work",
-        target=folder / "root",
-    )
+    lower = (folder / "link").readlink()
+    mount_layer(folder / "layer", lower=lower, target=folder / "root")
     took = time.perf_counter() - start
     unmount(folder / "root")
     return took

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,8 @@ def test_every_folder_says_what_it_is_for() -> None:
     for top in ("tasks", "orchestrator"):
         for init in (ROOT / top).glob("*/__init__.py"):
             assert ast.get_docstring(ast.parse(init.read_text())), init
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "tests/bench").glob("*.py")), ids=str)
+def test_the_bench_can_be_imported(file: Path) -> None:
+    import_module(f"tests.bench.{file.stem}")
