@@ -31,6 +31,7 @@ from tasks.model import Artifact, Build, Checkpoint, StepResult, decode, encode
 from tasks.settings import Settings
 
 BUILDS_KEPT = 100
+FORGET_AT_ONCE = 100
 CONTEXT_TTL_S = 30 * 24 * 3600
 
 
@@ -147,9 +148,22 @@ class Ledger:
         return Requeued(build, RequeueOutcome(answer[0]), int(answer[1] or 0))
 
     def forget(self, older_than_s: float) -> int:
-        """Forget some of the builds that ended so long ago; gives how many, 0 once there are none.
-        Their artifacts stay in the store."""
-        return int(self.connection.script("forget", older_than_s))
+        """Forget the first of the builds that ended so long ago; gives how many, 0 once there are
+        none. Their artifacts stay in the store."""
+        before = self.now() - older_than_s
+        with self.connection.reaching() as client:
+            found = client.zrange(
+                self.connection.key("ended"),
+                "-inf",
+                f"({before}",
+                byscore=True,
+                offset=0,
+                num=FORGET_AT_ONCE,
+            )
+        pipeline = self.connection.client.pipeline(transaction=False)
+        for build in found:
+            self.connection.script("forget", build, before, through=pipeline)
+        return sum(self.connection.run(pipeline))
 
     def refuse(self, build: str, attempt: int, host: str, reason: str) -> None:
         self.connection.script("refuse", build, attempt, host, reason)

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import redis
 
-from orchestrator.farm.supervisor import Watch
 from tasks.errors import BadInput, FarmUnreachable, HostUnfit
 from tasks.ledger.answers import (
     BeginOutcome,
@@ -24,6 +23,7 @@ from tasks.ledger.builds import Ledger
 from tasks.ledger.connection import check_schema, durability_problems
 from tasks.ledger.hosts import Hosts
 from tasks.ledger.logs import Logbook, Page
+from tasks.ledger.watch import Watch
 from tasks.model import (
     Artifact,
     Build,
@@ -275,6 +275,44 @@ def test_builds_that_ended_long_ago_are_forgotten(ledger: Ledger) -> None:
     assert eventually(lambda: ledger.forget(0) or not ledger.knows("b-2"))
     assert (ledger.builds(), ledger.batches(), ledger.batch("y")) == (["b-3"], ["y"], ["b-3"])
     assert not list(ledger.connection.client.scan_iter("t:build:b-1*"))
+
+
+def test_ended_builds_are_forgotten_behind_any_number_that_wait(ledger: Ledger) -> None:
+    ledger.submit([a_build(f"b-{number}") for number in range(300)])
+    for number in range(150, 300):
+        ledger.cancel(f"b-{number}", "enough")
+    assert eventually(lambda: ledger.forget(0) == 0)
+    assert sorted(ledger.builds(0)) == sorted(f"b-{number}" for number in range(150))
+
+
+def test_a_build_that_is_retried_is_not_forgotten(ledger: Ledger) -> None:
+    ledger.submit([a_build()])
+    ledger.cancel("b-1", "enough")
+    ledger.retry("b-1")
+    moment = ledger.now() + 60
+    assert ledger.forget(-60) == 0
+    assert ledger.connection.script("forget", "b-1", moment) == 0
+    ledger.cancel("b-1", "enough")
+    assert ledger.forget(-60) == 1
+
+
+def test_nothing_is_left_of_what_is_forgotten(ledger: Ledger) -> None:
+    ledger.submit([a_build("b-1", batch="x"), replace(a_build("b-2", batch="x"), after="b-1")])
+    ledger.refuse("b-1", 1, "two", "it is drained")
+    claim = ClaimedAttempt("b-1", 1, ONE)
+    ledger.claim(claim, 90)
+    ledger.begin_step(claim, 0, "me")
+    Logbook(ledger.connection).write(Page("b-1", 1, 0), [Line(text="line")], limit=10)
+    ledger.finish(claim, RESULT.artifacts, "file:///x")
+    ledger.cancel("b-2", "enough")
+    client = ledger.connection.client
+    moment = ledger.now() + 60
+    assert ledger.connection.script("forget", "b-2", moment) == 1
+    assert ledger.followers("b-1") == []
+    counts = client.hgetall("t:batch:x")
+    assert {state for state, count in counts.items() if count != "0"} == {"succeeded"}
+    assert ledger.forget(-60) == 1
+    assert set(client.scan_iter("t:*")) == {"t:schema", "t:queues", "t:events"}
 
 
 def test_a_ledger_of_another_schema_is_left_alone(settings: Settings, ledger: Ledger) -> None:

@@ -20,6 +20,7 @@ if spec then
 end
 set(id, 'cancel', '', 'lost', 0, 'error', '', 'reason', '', 'hint', '', 'ended', '',
   'checkpoint', from)
+redis.call('ZREM', key('ended'), id)
 enqueue(id, attempt + 1)
 resume(id, attempt + 1, from, 'asked')
 redis.call('PERSIST', key('build', id, 'log'))
