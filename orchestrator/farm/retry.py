@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from uuid import uuid4
 
 from celery import Celery
 
@@ -56,7 +57,7 @@ def retry(
             f"the folder {build_id} was submitted from is no longer kept",
             "submit it as a new build",
         )
-    attempt = ledger.retry(build_id, point=point, mended=build if mended else None)
+    attempt = ledger.retry(build_id, uuid4().hex, point=point, mended=build if mended else None)
     return Retry(build, attempt, step, is_blocked(build, ledger))
 
 

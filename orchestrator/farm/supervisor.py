@@ -52,8 +52,8 @@ class Supervisor:
 
     def act(self, look: Look) -> None:
         if look.leads:
-            for build in look.expired:
-                self._requeue(self.ledger.expire(build, self.settings.attempts_max))
+            for build, attempt in look.expired:
+                self._requeue(self.ledger.expire(build, attempt, self.settings.attempts_max))
             self._sweep()
             if forgotten := self.ledger.forget(self.settings.keep_days * DAY_S):
                 self.say(f"forgot {forgotten} builds that ended long ago")

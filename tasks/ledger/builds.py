@@ -2,7 +2,7 @@
 
 Each change of a build is one Lua script of the folder `lua`, so it happens wholly or not at all, on
 Redis's clock. A change answers with a member of a closed set, and asking again after a lost answer
-gives the same answer. `docs/farm.md` lists the keys.
+gives the same answer and changes nothing. `docs/farm.md` lists the keys.
 """
 
 from __future__ import annotations
@@ -68,11 +68,14 @@ class Ledger:
         answer = self.connection.script("cancel", build, reason)
         return CancelOutcome(self._known(build, answer))
 
-    def retry(self, build: str, *, point: str = "", mended: Build | None = None) -> int:
+    def retry(
+        self, build: str, request: str, *, point: str = "", mended: Build | None = None
+    ) -> int:
         """Queue an ended build anew, from the checkpoint at `point` (a key of `checkpoints`), with
-        `mended` in its place; gives its attempt. `BadInput` if it has not ended."""
+        `mended` in its place; gives its attempt. `request`, unique, is the same when this is asked
+        again. `BadInput` if the build has not ended."""
         spec = [encode(mended).decode(), mended.queue, _titles(mended)] if mended else []
-        answer, attempt = self.connection.script("retry", build, point, *spec)
+        answer, attempt = self.connection.script("retry", build, request, point, *spec)
         if self._known(build, answer) == "running":
             raise not_ended(build)
         if answer == "broken":
@@ -142,10 +145,10 @@ class Ledger:
         answer = self.connection.script("end_attempt", *claim.args, *told)
         return Requeued(claim.build, RequeueOutcome(answer[0]), int(answer[1]))
 
-    def expire(self, build: str, attempts_max: int) -> Requeued:
-        """The lease of the build has run out; nothing happens if it was renewed meanwhile."""
-        answer = self.connection.script("expire", build, attempts_max)
-        return Requeued(build, RequeueOutcome(answer[0]), int(answer[1] or 0))
+    def expire(self, build: str, attempt: int, attempts_max: int) -> Requeued:
+        """The lease of the attempt has run out; nothing happens if it was renewed meanwhile."""
+        answer = self.connection.script("expire", build, attempt, attempts_max)
+        return Requeued(build, RequeueOutcome(answer[0]), int(answer[1]))
 
     def forget(self, older_than_s: float) -> int:
         """Forget the first of the builds that ended so long ago; gives how many, 0 once there are

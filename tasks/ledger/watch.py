@@ -17,11 +17,11 @@ AWAY_SCANS = 3.5
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a look round found: whether we lead, for how many seconds more nothing may expire, and
-    the builds whose lease has run out."""
+    the builds and attempts whose lease has run out."""
 
     leads: bool
     quiet_s: float
-    expired: tuple[str, ...]
+    expired: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,4 +38,5 @@ class Watch:
             run_id = str(client.info("server")["run_id"])
         times = (self.lease_s, LEADS_SCANS * self.scan_s, AWAY_SCANS * self.scan_s)
         leads, quiet_s, *expired = self.connection.script("scan", self.token, *times, run_id)
-        return Look(leads == "1", float(quiet_s), tuple(expired))
+        found = tuple((build, int(attempt)) for build, attempt in expired)
+        return Look(leads == "1", float(quiet_s), found)

@@ -163,7 +163,7 @@ def test_what_is_submitted_too_late_is_cancelled(farm: Farm) -> None:
     (late,) = farm.submit(replace(farm.build(subarch="none"), after=builds[0]))
     assert farm.record(late).state is BuildState.CANCELLED
     with pytest.raises(BadInput, match=f"{late.id} starts from what {builds[0]} makes"):
-        farm.ledger.retry(late.id)
+        farm.ledger.retry(late.id, "request")
 
 
 def test_what_was_forgotten_blocks_nobody(farm: Farm) -> None:

@@ -4,12 +4,20 @@
 local id, attempt, host, incarnation, step, token = unpack(ARGV)
 local steps = key('build', id, 'steps')
 local name = attempt .. '.' .. step .. '.'
-if not held(id, attempt, host, incarnation) or redis.call('HGET', steps, name .. 'token') ~= token then
+if not held(id, attempt, host, incarnation) then
   return 'stale'
 end
-if redis.call('HSETNX', steps, name .. 'repeated', stamp(now())) == 0 then
+local begun_by, repeated = unpack(redis.call('HMGET', steps, name .. 'token', name .. 'repeated'))
+if repeated == token then
+  return 'ok'
+end
+if begun_by ~= token then
+  return 'stale'
+end
+if repeated then
   return 'spent'
 end
 redis.call('HDEL', steps, name .. 'token')
+redis.call('HSET', steps, name .. 'repeated', token)
 event(id, 'repeated', step)
 return 'ok'

@@ -1,8 +1,9 @@
--- Ask for the end of a build: cancelled at once if no host holds it, else asked; ended if it has
--- ended already, unknown if there is no such build.
+-- Ask for the end of a build: cancelled if no host holds it, at once, or if it was cancelled for this
+-- reason before, asked if a host has to end it, ended if it has ended otherwise, unknown if there is
+-- no such build.
 -- ARGV: id, reason
 local id, reason = unpack(ARGV)
-local state = get(id, 'state')
+local state, cancel = get(id, 'state', 'cancel')
 if not state then
   return 'unknown'
 end
@@ -11,9 +12,14 @@ if state == 'queued' or state == 'blocked' then
   close(id, 'cancelled', 'cancelled', reason)
   return 'cancelled'
 end
+if state == 'cancelled' and cancel == reason then
+  return 'cancelled'
+end
 if state ~= 'running' then
   return 'ended'
 end
-set(id, 'cancel', reason)
-event(id, 'cancel', reason)
+if cancel ~= reason then
+  set(id, 'cancel', reason)
+  event(id, 'cancel', reason)
+end
 return 'asked'

@@ -2,8 +2,7 @@
 -- ARGV: id, attempt, host, incarnation
 local id, attempt, host, incarnation = unpack(ARGV)
 if not held(id, attempt, host, incarnation) then
-  return 'stale'
+  return ended_before(id, attempt, host, incarnation, 'cancelled')
 end
-local cancel = get(id, 'cancel')
-close(id, 'cancelled', 'cancelled', cancel)
+close(id, 'cancelled', 'cancelled', get(id, 'cancel'))
 return 'ok'

@@ -1,9 +1,16 @@
--- The lease of a build has run out: its host is lost. Gives what became of it, and its attempt.
--- ARGV: id, most attempts
-local id, attempts_max = unpack(ARGV)
-local until_ = redis.call('ZSCORE', key('leases'), id)
-local state, attempt, host = get(id, 'state', 'attempt', 'host')
-if not until_ or tonumber(until_) > now() or state ~= 'running' then
-  return {'stale', attempt or ''}
+-- The lease of an attempt has run out: its host is lost. Gives what became of the build, and its
+-- attempt; stale if the lease was renewed, or the attempt ended otherwise.
+-- ARGV: id, attempt, most attempts
+local id, attempt, attempts_max = unpack(ARGV)
+local function silence(host)
+  return 'no sign of ' .. host .. ' for the length of its lease'
 end
-return end_attempt(id, 'lost', 'no sign of ' .. host .. ' for the length of its lease', attempts_max)
+local state, current, host = get(id, 'state', 'attempt', 'host')
+if state ~= 'running' or current ~= attempt then
+  local ended = closed_attempt(id, attempt)
+  return became(attempt, ended, 'lost', ended and silence(ended.host))
+end
+if tonumber(redis.call('ZSCORE', key('leases'), id)) > now() then
+  return {'stale', attempt}
+end
+return end_attempt(id, 'lost', silence(host), attempts_max)

@@ -2,7 +2,7 @@
 -- ARGV: id, attempt, host, incarnation, name of the error, its message, its hint, URL of the record
 local id, attempt, host, incarnation, error, reason, hint, url = unpack(ARGV)
 if not held(id, attempt, host, incarnation) then
-  return 'stale'
+  return ended_before(id, attempt, host, incarnation, 'failed')
 end
 local cancel = get(id, 'cancel')
 if cancel ~= '' then

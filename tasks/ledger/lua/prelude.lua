@@ -48,8 +48,8 @@ local function held(id, attempt, host, incarnation)
   return state == 'running' and current == attempt and holder == host and its_incarnation == incarnation
 end
 
--- Nobody holds the build any more: no lease, not on its host's list.
-local function let_go(id)
+-- Nobody holds the build any more: it has no lease, and is not on its host's list.
+local function release_lease(id)
   local host = get(id, 'host')
   redis.call('ZREM', key('leases'), id)
   if host and host ~= '' then
@@ -57,12 +57,38 @@ local function let_go(id)
   end
 end
 
--- How the current attempt ended, kept for the history of the build.
+-- How the current attempt ended, kept for the history of the build, and for its holder, who may ask
+-- again.
 local function close_attempt(id, how, reason)
-  local attempt, host, claimed, step = get(id, 'attempt', 'host', 'claimed', 'step')
+  local attempt, host, incarnation, claimed, step =
+    get(id, 'attempt', 'host', 'incarnation', 'claimed', 'step')
   redis.call('HSET', key('build', id, 'attempts'), attempt, cjson.encode({
-    host = host or '', claimed = claimed or '', step = step or '', ended = stamp(now()),
-    how = how, reason = reason or ''}))
+    host = host, incarnation = incarnation, claimed = claimed, step = step, ended = stamp(now()),
+    how = how, reason = reason}))
+end
+
+-- What `close_attempt` kept of an attempt, nothing if it has not ended.
+local function closed_attempt(id, attempt)
+  local ended = redis.call('HGET', key('build', id, 'attempts'), attempt)
+  return ended and cjson.decode(ended) or nil
+end
+
+-- The same, nothing if it was in the hands of another holder.
+local function closed_attempt_of(id, attempt, host, incarnation)
+  local ended = closed_attempt(id, attempt)
+  if ended and ended.host == host and ended.incarnation == incarnation then
+    return ended
+  end
+end
+
+-- The answer to a holder that ends an attempt as `how`, and does not hold it: ok if that was done
+-- before, cancelled if the attempt ended so, else stale.
+local function ended_before(id, attempt, host, incarnation, how)
+  local ended = closed_attempt_of(id, attempt, host, incarnation)
+  if ended and ended.how == how then
+    return 'ok'
+  end
+  return ended and ended.how == 'cancelled' and 'cancelled' or 'stale'
 end
 
 -- The build whose tarball `id` starts from, and its state; nothing if that has succeeded, or is
@@ -108,7 +134,7 @@ end
 function close(id, state, how, reason)
   local queue = get(id, 'queue')
   close_attempt(id, how, reason)
-  let_go(id)
+  release_lease(id)
   redis.call('ZREM', key('waiting', queue), id)
   move(id, state)
   set(id, 'ended', stamp(now()), 'progress', '')
@@ -166,11 +192,23 @@ local function forget_checkpoints(id)
   set(id, 'checkpoint', '')
 end
 
+-- What became of a build whose attempt ended as `how` for `reason`, and its attempt: the answer to
+-- whoever ended it so, when asked again; stale if it did not end so.
+local function became(attempt, ended, how, reason)
+  if ended and ended.how == 'cancelled' then
+    return {'cancelled', attempt}
+  end
+  if not ended or ended.how ~= how or ended.reason ~= reason then
+    return {'stale', attempt}
+  end
+  return {ended.became, ended.became == 'failed' and attempt or tostring(attempt + 1)}
+end
+
 -- The attempt is over without an end of the build: queue the next one, unless the build is to be
 -- cancelled or too many attempts were lost. Gives what became of the build and its attempt.
 local function end_attempt(id, how, reason, attempts_max)
   local attempt, lost, cancel = get(id, 'attempt', 'lost', 'cancel')
-  if cancel and cancel ~= '' then
+  if cancel ~= '' then
     close(id, 'cancelled', 'cancelled', cancel)
     return {'cancelled', attempt}
   end
@@ -182,11 +220,14 @@ local function end_attempt(id, how, reason, attempts_max)
     set(id, 'error', 'BuildFailed', 'hint', 'stagefarm retry builds it anew',
       'reason', 'lost ' .. lost .. ' times: ' .. history(id))
     close(id, 'failed', how, reason)
-    return {'failed', attempt}
+  else
+    release_lease(id)
+    enqueue(id, attempt + 1)
+    resume(id, attempt + 1, get(id, 'checkpoint'), how)
+    event(id, how, reason)
   end
-  let_go(id)
-  enqueue(id, attempt + 1)
-  resume(id, attempt + 1, get(id, 'checkpoint'), how)
-  event(id, how, reason)
-  return {get(id, 'state'), tostring(attempt + 1)}
+  local ended = closed_attempt(id, attempt)
+  ended.became = get(id, 'state')
+  redis.call('HSET', key('build', id, 'attempts'), attempt, cjson.encode(ended))
+  return became(attempt, ended, how, reason)
 end

@@ -1,16 +1,18 @@
--- A worker begins a new incarnation on a host: what an earlier incarnation held is lost. Gives triples of build,
--- what became of it, and its attempt.
+-- A worker begins a new incarnation on a host: what an earlier incarnation held is lost. Gives triples
+-- of build, what became of it, and its attempt.
 -- ARGV: host, incarnation, most attempts, then pairs of what is known of the host
 local host, incarnation, attempts_max = unpack(ARGV, 1, 3)
-redis.call('ZADD', key('hosts'), stamp(now()), host)
-redis.call('DEL', key('host', host))
-redis.call('HSET', key('host', host), 'incarnation', incarnation, 'since', stamp(now()), unpack(ARGV, 4))
+local registered, lost = unpack(redis.call('HMGET', key('host', host), 'incarnation', 'lost'))
+if registered == incarnation then
+  return cjson.decode(lost)
+end
 local answer = {}
 for _, id in ipairs(redis.call('SMEMBERS', key('host', host, 'builds'))) do
-  local holder, its_incarnation = get(id, 'host', 'incarnation')
-  if holder == host and its_incarnation ~= incarnation then
-    local became = end_attempt(id, 'lost', 'the worker on ' .. host .. ' was started again', attempts_max)
-    table.insert(answer, {id, became[1], became[2]})
-  end
+  local reason = 'the worker on ' .. host .. ' was started again'
+  table.insert(answer, {id, unpack(end_attempt(id, 'lost', reason, attempts_max))})
 end
+redis.call('ZADD', key('hosts'), stamp(now()), host)
+redis.call('DEL', key('host', host))
+redis.call('HSET', key('host', host), 'incarnation', incarnation, 'since', stamp(now()),
+  'lost', cjson.encode(answer), unpack(ARGV, 4))
 return answer

@@ -1,8 +1,14 @@
--- An ended build anew, as its next attempt: queued (or blocked) and the attempt; running if it has
--- not ended, broken if the build it starts from did not succeed, unknown if there is no such build.
--- ARGV: id, the checkpoint to go on from as `<attempt>.<step>` or empty, then for a build that was
---       mended: build as JSON, queue, titles of its steps as JSON
-local id, from, spec, queue, titles = unpack(ARGV)
+-- An ended build anew, as its next attempt: ok and the attempt; running if it has not ended, broken
+-- if the build it starts from did not succeed, unknown if there is no such build.
+-- `request` names the one who asks, so that the same question asked twice is answered once.
+-- ARGV: id, request, the checkpoint to go on from as `<attempt>.<step>` or empty, then for a build that
+--       was mended: build as JSON, queue, titles of its steps as JSON
+local id, request, from, spec, queue, titles = unpack(ARGV)
+local steps = key('build', id, 'steps')
+local queued = redis.call('HGET', steps, 'retry.' .. request)
+if queued then
+  return {'ok', queued}
+end
 local state, attempt = get(id, 'state', 'attempt')
 if not state then
   return {'unknown', ''}
@@ -23,6 +29,7 @@ set(id, 'cancel', '', 'lost', 0, 'error', '', 'reason', '', 'hint', '', 'ended',
 redis.call('ZREM', key('ended'), id)
 enqueue(id, attempt + 1)
 resume(id, attempt + 1, from, 'asked')
+redis.call('HSET', steps, 'retry.' .. request, attempt + 1)
 redis.call('PERSIST', key('build', id, 'log'))
 event(id, 'queued', 'retry')
-return {get(id, 'state'), tostring(attempt + 1)}
+return {'ok', tostring(attempt + 1)}

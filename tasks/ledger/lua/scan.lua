@@ -1,6 +1,7 @@
 -- The supervisor looks round. Only the leader may; nobody's lease is called expired for two lease
 -- lengths after Redis was started, or after a time in which no supervisor looked.
--- Gives: leader (0 or 1), quiet for how many seconds, then the builds whose lease has run out.
+-- Gives: leader (0 or 1), quiet for how many seconds, then for each lease that has run out: build,
+-- attempt.
 -- ARGV: token of the supervisor, lease in seconds, how long a leader leads without a look, after
 --       which gap between looks nobody was there, run id of Redis
 local token, lease_s, leads_s, gap_s, run_id = unpack(ARGV)
@@ -19,5 +20,8 @@ local rest = tonumber(quiet) - time
 if rest > 0 then
   return {'1', stamp(rest)}
 end
-local expired = redis.call('ZRANGEBYSCORE', key('leases'), '-inf', stamp(time), 'LIMIT', 0, 1000)
-return {'1', '0', unpack(expired)}
+local answer = {'1', '0'}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '-inf', stamp(time), 'LIMIT', 0, 1000)) do
+  table.insert(answer, {id, get(id, 'attempt')})
+end
+return answer
