@@ -202,6 +202,14 @@ class Ledger:
         kept = decode(data, StepResult).checkpoint if data else None
         return Resume(kept, asked=why == "asked") if kept else None
 
+    def artifacts(self, build: str) -> tuple[Artifact, ...]:
+        """What the newest attempt of `build` that succeeded has made, also while it is retried;
+        empty if none has, or the build is forgotten."""
+        key = self.connection.key("build", build)
+        with self.connection.reaching() as client:
+            newest, earlier = client.hmget(key, "artifacts", "earlier_artifacts")
+        return decode(newest or earlier or "[]", tuple[Artifact, ...])
+
     def context(self, digest: str) -> bytes | None:
         """A submitter's bundle, or None if it was kept too long ago."""
         key = self.connection.key("context", digest)

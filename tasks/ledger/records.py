@@ -49,7 +49,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """How one attempt ended, and where: `how` is a final state, `lost` or `handed back`."""
+    """How one attempt ended, and where: `how` is a final state, `lost` or `handed back`; `url` is
+    the folder it left in the store."""
 
     number: int
     how: str
@@ -58,6 +59,7 @@ class Attempt:
     claimed: float = 0.0
     ended: float = 0.0
     reason: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -175,9 +175,9 @@ class StepRunner:
 
     def _from_store(self, build: Build) -> Build:
         """`build`, with the tarball of the build it comes after as its source."""
-        source, made = build.source, self.ledger.find(build.after)
+        source = build.source
         name = Path(source.path).name
-        for artifact in made.artifacts if made else ():
+        for artifact in self.ledger.artifacts(build.after):
             if artifact.name == name:
                 path, sha256 = str(file_of(artifact.path)), source.sha256 or artifact.sha256
                 return replace(build, source=replace(source, path=path, sha256=sha256))

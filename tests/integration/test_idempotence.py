@@ -23,7 +23,7 @@ from tasks.ledger.answers import (
 from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts
 from tasks.ledger.watch import Watch
-from tasks.model import Build, BuildState, StepResult
+from tasks.model import Artifact, Build, BuildState, StepResult
 from tasks.settings import Settings
 from tests.asking_twice import AskingTwice
 from tests.builds import any_build
@@ -35,6 +35,7 @@ pytestmark = pytest.mark.redis
 ONE, TWO, ANEW = Holder("one", "i-1"), Holder("two", "i-2"), Holder("one", "i-9")
 FIRST = ClaimedAttempt("b-1", 1, ONE)
 RESULT = StepResult(seed="s")
+MADE = (Artifact(name="a.tar", path="/a.tar", size_bytes=1, sha256="ab"),)
 LIMIT = 2
 """How often a build may be lost."""
 
@@ -148,6 +149,14 @@ def retried(asked: Asked) -> None:
 def retried_respecified(asked: Asked) -> None:
     asked.failed()
     assert asked.ledger.retry("b-1", "r", mended=a_build(timeout_s=7.0)) == 2
+
+
+@about("retry")
+def retried_after_it_succeeded(asked: Asked) -> None:
+    asked.claimed()
+    asked.ledger.finish(FIRST, MADE, "file:///s")
+    assert asked.ledger.retry("b-1", "r") == 2
+    assert asked.ledger.artifacts("b-1") == MADE
 
 
 @about("retry")

@@ -189,6 +189,28 @@ def test_retry_queues_an_ended_build_as_its_next_attempt(ledger: Ledger) -> None
         ledger.retry("b-9", "third")
 
 
+def test_a_retry_that_fails_has_nothing_of_the_attempt_that_succeeded(ledger: Ledger) -> None:
+    ledger.finish(claimed(ledger), RESULT.artifacts, "file:///1")
+    assert ledger.artifacts("b-1") == RESULT.artifacts
+    for attempt in (2, 3):
+        assert ledger.retry("b-1", f"request {attempt}") == attempt
+        record = ledger.record("b-1")
+        assert (record.artifacts, record.url) == ((), "")
+        claim = ClaimedAttempt("b-1", attempt, TWO)
+        ledger.claim(claim, 90)
+        ledger.fail(claim, "HookFailed", "no", "", f"file:///{attempt}")
+        record = ledger.record("b-1")
+        assert (record.artifacts, record.url) == ((), f"file:///{attempt}")
+        assert ledger.artifacts("b-1") == RESULT.artifacts, "a build that starts from it finds them"
+    assert [attempt.url for attempt in ledger.attempts("b-1")] == [
+        *("file:///1", "file:///2", "file:///3")
+    ]
+
+
+def test_a_build_that_is_unknown_has_made_nothing(ledger: Ledger) -> None:
+    assert ledger.artifacts("b-9") == ()
+
+
 def test_an_id_is_taken_only_by_another_build(ledger: Ledger) -> None:
     assert ledger.submit([a_build()]) == []
     assert ledger.submit([a_build()]) == [], "asked again"

@@ -60,11 +60,11 @@ end
 -- How the current attempt ended, kept for the history of the build, and for its holder, who may ask
 -- again.
 local function close_attempt(id, how, reason)
-  local attempt, host, incarnation, claimed, step =
-    get(id, 'attempt', 'host', 'incarnation', 'claimed', 'step')
+  local attempt, host, incarnation, claimed, step, url =
+    get(id, 'attempt', 'host', 'incarnation', 'claimed', 'step', 'url')
   redis.call('HSET', key('build', id, 'attempts'), attempt, cjson.encode({
     host = host, incarnation = incarnation, claimed = claimed, step = step, ended = stamp(now()),
-    how = how, reason = reason}))
+    how = how, reason = reason, url = url or ''}))
 end
 
 -- What `close_attempt` kept of an attempt, nothing if it has not ended.

@@ -9,7 +9,7 @@ local queued = redis.call('HGET', steps, 'retry.' .. request)
 if queued then
   return {'ok', queued}
 end
-local state, attempt = get(id, 'state', 'attempt')
+local state, attempt, artifacts = get(id, 'state', 'attempt', 'artifacts')
 if not state then
   return {'unknown', ''}
 end
@@ -24,8 +24,11 @@ if spec then
   set(id, 'spec', spec, 'queue', queue, 'titles', titles)
   redis.call('SADD', key('queues'), queue)
 end
+if state == 'succeeded' then
+  set(id, 'earlier_artifacts', artifacts)
+end
 set(id, 'cancel', '', 'lost', 0, 'error', '', 'reason', '', 'hint', '', 'ended', '',
-  'checkpoint', from)
+  'artifacts', '', 'url', '', 'checkpoint', from)
 redis.call('ZREM', key('ended'), id)
 enqueue(id, attempt + 1)
 resume(id, attempt + 1, from, 'asked')
