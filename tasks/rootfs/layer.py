@@ -2,10 +2,11 @@
 
     layer/upper      what was changed
     layer/work       overlayfs's own
-    layer/options    the mount options, chosen at the first mount
+    layer/options    the mount options; written once the first mount has succeeded
 
 A layer is always mounted with the options that it was made with: with others, what it says of
-removed and renamed files may be read differently. See the kernel's
+removed and renamed files is read differently (`userxattr` looks for `user.overlay.opaque`, where
+the other options look for `trusted.overlay.opaque`). See the kernel's
 Documentation/filesystems/overlayfs.rst.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from tasks.errors import HostUnfit
 from tasks.host.files import make_folder, replaced
 from tasks.host.process import output
+from tasks.host.removal import remove_tree
 
 OPTIONS = ("index=on,xino=auto,redirect_dir=on", "userxattr", "")
 """What is tried in this order. `index=on` keeps files that are hard links of each other so when one
@@ -27,19 +29,32 @@ is changed, and `xino` their numbers, so that the overlay packs as a plain folde
 def mount_layer(layer: Path, *, lower: Path, target: Path) -> None:
     """Show the folder `lower` at `target`; what is changed there goes to the folder `layer`.
     `HostUnfit` where overlayfs cannot be mounted."""
-    upper, work = _make_like(layer / "upper", lower), make_folder(layer / "work")
-    layers = f"lowerdir={lower},upperdir={upper},workdir={work}"
     chosen = layer / "options"
+    if chosen.exists():
+        said = _mount(layer, lower, target, chosen.read_text())
+    else:
+        said = _begin(layer, lower, target)
+    if said:
+        raise HostUnfit(f"cannot mount an overlay at {target}: {said}", "set rootfs = 'plain'")
+
+
+def _begin(layer: Path, lower: Path, target: Path) -> str:
+    """Mount a new layer with the first options that this machine takes, and keep them with it;
+    what `mount` complains of where it takes none.
+
+    A layer that has no options yet was never handed to a build, so it is made anew: also the
+    mount of a try that failed, or was killed, may have left marks in it.
+    """
     said = ""
-    for options in (chosen.read_text(),) if chosen.exists() else OPTIONS:
-        with replaced(chosen) as file:  # before the mount: a crash must not leave a layer without
-            file.write(options.encode())
-        said = _mount(",".join(filter(None, (layers, options))), target)
-        if not said:
-            return
-        if not any(upper.iterdir()):
-            chosen.unlink()
-    raise HostUnfit(f"cannot mount an overlay at {target}: {said}", "set rootfs = 'plain'")
+    for options in OPTIONS:
+        remove_tree(layer)
+        _make_like(layer / "upper", lower)
+        make_folder(layer / "work")
+        if not (said := _mount(layer, lower, target, options)):
+            with replaced(layer / "options") as file:
+                file.write(options.encode())
+            return ""
+    return said
 
 
 def can_overlay(folder: Path) -> bool:
@@ -53,19 +68,18 @@ def can_overlay(folder: Path) -> bool:
     return code == 0
 
 
-def _mount(options: str, target: Path) -> str:
+def _mount(layer: Path, lower: Path, target: Path, options: str) -> str:
     """What `mount` complains of; empty if it mounted the overlay."""
-    code, said = output(["mount", "-t", "overlay", "overlay", "-o", options, str(target)])
+    folders = f"lowerdir={lower},upperdir={layer / 'upper'},workdir={layer / 'work'}"
+    words = ["-o", ",".join(filter(None, (folders, options))), str(target)]
+    code, said = output(["mount", "-t", "overlay", "overlay", *words])
     return (said or f"exit code {code}") if code else ""
 
 
-def _make_like(folder: Path, model: Path) -> Path:
+def _make_like(folder: Path, model: Path) -> None:
     """Make `folder` with the owner, mode, times and attributes of `model`: what the top of a layer
     has, the root of the root filesystem has."""
-    if not folder.exists():
-        new = make_folder(folder.with_name(f"{folder.name}.new"))
-        entry = model.stat()
-        os.chown(new, entry.st_uid, entry.st_gid)
-        shutil.copystat(model, new)
-        new.rename(folder)
-    return folder
+    make_folder(folder)
+    entry = model.stat()
+    os.chown(folder, entry.st_uid, entry.st_gid)
+    shutil.copystat(model, folder)
