@@ -17,6 +17,7 @@ import zstandard
 from tasks.archive.formats import Compression
 from tasks.errors import PackFailed
 from tasks.host.pipes import drained, feeding, killed_on_error
+from tasks.host.process import piped
 from tasks.settings import DEFAULTS
 
 
@@ -57,7 +58,7 @@ def _compressor(compression: Compression, levels: Levels) -> list[str]:
 
 def _piped(argv: list[str], pieces: Iterator[bytes]) -> Iterator[bytes]:
     with (
-        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program,
+        piped(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None) as program,
         feeding(program.stdin, pieces),
         killed_on_error(program),
     ):

@@ -24,6 +24,7 @@ import zstandard
 
 from tasks.archive.formats import Compression, Damaged
 from tasks.host.pipes import CHUNK_BYTES, drained, feeding, killed_on_error
+from tasks.host.process import piped
 
 _SLICE_BYTES = 8 << 10
 """How much zstd data is decompressed at once: it has no limit on its output, which is at most
@@ -209,9 +210,8 @@ _GARBAGE = "something else follows its end"
 
 def _through(argv: list[str], read: Read) -> Iterator[bytes]:
     """What the program makes of the stream; `Damaged` says what it complains of."""
-    with subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as program:
+    pipe = subprocess.PIPE
+    with piped(argv, stdin=pipe, stdout=pipe, stderr=pipe) as program:
         yield from _fed(program, read)
 
 

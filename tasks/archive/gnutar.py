@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from tasks.archive.formats import Damaged
-from tasks.errors import BuildFailed, HostUnfit, PackFailed, SourceFailed
+from tasks.errors import BuildFailed, PackFailed, SourceFailed
 from tasks.host.files import write_all
 from tasks.host.pipes import drained, widened
-from tasks.host.process import STANDARD_PATH
+from tasks.host.process import STANDARD_PATH, piped
 from tasks.model import Line
 from tasks.reporting import Report
 
@@ -160,18 +160,14 @@ def _started(
     argv: list[str], stdin: int | None, stdout: int | None
 ) -> Iterator[tuple[subprocess.Popen[bytes], _Complaints]]:
     """A running tar on standard input or output; killed if the body fails."""
-    try:
-        tar = subprocess.Popen(
-            ["tar", "--file=-", *argv],
-            stdin=stdin or subprocess.DEVNULL,
-            stdout=stdout or subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=_ENVIRONMENT,
-            umask=_UMASK,
-        )
-    except FileNotFoundError:
-        raise HostUnfit("this machine has no tar", "install GNU tar") from None
-    with tar:
+    with piped(
+        ["tar", "--file=-", *argv],
+        env=_ENVIRONMENT,
+        stdin=stdin or subprocess.DEVNULL,
+        stdout=stdout or subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        umask=_UMASK,
+    ) as tar:
         complaints = _Complaints(tar.stderr)
         try:
             yield tar, complaints

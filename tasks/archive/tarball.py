@@ -27,6 +27,7 @@ from tasks.errors import BadInput, PackFailed, SourceFailed
 from tasks.host.checksums import Sums
 from tasks.host.files import replaced
 from tasks.host.mount_table import bare
+from tasks.host.process import piped
 from tasks.metering import Meter
 from tasks.model import Artifact, Line, Tarformers
 from tasks.reporting import Report
@@ -236,12 +237,8 @@ def _listed(pieces: Iterator[bytes], listing: IO[bytes] | None, report: Report) 
 @contextmanager
 def _sized(folder: Path, meter: Meter) -> Iterator[None]:
     """Finds the size of the tree beside the body, so that the progress has an end."""
-    with subprocess.Popen(
-        ["du", "--apparent-size", "--block-size=1", "--summarize", str(folder)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as du:
+    argv = ["du", "--apparent-size", "--block-size=1", "--summarize", str(folder)]
+    with piped(argv, stdout=subprocess.PIPE) as du:
         assert du.stdout
         thread = threading.Thread(target=_take_total, args=(du.stdout, meter), daemon=True)
         thread.start()

@@ -1,7 +1,9 @@
-"""The one door to subprocesses: their output streamed, their time limited, their end certain.
+"""The door to every program that a worker or a step starts: argument lists, an environment of few
+variables, a certain end. `run` follows a program line by line; `piped` gives its pipes.
 
 A process started here leads a session of its own, so that its group can be ended as one. What
 leaves the group is caught by the PID namespace of the step it belongs to (`tasks.step.launcher`).
+(`orchestrator.demo` starts the servers of its farm itself.)
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from tasks.errors import HostUnfit, TimedOut
 from tasks.model import Stream
@@ -68,7 +70,10 @@ def run(
     (TERM, and KILL after `grace_s`); what a process that ended by itself left behind goes on.
     Raises `HostUnfit` where the program cannot be started, `TimedOut` where a limit passed.
     """
-    with _start(argv, env or {}, cwd) as process:
+    pipe = subprocess.PIPE
+    with piped(
+        argv, env=env or {}, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0
+    ) as process:
         try:
             if on_start:
                 on_start(process.pid)
@@ -93,22 +98,46 @@ def standard_environment() -> dict[str, str]:
     return defaults | {name: os.environ[name] for name in kept if os.environ.get(name)}
 
 
-def _start(
-    argv: Sequence[str], env: Mapping[str, str], cwd: str | Path | None
-) -> subprocess.Popen[bytes]:
+@contextmanager
+def piped(
+    argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`argv` running beside the body, which may use its pipes; waited for at the end, and killed
+    with its group where the body fails. `options` are `Popen`'s; no stream is this process's
+    unless they say so. `HostUnfit` where it cannot be started."""
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    process = _start(argv, standard_environment() if env is None else env, streams | options)
     try:
-        return subprocess.Popen(
-            list(argv),
-            env=dict(env),
-            cwd=cwd,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            bufsize=0,
-        )
+        with process:
+            try:
+                yield process
+            except BaseException:
+                if process.poll() is None:
+                    _signal_group(process.pid, signal.SIGKILL)
+                raise
+    finally:
+        _children.discard(process.pid)
+
+
+_children: set[int] = set()
+"""The processes that `piped` waits for. `reap_orphans` must not: it would take their exit code."""
+
+_starting: list[None] = []
+"""One for each process that is being started in some thread, and may not be in `_children` yet."""
+
+
+def _start(
+    argv: Sequence[str], env: Mapping[str, str], options: Mapping[str, Any]
+) -> subprocess.Popen[bytes]:
+    _starting.append(None)
+    try:
+        process = subprocess.Popen(list(argv), env=dict(env), start_new_session=True, **options)
+        _children.add(process.pid)
     except OSError as error:
         raise HostUnfit(f"cannot start {argv[0]}: {error.strerror}") from error
+    finally:
+        _starting.pop()
+    return process
 
 
 def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
@@ -161,7 +190,7 @@ def _read_while_it_runs(
                 clock.saw_output()
             clock.check()
             if os.getpid() == 1:
-                reap_orphans(process.pid)
+                reap_orphans()
 
 
 @contextmanager
@@ -240,11 +269,12 @@ class _Clock:
             raise TimedOut(f"printed nothing for {self._limits.idle_s:g} s")
 
 
-def reap_orphans(own: int) -> None:
-    """As the init of a PID namespace, bury the processes that lost their parent; not `own`."""
+def reap_orphans() -> None:
+    """As the init of a PID namespace, reap the processes that lost their parent, up to the first
+    that `piped` waits for, or that may be one."""
     with suppress(ChildProcessError):
         while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            if found.si_pid == own:
+            if _starting or found.si_pid in _children:  # in this order: see `_start`
                 return
             os.waitpid(found.si_pid, 0)
 

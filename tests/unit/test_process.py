@@ -1,7 +1,10 @@
 """Subprocesses: their lines, their codes, their limits, their end."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from tasks.host.process import (
     Limits,
     LineReader,
     output,
+    piped,
     run,
     standard_environment,
 )
@@ -20,6 +24,7 @@ from tasks.model import Stream
 from tests.waiting import eventually
 
 SH = ("/bin/sh", "-c")
+ROOT = Path(__file__).parents[2]
 
 
 class Lines(list[tuple[str, Stream]]):
@@ -160,3 +165,85 @@ def test_lines_end_at_newlines_and_carriage_returns_and_never_grow_without_end()
 
 def test_output_gives_code_and_text() -> None:
     assert output([*SH, "echo said; exit 3"]) == (3, "said")
+
+
+def test_a_program_between_pipes_sees_no_more_of_this_process_than_others_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    script = "env; echo $(ps -o sid= -p $$) = $$; cat"
+    with piped([*SH, script], stdout=subprocess.PIPE) as program:
+        assert program.stdout
+        said = program.stdout.read().decode()
+    assert "SECRET" not in said
+    assert f"{program.pid} = {program.pid}" in said, "the leader of a session of its own"
+    assert program.returncode == 0
+
+
+def test_a_body_that_fails_ends_the_program_and_its_group() -> None:
+    started: list[int] = []
+
+    def fail() -> None:
+        with piped([*SH, "sleep 1000 & echo $!; wait"], stdout=subprocess.PIPE) as program:
+            assert program.stdout
+            started.extend([program.pid, int(program.stdout.readline())])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert all(map(gone, started))
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    with pytest.raises(HostUnfit, match="cannot start /no/such: No such file"), piped(["/no/such"]):
+        pass
+
+
+INIT = """
+import os
+from tasks.host.process import piped, reap_orphans
+
+ended = os.WEXITED | os.WNOWAIT
+with piped(["sh", "-c", "exit 7"]) as program:
+    os.waitid(os.P_PID, program.pid, ended)
+    reap_orphans()
+    print(program.wait())
+
+ready, go = os.pipe()
+if not (parent := os.fork()):
+    if not os.fork():
+        os.read(ready, 1)
+    os._exit(0)
+os.waitpid(parent, 0)
+os.write(go, b"!")
+os.waitid(os.P_ALL, 0, ended)
+reap_orphans()
+try:
+    os.waitid(os.P_ALL, 0, ended)
+except ChildProcessError:
+    print("no orphan")
+"""
+
+
+@pytest.mark.root
+def test_reaping_orphans_takes_no_exit_code_that_somebody_waits_for(can_isolate: None) -> None:
+    """In a namespace whose init starts programs, as that of a step does."""
+    done = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "--mount-proc", sys.executable, "-c", INIT],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["7", "no orphan"], done.stderr
+
+
+def test_programs_are_started_through_one_door() -> None:
+    """See `tasks.host.process`; the demo starts its servers itself."""
+    starting = re.compile(
+        r"subprocess\.(Popen\(|run\(|call|check|getoutput)|os\.(system|popen|spawn)"
+    )
+    files = [*(ROOT / "tasks").rglob("*.py"), *(ROOT / "orchestrator").rglob("*.py")]
+    found = {str(f.relative_to(ROOT)) for f in files if starting.search(f.read_text())}
+    demo = {"orchestrator/demo/servers.py", "orchestrator/demo/show.py"}
+    assert found == {"tasks/host/process.py"} | demo
