@@ -6,6 +6,7 @@
         DIGEST.lock          held, shared, by whoever is about to use it; alone by whoever makes it
         DIGEST.users/        links to the links by which builds name the seed they use
         .DIGEST.partial/     a seed that is being made
+        DIGEST.*.partial     a record that is being written
         known/               what was learned of files and addresses (`sources.download_index`)
 
 DIGEST is the sha256 of the tarball. A build that uses a seed has a link to it in a folder of its
@@ -15,7 +16,6 @@ the processes of the build.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import stat
@@ -28,7 +28,7 @@ from secrets import token_hex
 
 from tasks.archive.tarball import Limits, extract
 from tasks.errors import SourceFailed, StagefarmError
-from tasks.host.files import private
+from tasks.host.files import private, sync_file_system
 from tasks.host.locks import lock, try_lock
 from tasks.host.machine import boot_id
 from tasks.host.removal import remove_tree
@@ -145,7 +145,7 @@ class Seeds:
         """The name of a folder, not made yet, that may become a seed, and goes if it does not."""
         name = f"stream-{os.getpid()}-{time.monotonic_ns()}"
         with lock(self._lock(name)):
-            folder = self.root / f".{name}.partial"
+            folder = self._partial(name)
             try:
                 yield folder
             finally:
@@ -154,7 +154,7 @@ class Seeds:
 
     def _make(self, tarball: Path, digest: str, report: Report, unpacked: Path | None) -> None:
         """Unpack beside, then rename: a seed is there whole or not at all."""
-        partial = self.root / f".{digest}.partial"
+        partial = self._partial(digest)
         with lock(self._lock(digest)):
             if self._is_sound(digest):
                 return
@@ -174,7 +174,7 @@ class Seeds:
     def _wipe(self, digest: str) -> None:
         """Remove all of a seed. It is called unfinished first, so that whoever sweeps goes on with
         it if this process is killed meanwhile."""
-        partial = self.root / f".{digest}.partial"
+        partial = self._partial(digest)
         for folder in (self._users(digest), partial):
             remove_tree(folder)
         with suppress(FileNotFoundError):
@@ -191,14 +191,18 @@ class Seeds:
         if seed.boot and seed.boot != boot_id():
             return False
         if seed.boot and time.time() - seed.made_at > SETTLED_S:
-            _sync_disk(self.root)
-            self._write(replace(seed, boot=""))
+            with suppress(OSError):  # then it is not known to be there; the next user tries again
+                sync_file_system(self.root)
+                self._write(replace(seed, boot=""))
         return True
 
     def _write(self, seed: Seed) -> None:
         unfinished = self._record(seed.digest).with_suffix(f".{token_hex(4)}.partial")
         unfinished.write_bytes(encode(seed))
         unfinished.rename(self._record(seed.digest))
+
+    def _partial(self, digest: str) -> Path:
+        return self.root / f".{digest}.partial"
 
     def _record(self, digest: str) -> Path:
         return self.root / f"{digest}.json"
@@ -229,14 +233,20 @@ class Seeds:
                     user.unlink()
 
     def _sweep(self) -> None:
-        """Remove what makers that were killed left behind."""
-        for path in self.root.glob(".*.partial"):
-            digest = path.name.removeprefix(".").removesuffix(".partial")
-            with try_lock(self._lock(digest)) as held:
+        """Remove what processes that were killed left behind: all of it was made under a lock."""
+        for path in self.root.glob("*.lock"):
+            digest = path.stem
+            with try_lock(path) as held:
                 if held:
-                    remove_tree(path)
-                    if not self._record(digest).exists():
-                        self._lock(digest).unlink()
+                    self._sweep_one(digest)
+
+    def _sweep_one(self, digest: str) -> None:
+        for unfinished in self.root.glob(f"{digest}.*.partial"):
+            unfinished.unlink()
+        remove_tree(self._partial(digest))
+        if not self._record(digest).exists() and not self.is_used(digest):
+            self._wipe(digest)
+            self._lock(digest).unlink()
 
     def _lock(self, digest: str) -> Path:
         """The file whose lock guards a seed."""
@@ -256,15 +266,6 @@ def _read(path: Path) -> Seed | None:
         return replace(decode(path.read_bytes(), Seed), used_at=path.stat().st_mtime)
     except (OSError, StagefarmError):
         return None
-
-
-def _sync_disk(folder: Path) -> None:
-    """Write what is in memory of the folder's file system to the disk: syncfs(2)."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        ctypes.CDLL(None).syncfs(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _described(folder: Path, tarball: Path, digest: str) -> Seed:

@@ -14,6 +14,7 @@ import pytest
 
 from tasks.archive.tarball import pack
 from tasks.errors import SourceFailed
+from tasks.host.machine import boot_id
 from tasks.host.removal import remove_tree
 from tasks.model import Artifact, Progress, Source, SourceType
 from tasks.reporting import Silent
@@ -126,6 +127,50 @@ def test_a_settled_seed_outlives_a_boot(
     monkeypatch.setattr(module, "boot_id", lambda: "another")
     Path(tarball.path).unlink()
     lease(seeds, tarball, tmp_path / "link")
+
+
+def test_a_seed_that_could_not_be_written_to_the_disk_does_not_outlive_a_boot(
+    tmp_path: Path, seeds: Seeds, tarball: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel refuses syncfs for a descriptor that was opened for its path alone."""
+    real_open = os.open
+
+    def open_for_its_path(path: Path, flags: int, *rest: int) -> int:
+        return real_open(path, flags | (os.O_PATH if path == seeds.root else 0), *rest)
+
+    lease(seeds, tarball, tmp_path / "link")
+    monkeypatch.setattr(module, "SETTLED_S", -1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_for_its_path)
+        lease(seeds, tarball, tmp_path / "link")
+    assert [seed.boot for seed in seeds.all()] == [boot_id()]
+    lease(seeds, tarball, tmp_path / "link")
+    assert [seed.boot for seed in seeds.all()] == [""]
+
+
+def test_what_killed_processes_left_is_swept(
+    tmp_path: Path, seeds: Seeds, tarball: Artifact
+) -> None:
+    """A record half written of a seed that is there and of one that is not; a stream's lock."""
+    folder = lease(seeds, tarball, tmp_path / "link")
+    other = "b" * 64
+    for name in (f"{tarball.sha256}.1a2b3c4d.partial", f"{other}.1a2b3c4d.partial"):
+        (seeds.root / name).write_text("{")
+    for name in (f"{other}.lock", "stream-1-2.lock"):
+        (seeds.root / name).touch()
+    (seeds.root / "known").mkdir()
+    seeds.prune(1 << 40)
+    endings = ("", ".json", ".lock", ".users")
+    kept = [f"{tarball.sha256}{ending}" for ending in endings]
+    assert sorted(path.name for path in seeds.root.iterdir()) == sorted([*kept, "known"])
+    assert trees.listing(folder) == trees.listing(tmp_path / "tree")
+
+
+def test_what_is_being_made_is_not_swept(tmp_path: Path, seeds: Seeds, tarball: Artifact) -> None:
+    with seeds.scratch() as folder:
+        folder.mkdir()
+        seeds.prune(1 << 40)
+        assert folder.is_dir()
 
 
 def test_looking_at_a_seed_does_not_take_it_from_a_build_that_is_about_to_use_it(
