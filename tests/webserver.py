@@ -16,7 +16,7 @@ class Page:
     """A file; each of `faults` spoils one request: a status to answer, `cut=N`: the connection
     ends after N bytes, or `hold=N`: after N bytes nothing comes until `go` is set. A server that
     is not `careful` does not heed If-Range; it may also give less than it was asked for (`part_max`
-    bytes at once), or not say which part it gives (`says`)."""
+    bytes at once), or not say which part it gives (`says`). `retry_after` goes with each status."""
 
     data: bytes
     etag: str = ""
@@ -28,6 +28,7 @@ class Page:
     careful: bool = True
     part_max: int = 0
     says: bool = True
+    retry_after: str = ""
     go: threading.Event = field(default_factory=threading.Event)
 
 
@@ -71,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         elif page.redirect:
             self.answer(302, {"Location": page.redirect})
         elif isinstance(fault, int):
-            self.answer(fault)
+            self.answer(fault, {"Retry-After": page.retry_after})
         else:
             self.give(page, wanted, condition, fault)
 

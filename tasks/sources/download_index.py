@@ -6,6 +6,9 @@ Only a memory: whatever is missing or damaged in it is found out again.
 from __future__ import annotations
 
 import hashlib
+import os
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -13,6 +16,10 @@ from secrets import token_hex
 from tasks.errors import StagefarmError
 from tasks.model import decode, encode
 from tasks.sources import verify
+
+NOTES_MAX = 1_000
+UNFINISHED_S = 3600.0
+"""A note takes no time to write: one unfinished for so long was left by a killed process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +57,9 @@ class DigestCache:
         entry = file.stat()
         marks = (file.absolute(), entry.st_dev, entry.st_ino, entry.st_size)
         note = self._note(*marks, entry.st_mtime_ns, entry.st_ctime_ns)
-        if note.exists() and len(found := note.read_text()) == hashlib.sha256().digest_size * 2:
-            return found
+        with suppress(OSError, ValueError):
+            if len(found := _used(note).read_text()) == hashlib.sha256().digest_size * 2:
+                return found
         found = verify.digest(file)
         self._write(note, found.encode())
         return found
@@ -59,7 +67,7 @@ class DigestCache:
     def recall(self, *question: object) -> Known | None:
         """What was remembered as the answer to `question`."""
         try:
-            return decode(self._note(*question).read_bytes(), Known)
+            return decode(_used(self._note(*question)).read_bytes(), Known)
         except (OSError, StagefarmError):
             return None
 
@@ -74,3 +82,24 @@ class DigestCache:
         unfinished = note.with_suffix(f".{token_hex(4)}.partial")  # two steps may learn it at once
         unfinished.write_bytes(content)
         unfinished.rename(note)
+        self._prune()
+
+    def _prune(self) -> None:
+        """Keep the facts that were asked for last, and nothing that a killed process left."""
+        now = time.time()
+        notes = sorted(((_used_at(note), note) for note in self._folder.iterdir()), reverse=True)
+        for number, (used_at, note) in enumerate(notes):
+            is_left = note.suffix == ".partial" and now - used_at > UNFINISHED_S
+            if is_left or number >= NOTES_MAX:
+                note.unlink(missing_ok=True)
+
+
+def _used(note: Path) -> Path:
+    os.utime(note)
+    return note
+
+
+def _used_at(note: Path) -> float:
+    with suppress(FileNotFoundError):  # another process prunes too
+        return note.stat().st_mtime
+    return 0.0

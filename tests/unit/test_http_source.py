@@ -6,7 +6,9 @@ import hashlib
 import random
 import threading
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -171,6 +173,38 @@ def test_a_busy_server_is_asked_again_with_growing_waits(
     assert bring(tmp_path, uri) == DATA
     assert len(waits) == 4
     assert waits == sorted(waits)
+
+
+NOW = 1_800_000_000.0
+IN_A_MINUTE = formatdate(NOW + 60, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "least_s", "most_s"),
+    [
+        ("45", 45, 45),
+        (IN_A_MINUTE, 60, 60),
+        ("0", 1, 1.5),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 1, 1.5),
+        ("soon", 1, 1.5),
+        ("-5", 1, 1.5),
+        ("1e9", 1, 1.5),
+        ("\xb2", 1, 1.5),
+        ("Fri, 99 Foo 99999 99:99:99 +9999", 1, 1.5),
+        ("86400", 600, 600),
+        ("9" * 400, 600, 600),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 600, 600),
+    ],
+)
+def test_a_server_may_ask_for_a_longer_wait_within_reason(
+    tmp_path: Path, site: Site, waits: list[float], monkeypatch: pytest.MonkeyPatch,
+    asked: str, least_s: float, most_s: float,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(download, "time", SimpleNamespace(time=lambda: NOW))
+    uri = site.put("a.tar", DATA, faults=[503], retry_after=asked)
+    assert bring(tmp_path, uri) == DATA
+    (wait_s,) = waits
+    assert least_s <= wait_s <= most_s
 
 
 @pytest.mark.parametrize("code", [404, 403, 410])

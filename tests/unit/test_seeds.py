@@ -22,9 +22,10 @@ from tasks.rootfs import seed_cache as module
 from tasks.rootfs.seed_cache import Seeds
 from tasks.rootfs.storage import Storage
 from tasks.settings import Settings
-from tasks.sources import download, verify
+from tasks.sources import download, download_index, verify
 from tasks.sources.destination import Destination
 from tasks.sources.dispatch import fill, seed
+from tasks.sources.download_index import DigestCache, Known, Origin
 from tests import trees
 from tests.webserver import Site, serving
 
@@ -468,3 +469,38 @@ def test_the_folder_of_seeds_is_for_root_alone_whoever_makes_it(
     where = place(tmp_path, Silent())
     fill(Source(type=SourceType.FILE, path=tarball.path), tmp_path / "rootfs", where)
     assert where.storage.seeds.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_known_of_files_and_addresses_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The facts that were asked for last stay; what a killed process left goes."""
+    monkeypatch.setattr(download_index, "NOTES_MAX", 4)
+    known = DigestCache(tmp_path / "known")
+    for number in range(4):
+        known.remember(Known(digest=str(number), origin=Origin(uri="u")), number)
+        os.utime(note_of(known, number), (number, number))
+    left, fresh = (tmp_path / "known" / f"{name}.partial" for name in ("left", "fresh"))
+    left.touch()
+    os.utime(left, (1, 1))
+    assert known.recall(0)
+    known.remember(Known(digest="4", origin=Origin(uri="u")), 4)
+    fresh.touch()
+    assert [number for number in range(5) if note_of(known, number).exists()] == [0, 2, 3, 4]
+    known.remember(Known(digest="5", origin=Origin(uri="u")), 5)
+    assert not left.exists()
+    assert fresh.exists()
+
+
+def note_of(known: DigestCache, number: int) -> Path:
+    return known._note(number)
+
+
+def test_the_digest_of_a_file_is_found_again_where_its_note_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    known = DigestCache(tmp_path / "known")
+    digest = known.digest(tmp_path / "file")
+    (note,) = (tmp_path / "known").iterdir()
+    note.write_bytes(b"\xff" * 64)
+    assert known.digest(tmp_path / "file") == digest
+    assert note.read_text() == digest
