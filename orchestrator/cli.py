@@ -60,7 +60,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "cache": (
             "orchestrator.commands.artifacts:cache",
-            "List, verify and prune the seeds of this machine.",
+            "List, verify and prune the seeds and downloads of this machine.",
         ),
     },
     "Build on the farm": {

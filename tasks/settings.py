@@ -97,7 +97,7 @@ class Settings:
     """A host with less free space in `state_dir` takes no new build."""
 
     seeds_limit_bytes: Limit = 64 * 1024**3
-    """Unpacked seeds that this machine keeps; those in use are kept whatever their size."""
+    """Unpacked seeds and downloads that this machine keeps; those in use always stay."""
 
     unpack_limit_bytes: Limit = 256 * 1024**3
     """Largest content of a tarball that is unpacked."""

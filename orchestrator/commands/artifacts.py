@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tasks.artifacts.compare import Difference
+    from tasks.rootfs.pruning import Cache
     from tasks.rootfs.seed_cache import Seed, Seeds
+    from tasks.sources.download_cache import Download, Downloads
+
+    Kept = Seed | Download
 
 SHOWN = 40
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
@@ -84,15 +88,16 @@ def _lines(lines: Iterable[str], style: str, limit: int | None) -> None:
         click.secho(safe, fg=style)
 
 
-@click.group(short_help="List, verify and prune the seeds of this machine.")
+@click.group(short_help="List, verify and prune the seeds and downloads of this machine.")
 def cache() -> None:
-    """List, verify and prune the seeds that this machine keeps unpacked."""
+    """List, verify and prune what this machine keeps to start builds from: unpacked seeds, and the
+    downloads of builds that can have no seed."""
 
 
-@cache.command("list", short_help="List the seeds, the one used last first.")
+@cache.command("list", short_help="List the seeds and downloads, the one used last first.")
 @json_option
-def list_seeds(*, as_json: bool) -> None:
-    """List the seeds that this machine keeps, the one used last first.
+def list_kept(*, as_json: bool) -> None:
+    """List the seeds and downloads that this machine keeps, the one used last first.
 
     \b
     Example:
@@ -100,15 +105,17 @@ def list_seeds(*, as_json: bool) -> None:
     """
     from orchestrator.display.terminal import size
 
-    seeds = _seeds()
-    rows = [(seed, seeds.is_used(seed.digest)) for seed in seeds.all()]
+    seeds, downloads = _caches()
+    kept: list[tuple[Kept, bool]] = [(seed, seeds.is_used(seed.key)) for seed in seeds.all()]
+    kept += [(download, downloads.is_used(download.key)) for download in downloads.all()]
+    kept.sort(key=lambda pair: pair[0].used_at, reverse=True)
     if as_json:
-        click.echo(json.dumps([_values(seed, used=used) for seed, used in rows], indent=2))
-    else:
-        for seed, used in rows:
-            since = datetime.fromtimestamp(seed.used_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-            state = "in use" if used else f"used {since}"
-            click.echo(f"{seed.digest[:12]}  {size(seed.size_bytes):>9}  {state:<27}  {seed.name}")
+        click.echo(json.dumps([_values(item) | {"in_use": used} for item, used in kept], indent=2))
+        return
+    for item, used in kept:
+        since = datetime.fromtimestamp(item.used_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        state = "in use" if used else f"used {since}"
+        click.echo(f"{item.key[:12]}  {size(item.size_bytes):>9}  {state:<27}  {_name(item)}")
 
 
 @cache.command(short_help="Check that the files of every seed are as they were unpacked.")
@@ -120,7 +127,7 @@ def verify() -> int:
     Example:
       stagefarm cache verify
     """
-    seeds = _seeds()
+    seeds, _ = _caches()
     bad = 0
     for seed in seeds.all():
         intact = seeds.is_intact(seed)
@@ -132,11 +139,12 @@ def verify() -> int:
     return 1 if bad else 0
 
 
-@cache.command(short_help="Remove the seeds used least recently.")
+@cache.command(short_help="Remove the seeds and downloads used least recently.")
 @click.option("--all", "everything", is_flag=True, help="Remove all that no build uses.")
-def prune(*, everything: bool) -> None:
-    """Remove the seeds used least recently, until the rest fits into `seeds_limit_bytes`; those in
-    use stay.
+@json_option
+def prune(*, everything: bool, as_json: bool) -> None:
+    """Remove the seeds and downloads used least recently, until the rest fits into
+    `seeds_limit_bytes`; those in use stay.
 
     \b
     Example:
@@ -144,30 +152,50 @@ def prune(*, everything: bool) -> None:
     """
     from orchestrator.display.terminal import size
     from tasks import settings
+    from tasks.rootfs import pruning
 
-    removed = _seeds().prune(0 if everything else settings.current().seeds_limit_bytes)
-    for seed in removed:
-        click.echo(f"removed {seed.digest[:12]}  {seed.name}  {size(seed.size_bytes)}")
+    limit_bytes = 0 if everything else settings.current().seeds_limit_bytes
+    caches: Sequence[Cache[Kept]] = _caches()
+    removed = pruning.prune(caches, limit_bytes)
+    if as_json:
+        click.echo(json.dumps([_values(item) for item in removed], indent=2))
+        return
+    for item in removed:
+        click.echo(f"removed {item.key[:12]}  {_name(item)}  {size(item.size_bytes)}")
     if not removed:
         click.echo("nothing to remove")
 
 
-def _may_look(folder: Path) -> bool:
-    return os.access(folder, os.R_OK | os.X_OK, effective_ids=True)
-
-
-def _seeds() -> Seeds:
+def _caches() -> tuple[Seeds, Downloads]:
     from tasks import settings
     from tasks.errors import HostUnfit
     from tasks.rootfs.seed_cache import Seeds
+    from tasks.sources.download_cache import Downloads
 
-    found = Seeds(settings.current().state / "seeds")
-    if found.root.exists() and not _may_look(found.root):
-        raise HostUnfit(f"{found.root}: only root may look at the seeds", "use sudo")
+    state = settings.current().state
+    found = Seeds(state / "seeds"), Downloads(state / "downloads")
+    for kept in found:
+        if kept.root.exists() and not _may_change(kept.root):
+            raise HostUnfit(f"{kept.root}: only root may look at the {kept.root.name}", "use sudo")
     return found
 
 
-def _values(seed: Seed, *, used: bool) -> dict[str, object]:
+def _may_change(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _name(item: Kept) -> str:
+    return item.name if _is_seed(item) else f"{item.name} (download)"
+
+
+def _values(item: Kept) -> dict[str, object]:
+    """What a program is told; a download's key is not the digest of its tarball."""
     from dataclasses import asdict
 
-    return asdict(seed) | {"in_use": used}
+    return {"kind": "seed" if _is_seed(item) else "download", **asdict(item)}
+
+
+def _is_seed(item: Kept) -> bool:
+    from tasks.rootfs.seed_cache import Seed
+
+    return isinstance(item, Seed)

@@ -59,13 +59,37 @@ def try_lock_folder(folder: Path) -> Iterator[bool]:
 def exclusive(target: Path, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep every other process of this machine that wants to make `target` out. The lock's file
     lies next to `target` and is removed with the lock. `on_wait` is called before waiting."""
-    path = target.with_name(f".{target.name}.lock")
+    path = _beside(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path, on_wait=on_wait):
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def try_exclusive(target: Path) -> Iterator[bool]:
+    """`exclusive` if nobody else is in; gives whether that is so."""
+    path = _beside(target)
+    with try_lock(path) as held:
+        try:
+            yield held
+        finally:
+            if held:
+                path.unlink(missing_ok=True)
+
+
+def is_exclusive(target: Path) -> bool:
+    """Whether somebody is in `exclusive` for `target`."""
+    if not _beside(target).exists():
+        return False
+    with try_exclusive(target) as free:
+        return not free
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
 
 
 def is_locked(folder: Path) -> bool:

@@ -34,6 +34,7 @@ from tasks.host.machine import boot_id
 from tasks.host.removal import remove_tree
 from tasks.model import Line, decode, encode
 from tasks.reporting import Report
+from tasks.rootfs.pruning import prune
 
 SETTLED_S = 60.0
 """After so long the kernel has written most of a new seed to the disk by itself."""
@@ -52,6 +53,10 @@ class Seed:
     tree: str = ""
     boot: str = ""
     used_at: float = 0.0
+
+    @property
+    def key(self) -> str:
+        return self.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +113,15 @@ class Seeds:
     def prune(self, limit_bytes: int) -> list[Seed]:
         """Remove what was not used for longest until the rest fits into `limit_bytes`; gives what
         was removed. A seed in use is never removed."""
-        self._sweep()
-        seeds = self.all()
-        for seed in seeds:
-            self._forget_users(seed.digest)
-        total = sum(seed.size_bytes for seed in seeds)
-        removed = []
-        for seed in reversed(seeds):
-            if total > limit_bytes and self.remove(seed.digest):
-                total -= seed.size_bytes
-                removed.append(seed)
-        return removed
+        return prune([self], limit_bytes)
+
+    def sweep(self) -> None:
+        """Remove what processes that were killed left behind, all of which was made under a lock,
+        and the links of builds that are gone."""
+        for path in self.root.glob("*.lock"):
+            with try_lock(path) as held:
+                if held:
+                    self._sweep_one(path.stem)
 
     def is_intact(self, seed: Seed) -> bool:
         """Whether the files of a seed are all there and as they were unpacked, as far as their
@@ -224,25 +227,14 @@ class Seeds:
             return user.readlink().readlink() == self.root / digest
         return False
 
-    def _forget_users(self, digest: str) -> None:
-        """Remove the links of builds that are gone: alone, since a build that is about to make its
-        link looks like one of them."""
-        with try_lock(self._lock(digest)) as held:
-            for user in self._users(digest).glob("*") if held else ():
-                if not self._is_live(user, digest):
-                    user.unlink()
-
-    def _sweep(self) -> None:
-        """Remove what processes that were killed left behind: all of it was made under a lock."""
-        for path in self.root.glob("*.lock"):
-            digest = path.stem
-            with try_lock(path) as held:
-                if held:
-                    self._sweep_one(digest)
-
     def _sweep_one(self, digest: str) -> None:
+        """With the seed locked: a build that is about to make its link looks like one that is
+        gone."""
         for unfinished in self.root.glob(f"{digest}.*.partial"):
             unfinished.unlink()
+        for user in self._users(digest).glob("*"):
+            if not self._is_live(user, digest):
+                user.unlink()
         remove_tree(self._partial(digest))
         if not self._record(digest).exists() and not self.is_used(digest):
             self._wipe(digest)

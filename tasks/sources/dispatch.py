@@ -7,9 +7,11 @@ from pathlib import Path
 
 from tasks.archive.tarball import extract
 from tasks.model import Source, SourceType
+from tasks.rootfs.pruning import prune
 from tasks.rootfs.seed_cache import Seeds
 from tasks.sources import anise, file
 from tasks.sources.destination import Destination
+from tasks.sources.download_cache import Downloads
 from tasks.sources.streaming import Scratch
 
 
@@ -49,6 +51,7 @@ def fill(source: Source, rootfs: Path, destination: Destination) -> str:
             limits=destination.storage.limits,
             tarformers=source.tarformers,
         )
+    _prune(destination)
     return digest
 
 
@@ -61,7 +64,13 @@ def seed(source: Source, link: Path, destination: Destination) -> None:
         if digest and _hold(seeds, digest, link, destination):
             return
         _make(seeds, source, link, destination)
-    seeds.prune(destination.storage.seeds_limit_bytes)
+    _prune(destination)
+
+
+def _prune(destination: Destination) -> None:
+    """Keep to the limit of what this machine keeps of sources."""
+    storage = destination.storage
+    prune((Seeds(storage.seeds), Downloads(storage.downloads)), storage.seeds_limit_bytes)
 
 
 def _make(seeds: Seeds, source: Source, link: Path, destination: Destination) -> None:

@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,16 @@ import pytest
 from orchestrator.cli import run
 from tasks import settings
 from tasks.archive.tarball import pack
+from tasks.host.locks import exclusive
+from tasks.model import Source, SourceType
 from tasks.reporting import Silent
 from tasks.rootfs.seed_cache import Seeds
+from tasks.rootfs.storage import Storage
+from tasks.sources.destination import Destination
+from tasks.sources.dispatch import fill
+from tasks.sources.download_cache import Downloads
 from tests import trees
+from tests.webserver import serving
 
 
 @pytest.fixture
@@ -178,6 +186,55 @@ def test_cache_lists_verifies_and_prunes(
     assert run(["cache", "prune", "--all"]) == 0
     assert f"removed {seed.digest[:12]}  a.tar" in capsys.readouterr().out
     assert seeds.all() == []
+
+
+@pytest.fixture
+def download(seeds: Seeds, tmp_path: Path) -> Path:
+    """The folder of a tarball that a plain build has fetched."""
+    with serving() as site:
+        uri = site.put("b.tar", (tmp_path / "a.tar").read_bytes())
+        storage = Storage.of(settings.current())
+        place = Destination(folder=tmp_path, storage=storage, report=Silent())
+        fill(Source(type=SourceType.HTTP, uri=uri), tmp_path / "rootfs", place)
+    (tarball,) = (tmp_path / "state/downloads").glob("*/b.tar")
+    return tarball.parent
+
+
+def test_downloads_of_plain_builds_are_listed_and_pruned_too(
+    seeds: Seeds, download: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size_bytes = (download / "b.tar").stat().st_blocks * 512
+    with exclusive(download):
+        assert run(["cache", "list", "--json"]) == 0
+        listed, seed = json.loads(capsys.readouterr().out)
+        assert (listed["kind"], listed["name"]) == ("download", "b.tar")
+        assert (listed["key"], listed["in_use"]) == (download.name, True)
+        assert listed["size_bytes"] >= size_bytes
+        assert (seed["kind"], seed["digest"]) == ("seed", seeds.all()[0].digest)
+        assert run(["cache", "prune", "--all", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == []
+    assert run(["cache", "list"]) == 0
+    assert "b.tar (download)" in capsys.readouterr().out
+    (download.parent / ".killed.lock").touch()
+    assert run(["cache", "prune", "--all", "--json"]) == 0
+    (removed,) = json.loads(capsys.readouterr().out)
+    assert removed["key"] == download.name
+    assert list(download.parent.iterdir()) == []
+
+
+def test_seeds_and_downloads_share_one_limit(
+    seeds: Seeds, download: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was used least recently goes first, whichever it is, also when a build ends."""
+    (tmp_path / "link").unlink()
+    (seed,) = seeds.all()
+    os.utime(seeds.root / f"{seed.digest}.json", (1, 1))
+    limit = seed.size_bytes + Downloads(download.parent).all()[0].size_bytes - 1
+    storage = replace(Storage.of(settings.current()), seeds_limit_bytes=limit)
+    place = Destination(folder=tmp_path, storage=storage, report=Silent())
+    fill(Source(type=SourceType.FILE, path=str(tmp_path / "a.tar")), tmp_path / "other", place)
+    assert seeds.all() == []
+    assert [kept.key for kept in Downloads(download.parent).all()] == [download.name]
 
 
 def test_cache_verify_removes_what_was_changed(
