@@ -57,6 +57,7 @@ class Farm:
     folder: Path
     seed: Path
     redis: RedisServer
+    prefix: str = "test"
     quick: dict[str, float | int | str] = field(default_factory=lambda: dict(QUICK))
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -69,7 +70,7 @@ class Farm:
     def settings_of(self, host: str) -> Settings:
         return Settings(
             redis_url=self.redis.url,
-            key_prefix="test",
+            key_prefix=self.prefix,
             host=host,
             state_dir=str(self.folder / "hosts" / host),
             store_url=self.store.as_uri(),
@@ -136,7 +137,7 @@ class Farm:
 
     def incarnation_of(self, host: str) -> str | None:
         with self.redis.client() as client:
-            return client.hget(f"test:host:{host}", "incarnation")  # type: ignore[return-value]
+            return client.hget(f"{self.prefix}:host:{host}", "incarnation")  # type: ignore[return-value]
 
     def submit(self, *builds: Build) -> list[Build]:
         return submit(builds, ledger=self.ledger, app=self.app, settings=self.settings)

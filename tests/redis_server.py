@@ -32,9 +32,10 @@ class RedisServer:
     """Keeps its port and its folder over `kill` and `start`, as a restarted server does."""
 
     def __init__(
-        self, folder: Path, *, appendonly: bool = True, address: str = "127.0.0.1"
+        self, folder: Path, *options: str, appendonly: bool = True, address: str = "127.0.0.1"
     ) -> None:
-        self.folder, self.appendonly, self.address = folder, appendonly, address
+        self.folder, self.options = folder, options
+        self.appendonly, self.address = appendonly, address
         self.port = free_port(address) if address.startswith("127.") else 6379
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -52,7 +53,7 @@ class RedisServer:
                 *(program(), "--port", str(self.port), "--bind", self.address),
                 *("--protected-mode", "no", "--save", "", "--dir", str(self.folder)),
                 *("--appendonly", "yes" if self.appendonly else "no"),
-                *("--logfile", str(self.folder / "redis.log")),
+                *("--logfile", str(self.folder / "redis.log"), *self.options),
             ]
         )
         assert eventually(self.answers), "Redis does not start"

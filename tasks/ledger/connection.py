@@ -46,7 +46,9 @@ class Connection:
         if name not in self._scripts:
             self._scripts[name] = self.client.register_script(source(name))
         with self.reaching():
-            return self._scripts[name](keys=[self.prefix], args=args, client=through or self.client)
+            return self._scripts[name](
+                keys=[self.key("")], args=args, client=through or self.client
+            )
 
     def run(self, pipeline: Any) -> list[Any]:
         with self.reaching():

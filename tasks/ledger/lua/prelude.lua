@@ -1,11 +1,12 @@
--- Put before every script. KEYS[1] is the farm's prefix; docs/farm.md lists every key.
+-- Put before every script. KEYS[1] is the farm's prefix with its colon, so that it matches the key
+-- pattern of an ACL; docs/farm.md lists every key.
 -- The clock is Redis's, in seconds since 1970; times are stored with milliseconds.
 
 local EVENTS_KEPT = 10000
 local LOG_KEPT_S = 7 * 24 * 3600
 
 local function key(...)
-  return table.concat({KEYS[1], ...}, ':')
+  return KEYS[1] .. table.concat({...}, ':')
 end
 
 local function now()
