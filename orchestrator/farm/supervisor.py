@@ -1,14 +1,14 @@
 """The supervisor: gives the builds of lost hosts to others, and sends messages that were lost.
 
-Any number of supervisors may run; one leads, and another takes over when it is gone. It keeps
-nothing of its own: all it knows is in the ledger.
+Any number of supervisors may run; one leads, and another takes over when it is gone. All that it
+needs to know is in the ledger.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from celery import Celery
@@ -16,13 +16,20 @@ from celery import Celery
 from tasks.errors import FarmUnreachable
 from tasks.ledger.answers import Requeued, RequeueOutcome
 from tasks.ledger.builds import Ledger
+from tasks.ledger.waiting import Late, Waiting
 from tasks.ledger.watch import Look, Watch
 from tasks.settings import Settings
-from tasks.worker.messages import backlog, send
+from tasks.worker.messages import attempts_in, send
 
 logger = logging.getLogger(__name__)
 
 DAY_S = 24 * 3600.0
+
+LATE_MAX = 10_000
+"""Of each queue, the messages of so many builds are looked for in one scan."""
+
+SENT_MAX = 500
+"""So many messages are sent again in one scan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class Supervisor:
     app: Celery
     say: Callable[[str], None]
     stopping: threading.Event = field(default_factory=threading.Event)
+    _missing: set[Late] = field(default_factory=set)
 
     def run(self) -> None:
         """Look round every few seconds until told to stop."""
@@ -67,15 +75,24 @@ class Supervisor:
     def _sweep(self) -> None:
         """Send again what waits long and has no message: a message can be lost between Redis and
         the worker that takes it, and whoever queued the build may have died before sending."""
-        now = self.ledger.now()
-        for queue, waiting in self.ledger.waiting().items():
-            late = [build for build, at in waiting.items() if now - at > self.settings.resend_s]
-            if late and backlog(self.app, queue) < len(waiting):
-                for build in late:
-                    self._resend(build)
+        waiting = Waiting(self.ledger.connection)
+        now, late = waiting.late(self.settings.resend_s, LATE_MAX)
+        queued = {queue: self._messages(queue) for queue in {one.queue for one in late}}
+        seen = {one for one in late if (one.build, one.attempt) in queued[one.queue]}
+        waiting.mark_seen(list(seen), now)
+        missing = [one for one in late if one not in seen]
+        # A message that a worker has just taken is missing too, for a moment: look a second time.
+        lost = [one for one in missing if one in self._missing][:SENT_MAX]
+        self._missing.clear()
+        self._missing.update(missing)
+        if lost:
+            self._resend(waiting.mark_resent(lost))
 
-    def _resend(self, build: str) -> None:
-        attempt = self.ledger.record(build).attempt
-        self.say(f"{build}: sending its message again")
-        send(self.app, self.ledger.build(build), attempt)
-        self.ledger.mark_resent(build, attempt)
+    def _messages(self, queue: str) -> set[tuple[str, int]]:
+        return attempts_in(self.ledger.connection, queue)
+
+    def _resend(self, lost: Sequence[Late]) -> None:
+        with self.app.producer_or_acquire() as producer:
+            for one in lost:
+                self.say(f"{one.build}: sending its message again")
+                send(self.app, self.ledger.build(one.build), one.attempt, producer=producer)

@@ -171,10 +171,6 @@ class Ledger:
     def refuse(self, build: str, attempt: int, host: str, reason: str) -> None:
         self.connection.script("refuse", build, attempt, host, reason)
 
-    def mark_resent(self, build: str, attempt: int) -> None:
-        """The message of a queued build was sent again just now."""
-        self.connection.script("mark_resent", build, attempt)
-
     def results(self, build: str, attempt: int, steps: int) -> dict[int, StepResult]:
         """What the steps of an attempt left, for those that have ended."""
         names = [f"{attempt}.{step}.result" for step in range(steps)]
@@ -308,16 +304,6 @@ class Ledger:
         with self.connection.reaching() as client:
             found: list[str] = client.zrevrange(self.connection.key(name), 0, count - 1)
         return found
-
-    def waiting(self) -> dict[str, dict[str, float]]:
-        """Queue to its queued builds and when the message of each was sent last."""
-        with self.connection.reaching() as client:
-            queues = sorted(client.smembers(self.connection.key("queues")))
-        pipeline = self.connection.client.pipeline(transaction=False)
-        for queue in queues:
-            pipeline.zrange(self.connection.key("waiting", queue), 0, -1, withscores=True)
-        found = self.connection.run(pipeline)
-        return {queue: dict(items) for queue, items in zip(queues, found, strict=True)}
 
     def now(self) -> float:
         """Redis's clock."""

@@ -6,19 +6,26 @@ arguments are shown with job, arch and subarch. The worker that takes it adds it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import kombu.exceptions
+import msgspec
 from celery import Celery, chain
 from celery.canvas import Signature
+from kombu.transport.redis import Channel
 
 from tasks.app import PRIORITIES
 from tasks.errors import FarmUnreachable
+from tasks.ledger.connection import Connection
 from tasks.model import Build, Step, StepKind
 
 HOST_PRIORITY = 0
 """What a host began comes before all that is new."""
+
+PAGE = 1000
+"""So many messages are read at once."""
 
 IMPATIENT = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
 
@@ -34,6 +41,19 @@ def host_queue(host: str) -> str:
 def task_id(build: str, attempt: int, step: Step) -> str:
     """`<build>.<attempt>.<nn>-<kind>`: readable, and the same for a message sent twice."""
     return f"{build}.{attempt}.{step.number:02}-{step.kind}"
+
+
+_TASK_ID = re.compile(r"(.+)\.([0-9]+)\.[0-9]+-[a-z]+")
+
+
+class _Headers(msgspec.Struct):
+    id: str
+
+
+class _Message(msgspec.Struct):
+    """As much of a message in Redis as says which task it is."""
+
+    headers: _Headers
 
 
 def first_priority(build: Build) -> int:
@@ -81,11 +101,39 @@ def described(build: Build, attempt: int, step: Step) -> str:
     return f"{build.id} {place}, job={build.job} attempt={attempt}"
 
 
-def backlog(app: Celery, queue: str) -> int:
-    """How many messages lie in `queue`, of every priority."""
-    with app.connection_for_read() as connection:
-        channel: Any = connection.default_channel
-        return int(channel._size(queue))  # noqa: SLF001  # kombu asks no other way without declaring
+def attempts_in(connection: Connection, queue: str) -> set[tuple[str, int]]:
+    """Build and attempt of every message that lies in `queue`.
+
+    Celery puts messages in at the head of a list and takes them from its end, so reading a page at
+    a time from the head misses none, though others come and go meanwhile.
+    """
+    found: set[tuple[str, int]] = set()
+    lists, start = _lists(connection, queue), 0
+    while lists:
+        pipeline = connection.client.pipeline(transaction=False)
+        for name in lists:
+            pipeline.lrange(name, start, start + PAGE - 1)
+        pages = connection.run(pipeline)
+        found.update(read for page in pages for text in page if (read := _attempt_of(text)))
+        lists = [name for name, page in zip(lists, pages, strict=True) if len(page) == PAGE]
+        start += PAGE
+    return found
+
+
+def _lists(connection: Connection, queue: str) -> list[str]:
+    """The keys in which the Redis transport keeps the messages of `queue`, one a priority."""
+    priorities = ["", *(f"{Channel.sep}{priority}" for priority in range(1, PRIORITIES))]
+    return [connection.key("celery", queue + priority) for priority in priorities]
+
+
+def _attempt_of(message: str) -> tuple[str, int] | None:
+    """Build and attempt that a message is for; None if it is none of ours."""
+    try:
+        task = msgspec.json.decode(message, type=_Message).headers.id
+    except msgspec.MsgspecError:
+        return None
+    found = _TASK_ID.fullmatch(task)
+    return (found[1], int(found[2])) if found else None
 
 
 def rerouted(links: Sequence[Mapping[str, Any]] | None, host: str) -> list[dict[str, Any]]:
