@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.display.table import builds_table, stage_of
 from tasks.errors import FarmUnreachable
 from tasks.ledger.builds import Ledger
+from tasks.ledger.events import Events
 from tasks.ledger.records import Record
 from tasks.model import BuildState, short_id
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 TICK_S = 1.0
+PROGRESS_TICKS = 3
+"""No event tells of progress within a step, so what runs is read after so many ticks."""
 
 
 class Follower:
@@ -23,9 +26,12 @@ class Follower:
 
     def __init__(self, ledger: Ledger, builds: Sequence[str]) -> None:
         self.ledger = ledger
+        self.events = Events(ledger.connection)
         self.records: dict[str, Record] = {}
         self.builds = list(builds)
         self.now = 0.0
+        self._position = ""
+        self._ticks = 0
 
     def changes(self) -> Iterator[list[Record]]:
         """Once a tick, the records that are not as they were."""
@@ -34,20 +40,36 @@ class Follower:
             try:
                 yield self._changed()
             except FarmUnreachable:
+                self._position = ""  # whatever happened meanwhile, read everything again
                 yield []
             if all(record.state.ended for record in self.records.values()) and self.records:
                 return
             pause.wait(TICK_S)
 
     def _changed(self) -> list[Record]:
+        changes = self.events.since(self._position)
+        found = self.ledger.records(self._to_read(changes.builds))
+        changed = [record for record in found if self.records.get(record.id) != record]
+        self.records |= {record.id: record for record in found}
+        self._position, self.now = changes.position, changes.now
+        return changed
+
+    def _to_read(self, named: frozenset[str] | None) -> list[str]:
+        """The builds of which there may be news: all that have not ended if nobody can say, else
+        those that the events name, what they release, and now and then what runs."""
         open_ones = [
             b for b in self.builds if b not in self.records or not self.records[b].state.ended
         ]
-        self.now = self.ledger.now()
-        found = self.ledger.records(open_ones)
-        changed = [record for record in found if self.records.get(record.id) != record]
-        self.records |= {record.id: record for record in found}
-        return changed
+        self._ticks += 1
+        if named is None:
+            return open_ones
+        poll = self._ticks % PROGRESS_TICKS == 0
+        return [
+            record.id
+            for record in map(self.records.__getitem__, open_ones)
+            if not named.isdisjoint((record.id, record.after))
+            or (poll and record.state is BuildState.RUNNING)
+        ]
 
 
 def follow(ledger: Ledger, builds: Sequence[str], console: Console) -> list[Record]:
