@@ -10,10 +10,11 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from celery import Celery
 
-from tasks.errors import FarmUnreachable
+from tasks.errors import FarmUnreachable, HostUnfit
 from tasks.ledger.answers import Requeued, RequeueOutcome
 from tasks.ledger.builds import Ledger
 from tasks.ledger.waiting import Late, Waiting
@@ -70,7 +71,7 @@ class Supervisor:
         if requeued.outcome is not RequeueOutcome.STALE:
             self.say(f"{requeued.build}: its host is lost; it is {requeued.outcome} now")
         if requeued.outcome is RequeueOutcome.QUEUED:
-            send(self.app, self.ledger.build(requeued.build), requeued.attempt)
+            self._send(requeued.build, requeued.attempt)
 
     def _sweep(self) -> None:
         """Send again what waits long and has no message: a message can be lost between Redis and
@@ -95,4 +96,11 @@ class Supervisor:
         with self.app.producer_or_acquire() as producer:
             for one in lost:
                 self.say(f"{one.build}: sending its message again")
-                send(self.app, self.ledger.build(one.build), one.attempt, producer=producer)
+                self._send(one.build, one.attempt, producer)
+
+    def _send(self, build: str, attempt: int, producer: Any = None) -> None:
+        """Send the message of a queued build, unless another version of stagefarm has to."""
+        try:
+            send(self.app, self.ledger.build(build), attempt, producer=producer)
+        except HostUnfit as error:
+            self.say(f"{error}; {error.hint}")

@@ -13,7 +13,8 @@ from typing import Any
 
 from redis.client import NEVER_DECODE
 
-from tasks.errors import BadInput
+from tasks import __version__
+from tasks.errors import BadInput, HostUnfit, StagefarmError
 from tasks.ledger.answers import (
     BeginOutcome,
     CancelOutcome,
@@ -31,6 +32,9 @@ from tasks.model import Artifact, Build, Checkpoint, StepResult, decode, encode
 from tasks.settings import Settings
 
 BUILDS_KEPT = 100
+FIRST_VERSION = "0.1.0"
+"""What wrote builds that do not say which version did."""
+
 FORGET_AT_ONCE = 100
 CONTEXT_TTL_S = 30 * 24 * 3600
 
@@ -58,7 +62,7 @@ class Ledger:
             self.connection.script(
                 "submit",
                 *(build.id, encode(build).decode(), build.queue, build.job, build.batch),
-                *(int(build.optional), _titles(build), build.variant, build.after),
+                *(int(build.optional), _titles(build), build.variant, build.after, __version__),
                 through=pipeline,
             )
         answers = self.connection.run(pipeline)
@@ -74,7 +78,7 @@ class Ledger:
         """Queue an ended build anew, from the checkpoint at `point` (a key of `checkpoints`), with
         `mended` in its place; gives its attempt. `request`, unique, is the same when this is asked
         again. `BadInput` if the build has not ended."""
-        spec = [encode(mended).decode(), mended.queue, _titles(mended)] if mended else []
+        spec = _written(mended) if mended else []
         answer, attempt = self.connection.script("retry", build, request, point, *spec)
         if self._known(build, answer) == "running":
             raise not_ended(build)
@@ -225,10 +229,16 @@ class Ledger:
         return self._builds[build, attempt]
 
     def build(self, build: str) -> Build:
-        """The build as it was submitted, or mended since."""
+        """The build as it was submitted, or mended since; `HostUnfit` if another version of
+        stagefarm wrote it in a form that this one cannot read."""
         with self.connection.reaching() as client:
-            found = client.hget(self.connection.key("build", build), "spec")
-        return decode(str(self._known(build, found or "unknown")), Build)
+            key = self.connection.key("build", build)
+            found, version = client.hmget(key, "spec", "version")
+        spec = str(self._known(build, found or "unknown"))
+        try:
+            return decode(spec, Build)
+        except StagefarmError as error:
+            raise unreadable(build, version or FIRST_VERSION, error) from error
 
     def knows(self, build: str) -> bool:
         with self.connection.reaching() as client:
@@ -320,6 +330,19 @@ class Ledger:
 
 def not_ended(build: str) -> BadInput:
     return BadInput(f"build {build} has not ended", f"cancel it first: stagefarm cancel {build}")
+
+
+def unreadable(build: str, version: str, error: StagefarmError) -> HostUnfit:
+    return HostUnfit(
+        f"build {build} was submitted by stagefarm {version}, which this {__version__} cannot "
+        f"read: {error}",
+        f"submit it again, or use {version} here",
+    )
+
+
+def _written(build: Build) -> list[str]:
+    """What `retry` puts in the place of what it knows of a build."""
+    return [encode(build).decode(), build.queue, _titles(build), __version__]
 
 
 def _titles(build: Build) -> str:

@@ -20,7 +20,7 @@ from time import monotonic
 from celery.utils.log import get_logger
 
 from tasks import __version__
-from tasks.errors import FarmUnreachable
+from tasks.errors import FarmUnreachable, HostUnfit
 from tasks.host.locks import is_locked, try_lock_folder
 from tasks.host.machine import boot_id
 from tasks.host.process_tree import kill_tree
@@ -233,7 +233,10 @@ class Agent:
 
     def _send_anew(self, requeued: Requeued) -> None:
         if requeued.outcome is RequeueOutcome.QUEUED:
-            self.worker.send(self.ledger.build(requeued.build), requeued.attempt, 0, "")
+            try:
+                self.worker.send(self.ledger.build(requeued.build), requeued.attempt, 0, "")
+            except HostUnfit as error:  # another version's build, for another host
+                logger.warning("%s", error)
 
     def _claim(self, lease: Lease) -> ClaimedAttempt:
         return ClaimedAttempt(lease.build, lease.attempt, self.holder)

@@ -22,6 +22,7 @@ from tasks.errors import (
     BuildFailed,
     CheckpointLost,
     FarmUnreachable,
+    HostUnfit,
     SourceFailed,
     StagefarmError,
     Stale,
@@ -89,7 +90,7 @@ class StepRunner:
         """Carry out one message; gives a word for the log. Raises `Stale` where there is nothing
         to do and the messages after it are to be dropped, and what made the build fail."""
         claim = ClaimedAttempt(build_id, attempt, self.holder)
-        build = self.ledger.build_of(build_id, attempt)
+        build = self._build(claim)
         if step == 0:
             self._claim(claim, build)
         work = Work(claim, build, step, Workspace.on_farm(build, attempt, self.settings))
@@ -103,6 +104,15 @@ class StepRunner:
             if not mine:
                 raise Stale("another message for this step came first")
             return self._begin(work)
+
+    def _build(self, claim: ClaimedAttempt) -> Build:
+        """The build of the message; one that this version cannot read is left to other hosts."""
+        try:
+            return self.ledger.build_of(claim.build, claim.attempt)
+        except HostUnfit as error:
+            reason = f"{error}; {error.hint}"
+            self.ledger.refuse(claim.build, claim.attempt, self.holder.host, reason)
+            raise
 
     def _claim(self, claim: ClaimedAttempt, build: Build) -> None:
         if reason := unfit(self.settings):

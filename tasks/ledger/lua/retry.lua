@@ -2,8 +2,8 @@
 -- if the build it starts from did not succeed, unknown if there is no such build.
 -- `request` names the one who asks, so that the same question asked twice is answered once.
 -- ARGV: id, request, the checkpoint to go on from as `<attempt>.<step>` or empty, then for a build that
---       was mended: build as JSON, queue, titles of its steps as JSON
-local id, request, from, spec, queue, titles = unpack(ARGV)
+--       was mended: build as JSON, queue, titles of its steps as JSON, the version of stagefarm
+local id, request, from, spec, queue, titles, version = unpack(ARGV)
 local steps = key('build', id, 'steps')
 local queued = redis.call('HGET', steps, 'retry.' .. request)
 if queued then
@@ -21,7 +21,7 @@ if its_state == 'failed' or its_state == 'cancelled' then
   return {'broken', after}
 end
 if spec then
-  set(id, 'spec', spec, 'queue', queue, 'titles', titles)
+  set(id, 'spec', spec, 'queue', queue, 'titles', titles, 'version', version)
   redis.call('SADD', key('queues'), queue)
 end
 if state == 'succeeded' then

@@ -1,13 +1,14 @@
 -- A new build, queued as attempt 1; `exists` if its id is taken by another build.
 -- ARGV: id, build as JSON, queue, job, batch, optional (0 or 1), titles of its steps as JSON,
---       what tells it from the other builds of its job, the build it starts from (or empty)
-local id, spec, queue, job, batch, optional, titles, variant, after =
+--       what tells it from the other builds of its job, the build it starts from (or empty),
+--       the version of stagefarm that writes it
+local id, spec, queue, job, batch, optional, titles, variant, after, version =
   unpack(ARGV)
 local known = get(id, 'spec')
 if known then
   return known == spec and 'ok' or 'exists'
 end
-set(id, 'spec', spec, 'queue', queue, 'job', job, 'batch', batch, 'optional', optional,
+set(id, 'spec', spec, 'version', version, 'queue', queue, 'job', job, 'batch', batch, 'optional', optional,
   'titles', titles, 'variant', variant, 'after', after, 'submitted', stamp(now()), 'lost', 0, 'cancel', '')
 if after ~= '' then
   redis.call('SADD', key('build', after, 'followers'), id)
