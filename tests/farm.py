@@ -96,13 +96,17 @@ class Farm:
         return {**os.environ, **given}
 
     def start(
-        self, arguments: Sequence[str], host: str = "tester", within: Sequence[str] = ()
+        self,
+        arguments: Sequence[str],
+        host: str = "tester",
+        within: Sequence[str] = (),
+        program: str = "orchestrator",
     ) -> subprocess.Popen[bytes]:
         """Start `stagefarm ARGUMENTS`, by the words of `within`; its output goes to a file."""
         log = self.folder / f"{len(self.processes):02}-{arguments[0]}-{host}.log"
         with log.open("wb") as sink:
             process = subprocess.Popen(
-                [*within, sys.executable, "-m", "orchestrator", *arguments],
+                [*within, sys.executable, "-m", program, *arguments],
                 cwd=Path(__file__).parents[1],
                 env=self.environment(host),
                 stdin=subprocess.DEVNULL,

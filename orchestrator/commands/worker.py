@@ -46,7 +46,7 @@ def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool
     arguments += ["--hostname", f"stagefarm@{host}", "--loglevel", "WARNING" if quiet else "INFO"]
     with exclusive_state(settings):
         require_own_name(host, settings, ledger)
-        _serve([*arguments, "--without-gossip", "--without-mingle"])
+        _serve(arguments)
 
 
 def _serve(arguments: list[str]) -> None:

@@ -21,6 +21,10 @@ from tasks.worker.messages import host_queue, send
 
 PR_SET_PDEATHSIG = 1
 
+NEEDLESS = {"without_gossip": True, "without_mingle": True}
+"""Workers know of each other through the ledger. With gossip, each one that was killed would leave
+a queue `celeryev.<uuid>` in Redis."""
+
 agents: dict[str, Agent] = {}
 """The agent of each worker in this process, by node name: Celery's signals say no more."""
 
@@ -32,6 +36,7 @@ class AgentStep(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
+        parent.options.update(NEEDLESS)
         settings = current()
         host = str(parent.hostname).partition("@")[2]
         holder = begin_incarnation(host)
