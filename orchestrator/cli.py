@@ -105,6 +105,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "orchestrator.commands.supervisor:supervisor",
             "Give the builds of lost hosts to others.",
         ),
+        "ledger": (
+            "orchestrator.commands.ledger:ledger",
+            "Bring the farm's record of builds to a new version.",
+        ),
         "flower": (
             "orchestrator.commands.flower:flower",
             "Show the farm's tasks on a web page.",

@@ -38,7 +38,7 @@ def fetch(*, names: tuple[str, ...], into: Path | None, as_json: bool) -> None:
     from orchestrator.farm.fetch import check_apart, copies
     from orchestrator.farm.lookup import open_ledger
 
-    ledger = open_ledger()
+    ledger = open_ledger(reading=True)
     wanted = [
         copy
         for record in _succeeded(ledger, names)

@@ -31,7 +31,7 @@ def flower(*, address: str, port: int, writable: bool) -> None:
     from orchestrator.farm.lookup import open_ledger
     from tasks.app import app
 
-    open_ledger()
+    open_ledger(reading=True)
     _require_free(address, port)
     arguments = [f"--address={address}", f"--port={port}", "--max_tasks=20000"]
     arguments += ["--purge_offline_workers=3600", f"--tasks_columns={','.join(COLUMNS)}"]

@@ -33,7 +33,7 @@ def follow(*, names: tuple[str, ...], as_json: bool) -> None:
     """
     from orchestrator.farm.lookup import builds_named, open_ledger
 
-    ledger = open_ledger()
+    ledger = open_ledger(reading=True)
     if builds := builds_named(ledger, names) if names else _open(ledger):
         watch(ledger, builds, as_json=as_json)
     else:

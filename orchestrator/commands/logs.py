@@ -26,7 +26,7 @@ def logs(*, build: str, follow: bool) -> None:
     """
     from orchestrator.farm.lookup import one_build, open_ledger
 
-    ledger = open_ledger()
+    ledger = open_ledger(reading=True)
     name = one_build(ledger, build)
     entries = following(ledger, name) if follow else all_of(Logbook(ledger.connection), name)
     for entry in entries:

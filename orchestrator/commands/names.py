@@ -46,6 +46,10 @@ def _offered(names: Callable[[Ledger], Iterable[str]], start: str) -> list[Compl
     from orchestrator.farm.lookup import open_ledger
 
     try:
-        return [CompletionItem(name) for name in names(open_ledger()) if name.startswith(start)]
+        return [
+            CompletionItem(name)
+            for name in names(open_ledger(reading=True))
+            if name.startswith(start)
+        ]
     except StagefarmError:
         return []

@@ -40,7 +40,7 @@ def status(*, name: str | None, count: int, batches: bool, as_json: bool) -> Non
     """
     from orchestrator.farm.lookup import builds_named, open_ledger
 
-    ledger = open_ledger()
+    ledger = open_ledger(reading=True)
     if batches:
         _show_batches(ledger, count, as_json=as_json)
         return
@@ -85,7 +85,7 @@ def workers(*, as_json: bool) -> None:
     from tasks.ledger.hosts import Hosts
     from tasks.settings import current
 
-    ledger, lease_s = open_ledger(), current().lease_s
+    ledger, lease_s = open_ledger(reading=True), current().lease_s
     hosts, now = Hosts(ledger.connection).all(), ledger.now()
     if as_json:
         values = [{**msgspec.to_builtins(h), "state": state_of(h, now, lease_s)} for h in hosts]
@@ -110,7 +110,7 @@ def why(*, build: str, as_json: bool) -> None:
     from tasks.ledger.hosts import Hosts
     from tasks.settings import current
 
-    ledger = open_ledger()
+    ledger = open_ledger(reading=True)
     record = ledger.record(one_build(ledger, build))
     hosts = Hosts(ledger.connection).all()
     lines = explain(

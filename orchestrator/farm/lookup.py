@@ -14,9 +14,10 @@ from tasks.settings import Settings, current
 RECENT = 1000
 
 
-def open_ledger(settings: Settings | None = None) -> Ledger:
-    """The ledger of the farm in the settings; `FarmUnreachable` if its Redis does not answer."""
-    return Ledger.open(settings or current())
+def open_ledger(settings: Settings | None = None, *, reading: bool = False) -> Ledger:
+    """The ledger of the farm in the settings; `FarmUnreachable` if its Redis does not answer.
+    `reading`: for a command that changes nothing, and so takes an older ledger too."""
+    return Ledger.open(settings or current(), reading=reading)
 
 
 def warn_of_forgetful_redis(ledger: Ledger) -> None:

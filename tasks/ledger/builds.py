@@ -47,10 +47,11 @@ class Ledger:
         self._builds: dict[tuple[str, int], Build] = {}
 
     @classmethod
-    def open(cls, settings: Settings) -> Ledger:
-        """The farm's ledger; `FarmUnreachable`, or `HostUnfit` if its schema is another."""
+    def open(cls, settings: Settings, *, reading: bool = False) -> Ledger:
+        """The farm's ledger; `FarmUnreachable`, or `HostUnfit` if its schema is another. With
+        `reading`, for one who changes nothing, it may be the schema before ours."""
         connection = connect(settings)
-        check_schema(connection)
+        check_schema(connection, reading=reading)
         return cls(connection)
 
     # What a submitter does

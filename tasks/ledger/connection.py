@@ -17,7 +17,12 @@ from redis.retry import Retry
 from tasks.errors import BadInput, FarmUnreachable, HostUnfit
 from tasks.settings import REDIS_HEALTH_CHECK_S, REDIS_TIMEOUT_S, Settings
 
-SCHEMA = "1"
+SCHEMA = "2"
+"""The schema of docs/farm.md, in which this version writes."""
+
+OLDER_SCHEMA = "1"
+"""The one before, which can still be read, and be migrated (`tasks.ledger.migration`)."""
+
 TRIES = 3
 SCHEMES = ("redis", "rediss")
 REFUSALS = re.compile(
@@ -121,15 +126,28 @@ def source(name: str) -> str:
     return (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
 
 
-def check_schema(connection: Connection) -> None:
-    """`HostUnfit` if another version of stagefarm keeps its ledger here in another shape."""
+def schema(connection: Connection) -> str:
+    """The schema of the ledger, empty where there is none yet."""
     with connection.reaching() as client:
-        client.set(connection.key("schema"), SCHEMA, nx=True)
-        found = client.get(connection.key("schema"))
-    if found != SCHEMA:
+        return str(client.get(connection.key("schema")) or "")
+
+
+def check_schema(connection: Connection, *, reading: bool = False) -> None:
+    """`HostUnfit` if the ledger has a schema in which we cannot write, or with `reading` one that
+    we cannot read. A new ledger gets ours when it is first written to."""
+    if not reading:
+        with connection.reaching() as client:
+            client.set(connection.key("schema"), SCHEMA, nx=True)
+    found, where = schema(connection), f"the ledger under {connection.prefix!r}"
+    if found == OLDER_SCHEMA and not reading:
         raise HostUnfit(
-            f"the ledger under {connection.prefix!r} has schema {found}, ours is {SCHEMA}",
-            "use the same version of stagefarm everywhere, or another key_prefix",
+            f"{where} has schema {found}, this stagefarm writes schema {SCHEMA}",
+            "stop workers and supervisors, then run: stagefarm ledger migrate",
+        )
+    if found not in ("", OLDER_SCHEMA, SCHEMA):
+        raise HostUnfit(
+            f"{where} has schema {found}, this stagefarm knows schema {SCHEMA}",
+            "use a newer stagefarm",
         )
 
 
