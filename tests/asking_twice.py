@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.ledger.connection import Connection
 
-KEEP_TIME = {"mark_resent", "refuse", "renew_leases", "scan"}
+KEEP_TIME = {"late", "mark_resent", "refuse", "renew_leases", "scan"}
 """Scripts that say when something was so last: asked again, they may give a later time."""
 
 TIME = re.compile(r"\d+\.\d+")

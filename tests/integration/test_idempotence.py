@@ -22,6 +22,7 @@ from tasks.ledger.answers import (
 )
 from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts
+from tasks.ledger.waiting import Late, Waiting
 from tasks.ledger.watch import Watch
 from tasks.model import Artifact, Build, BuildState, StepResult
 from tasks.settings import Settings
@@ -334,8 +335,15 @@ def renewed_before_it_expired(asked: Asked) -> None:
 @about("mark_resent")
 def resent(asked: Asked) -> None:
     asked.ledger.submit([a_build()])
-    asked.ledger.mark_resent("b-1", 1)
-    asked.ledger.mark_resent("b-1", 2)
+    late = [Late(a_build().queue, "b-1", attempt) for attempt in (1, 2)]
+    assert Waiting(asked.connection).mark_resent(late) == late[:1]
+
+
+@about("late")
+def looked_for_late_ones(asked: Asked) -> None:
+    asked.ledger.submit([a_build()])
+    _, late = Waiting(asked.connection).late(-60.0, 10)
+    assert late == [Late(a_build().queue, "b-1", 1)]
 
 
 @about("forget")

@@ -110,7 +110,7 @@ def test_a_surplus_message_hides_no_loss(scene: Scene) -> None:
 def test_a_message_of_an_earlier_attempt_counts_for_nothing(scene: Scene) -> None:
     (build,) = scene.submit(1)
     scene.ledger.cancel(build.id, "once")
-    assert scene.ledger.retry(build.id) == 2
+    assert scene.ledger.retry(build.id, "request") == 2
     scene.scan(4)
     assert scene.messages() == {f"{build.id}.1.00-source": 1, f"{build.id}.2.00-source": 1}
 
