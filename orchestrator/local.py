@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tasks import __version__
 from tasks.artifacts.manifest import write_build
-from tasks.errors import BadInput, HostUnfit
+from tasks.errors import BadInput, HostUnfit, StagefarmError, of_system
 from tasks.host.process_tree import kill_tree
-from tasks.model import Artifact, Build, HookType, Step, StepKind
+from tasks.model import Artifact, Build, BuildState, HookType, Step, StepKind
 from tasks.reporting import Report
 from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
@@ -22,28 +22,37 @@ from tasks.step import launcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepTime:
+class FinishedStep:
     step: Step
     seconds: float
+    artifacts: tuple[Artifact, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a finished build took and left."""
+    """What an ended build took and left; `failure` is what ended it early, if something did."""
 
     build: Build
-    steps: tuple[StepTime, ...]
-    artifacts: tuple[Artifact, ...]
+    steps: tuple[FinishedStep, ...]
+    failure: StagefarmError | None = None
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        return tuple(artifact for done in self.steps for artifact in done.artifacts)
 
     def as_json(self) -> str:
-        steps = [
+        """`error`, `reason` and `hint` of a failure are what the ledger of a farm has by these
+        names."""
+        told: dict[str, object] = {"build": self.build.id, "job": self.build.job}
+        told["state"] = BuildState.FAILED if self.failure else BuildState.SUCCEEDED
+        if self.failure:
+            told["error"] = type(self.failure).__name__
+            told |= {"reason": str(self.failure), "hint": self.failure.hint}
+        told["steps"] = [
             {"number": t.step.number, "title": t.step.title, "seconds": round(t.seconds, 3)}
             for t in self.steps
         ]
-        artifacts = [asdict(artifact) for artifact in self.artifacts]
-        return json.dumps(
-            {"build": self.build.id, "job": self.build.job, "steps": steps, "artifacts": artifacts}
-        )
+        return json.dumps(told | {"artifacts": [asdict(artifact) for artifact in self.artifacts]})
 
 
 def run_here(
@@ -59,6 +68,29 @@ def run_here(
     With `keep` the root filesystem is a plain folder, is used as it is found, and stays when the
     build ends, however it ends; otherwise it is new and goes.
     """
+    done: list[FinishedStep] = []
+    failure: StagefarmError | None = None
+    try:
+        _run_here(build, settings, report, keep=keep, on_step=on_step, done=done)
+    except StagefarmError as error:
+        failure = error
+    except BrokenPipeError:  # nobody reads what is printed any more
+        raise
+    except OSError as error:
+        failure = of_system(error)
+    return Summary(build=build, steps=tuple(done), failure=failure)
+
+
+def _run_here(
+    build: Build,
+    settings: Settings,
+    report: Report,
+    *,
+    keep: bool,
+    on_step: Callable[[Step], None],
+    done: list[FinishedStep],
+) -> None:
+    """Append to `done` as steps end."""
     launcher.require_fit(build)
     skips_source = StepKind.SOURCE not in {step.kind for step in build.steps}
     plain = keep or skips_source
@@ -69,36 +101,33 @@ def run_here(
     with workspace.lock(), _rootfs(workspace, begin_anew=not plain, keep=keep):
         if skips_source and HookType.OUTER_PRE_SOURCER not in {s.phase for s in build.steps}:
             _require_content(workspace.rootfs)
-        return _run_steps(build, workspace, report, settings, on_step)
+        began = time.monotonic()
+        for step in build.steps:
+            on_step(step)
+            done.append(_run_step(step, build, workspace, report, settings, began=began))
+        _write_records(Summary(build=build, steps=tuple(done)), settings)
 
 
-def _run_steps(
+def _run_step(
+    step: Step,
     build: Build,
     workspace: Workspace,
     report: Report,
     settings: Settings,
-    on_step: Callable[[Step], None],
-) -> Summary:
-    began = time.monotonic()
-    times: list[StepTime] = []
-    artifacts: list[Artifact] = []
-    for step in build.steps:
-        on_step(step)
-        start = time.monotonic()
-        result = launcher.perform(
-            build,
-            step.number,
-            workspace,
-            report,
-            idle_limit_s=settings.idle_limit_s,
-            timeout_s=_left(build, time.monotonic() - began),
-            pids_max=settings.pids_max,
-        )
-        times.append(StepTime(step=step, seconds=time.monotonic() - start))
-        artifacts.extend(result.artifacts)
-    summary = Summary(build=build, steps=tuple(times), artifacts=tuple(artifacts))
-    _write_records(summary, settings)
-    return summary
+    *,
+    began: float,
+) -> FinishedStep:
+    start = time.monotonic()
+    result = launcher.perform(
+        build,
+        step.number,
+        workspace,
+        report,
+        idle_limit_s=settings.idle_limit_s,
+        timeout_s=_left(build, start - began),
+        pids_max=settings.pids_max,
+    )
+    return FinishedStep(step=step, seconds=time.monotonic() - start, artifacts=result.artifacts)
 
 
 def _write_records(summary: Summary, settings: Settings) -> None:

@@ -54,7 +54,12 @@ cpu_option = click.option(
 @cpu_option
 @switch("fchroot-debug", help_text="With --chroot=fchroot: let it say more.")
 @switch("quiet", help_text="Leave out what hooks print.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, the rest aside.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the summary as JSON, of a failed build too, the rest aside.",
+)
 def run(
     specfile: Path,
     job: str,
@@ -98,7 +103,9 @@ def run(
         )
     if as_json:
         click.echo(summary.as_json())
-    else:
+    if summary.failure:
+        raise summary.failure
+    if not as_json:
         terminal.summary([(t.step.title, t.seconds) for t in summary.steps], summary.artifacts)
 
 

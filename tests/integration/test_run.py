@@ -107,6 +107,33 @@ def test_json_is_all_that_is_printed(folder: Path) -> None:
     (artifact,) = summary["artifacts"]
     assert artifact["size_bytes"] == (folder / "out/stage.tar.zst").stat().st_size
     assert len(summary["steps"]) == len(PHASES) + 2
+    assert summary["state"] == "succeeded"
+
+
+def test_json_of_a_build_that_fails_says_how_far_it_came_and_why(folder: Path) -> None:
+    failing = ("-o", "phase=outer-chroot", "-o", "command=exit 9")
+    done = stagefarm(folder, "run", "--json", *failing)
+    reason = "hook outer-chroot (hooks.yml): command 2 of 2 exited with 9"
+    assert done.returncode == 1
+    assert f"error: {reason}" in done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["state"], summary["error"]) == ("failed", "HookFailed")
+    assert (summary["reason"], summary["hint"]) == (reason, "")
+    titles = ["outer-pre-sourcer hooks.yml", "source", "outer-pre-chroot hooks.yml"]
+    assert [step["title"] for step in summary["steps"]] == [*titles, "inner-chroot hooks.yml"]
+    assert summary["artifacts"] == []
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "error"),
+    [("touch out", 3, "HostUnfit"), ("mkdir -p work/.stagefarm/tree.pid", 3, "HostUnfit")],
+)
+def test_json_of_a_build_that_cannot_begin(folder: Path, make: str, code: int, error: str) -> None:
+    subprocess.run(["/bin/sh", "-ec", make], cwd=folder, check=True)
+    done = stagefarm(folder, "run", "--json")
+    summary = json.loads(done.stdout)
+    assert (done.returncode, summary["state"], summary["error"]) == (code, "failed", error)
+    assert summary["reason"] in done.stderr
 
 
 @pytest.mark.parametrize("phase", PHASES)
