@@ -55,6 +55,15 @@ def try_lock_folder(folder: Path) -> Iterator[bool]:
         yield descriptor is not None
 
 
+def hold_folder(folder: Path) -> int | None:
+    """Share the lock of `folder`, if nobody has it alone: gives a descriptor, for programs that
+    this process becomes or starts too. The lock ends with the last copy of it."""
+    descriptor = _try_acquire(folder, fcntl.LOCK_SH, _FOLDER)
+    if descriptor is not None:
+        os.set_inheritable(descriptor, True)  # noqa: FBT003
+    return descriptor
+
+
 @contextmanager
 def exclusive(target: Path, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep every other process of this machine that wants to make `target` out. The lock's file

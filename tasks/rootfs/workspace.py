@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tasks.errors import HostUnfit
 from tasks.host.files import make_folder
-from tasks.host.locks import try_lock_folder
+from tasks.host.locks import hold_folder, try_lock_folder
 from tasks.host.mounts import bind
 from tasks.host.removal import remove_tree
 from tasks.model import Build, RootfsKind
@@ -141,11 +141,21 @@ class Workspace:
         """Keep everybody else out; `HostUnfit` at once where somebody is in already."""
         with try_lock_folder(self._make_home()) as mine:
             if not mine:
-                raise HostUnfit(
-                    f"{self.workspacedir} is in use by another build",
-                    "wait for it, or give the job a workspacedir of its own",
-                )
+                raise self._in_use()
             yield
+
+    def lock_for_shell(self) -> int:
+        """Keep builds out, and no other shell; `HostUnfit` where a build is in. The lock is held as
+        long as the descriptor that is given is open, also by programs that this process becomes."""
+        if (descriptor := hold_folder(self._make_home())) is None:
+            raise self._in_use()
+        return descriptor
+
+    def _in_use(self) -> HostUnfit:
+        return HostUnfit(
+            f"{self.workspacedir} is in use by another build, or by a shell of `stagefarm enter`",
+            "wait for it, or give the job a workspacedir of its own",
+        )
 
     def _make_home(self) -> Path:
         """Only for root: there may be setuid programs in it that nobody here has vouched for."""

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 from tasks.errors import HostUnfit, StagefarmError
@@ -32,35 +31,53 @@ class ShellRequest:
 
 def exec_shell(build: Build, workspace: Workspace, argv: Sequence[str]) -> NoReturn:
     """Become a process tree in namespaces of its own that runs `argv` in the root filesystem of
-    `workspace`, on this terminal; `HostUnfit` where there is none."""
+    `workspace`, on this terminal; `HostUnfit` where there is none, or where a build is at work.
+
+    No build begins there until the shell has ended: `unshare`, the parent of the tree, inherits
+    the lock's descriptor.
+    """
     require_root()
-    if not workspace.rootfs.is_dir() or not any(workspace.rootfs.iterdir()):
-        raise HostUnfit(
-            f"there is no root filesystem at {workspace.rootfs}",
-            "build the job with --cleanup=false, which keeps it",
-        )
-    visit = ShellRequest(build=build, workspace=workspace, argv=tuple(argv), machines=runnable())
-    descriptor = os.memfd_create("visit", 0)
-    os.write(descriptor, encode(visit))
-    command = [*NAMESPACES, sys.executable, "-P", "-m", "tasks.step.shell", str(descriptor)]
+    if not workspace.rootfs.is_dir():
+        raise _nothing_there(workspace)
+    lock = workspace.lock_for_shell()
+    if not any(workspace.rootfs.iterdir()):
+        raise _nothing_there(workspace)
+    request = ShellRequest(build=build, workspace=workspace, argv=tuple(argv), machines=runnable())
+    descriptor = os.memfd_create("request", 0)
+    os.write(descriptor, encode(request))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    descriptors = [str(descriptor), str(lock)]
+    command = [*NAMESPACES, sys.executable, "-P", "-m", "tasks.step.shell", *descriptors]
     os.execvpe(command[0], command, standard_environment())
 
 
-def _enter(visit: ShellRequest) -> NoReturn:
-    visit.workspace.mount_layer()
+def _nothing_there(workspace: Workspace) -> HostUnfit:
+    return HostUnfit(
+        f"there is no root filesystem at {workspace.rootfs}",
+        "build the job with --cleanup=false, which keeps it",
+    )
+
+
+def _enter(request: ShellRequest) -> NoReturn:
+    request.workspace.mount_layer()
     step = Step(number=0, kind=StepKind.HOOKS, phase=HookType.INNER_CHROOT)
-    chroot = Chroot(visit.build, visit.workspace.rootfs, visit.machines)
+    chroot = Chroot(request.build, request.workspace.rootfs, request.machines)
     chroot.prepare()
     with chroot.bound() as enter:
-        command = enter(visit.argv)
-        seen = dict(environment(visit.build, step, visit.workspace))
-        os.execvpe(command[0], command, seen | {"PS1": f"({visit.build.job}) \\w \\$ "})
+        command = enter(request.argv)
+        seen = dict(environment(request.build, step, request.workspace))
+        os.execvpe(command[0], command, seen | {"PS1": f"({request.build.job}) \\w \\$ "})
 
 
 def main() -> int:
-    """Take the visit from the descriptor that is named, and go in."""
+    """Take the request from the first descriptor that is named, and go in. The shell gets neither
+    of them: the second is a folder of the host."""
+    request, lock = map(int, sys.argv[1:])
+    os.set_inheritable(lock, False)  # noqa: FBT003
     try:
-        _enter(decode(Path(f"/proc/self/fd/{sys.argv[1]}").read_bytes(), ShellRequest))
+        with os.fdopen(request, "rb") as file:
+            asked = decode(file.read(), ShellRequest)
+        _enter(asked)
     except StagefarmError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code

@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tasks.host.locks import exclusive
+from tasks.host.locks import exclusive, is_locked
 from tests.farm import processes_with
 from tests.waiting import eventually
 
@@ -197,6 +198,71 @@ def test_a_kept_root_filesystem_can_be_entered_mended_and_used_again(folder: Pat
     again = stagefarm(folder, "run", "--cleanup=false", "--skip-source-phase", *failing)
     assert again.returncode == 0, again.stderr
     assert left(folder) == [*BUILT, "work/rootfs"]
+
+
+@contextmanager
+def shell(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A shell in the root filesystem, which ends when it is told a line."""
+    inside = "echo /proc/self/fd/*; echo > /entered; read line; test -e /bin/bash && echo $line"
+    with subprocess.Popen(
+        command("enter", "--", "/bin/bash", "-c", inside),
+        cwd=folder,
+        env=environment(folder),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert eventually((folder / "work/rootfs/entered").exists)
+            yield process
+        finally:
+            process.kill()
+
+
+def test_no_build_begins_where_somebody_has_entered(folder: Path) -> None:
+    """However many have; and what they see is not taken from under them."""
+    assert stagefarm(folder, "run", "--cleanup=false").returncode == 0
+    with shell(folder) as first:
+        assert stagefarm(folder, "enter", "--", "/bin/true").returncode == 0
+        for cleanup in ("true", "false"):
+            refused = stagefarm(folder, "run", f"--cleanup={cleanup}")
+            assert refused.returncode == 3
+            assert "work is in use by another build, or by a shell" in refused.stderr
+        assert first.stdin
+        said = first.communicate("still here\n")[0].splitlines()
+    assert said[-1] == "still here"
+    assert said[0].split() == [f"/proc/self/fd/{number}" for number in range(4)], (
+        "bash's own, and *"
+    )
+    again = stagefarm(folder, "run")
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_shell_that_was_killed_keeps_no_build_out(folder: Path) -> None:
+    assert stagefarm(folder, "run", "--cleanup=false").returncode == 0
+    with shell(folder) as entered:
+        entered.kill()
+    assert eventually(lambda: not is_locked(folder / "work/.stagefarm"))
+    assert stagefarm(folder, "run").returncode == 0
+
+
+def test_nobody_enters_where_a_build_is_at_work(folder: Path) -> None:
+    waits = ("-o", "phase=inner-chroot", "-o", "command=echo waiting; sleep 1000")
+    with subprocess.Popen(
+        command("run", "--cleanup=false", *waits),
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as build:
+        assert build.stdout
+        assert any("waiting" in line for line in build.stdout)
+        refused = stagefarm(folder, "enter", "--", "/bin/true")
+        build.terminate()
+        build.stdout.read()
+    assert refused.returncode == 3
+    assert f"error: {folder}/work is in use by another build" in refused.stderr
 
 
 @pytest.mark.parametrize("what", ["$MARKDEVKIT_ROOTFS/*", "$MARKDEVKIT_WORKSPACE/.stagefarm"])
