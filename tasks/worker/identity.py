@@ -13,6 +13,7 @@ from uuid import uuid4
 from tasks.errors import HostUnfit, StagefarmError
 from tasks.host.files import replaced
 from tasks.host.locks import try_lock
+from tasks.host.temporary import use_temporary
 from tasks.ledger.answers import Holder
 from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts
@@ -38,7 +39,7 @@ def current_incarnation() -> Holder:
 @contextmanager
 def exclusive_state(settings: Settings) -> Iterator[None]:
     """Keep other workers off this machine's state folder; `HostUnfit` if one uses it. Processes
-    forked from this one hold the lock with it."""
+    forked from this one hold the lock with it, and share its temporary folder there."""
     settings.state.mkdir(parents=True, exist_ok=True)
     with try_lock(settings.state / "worker.lock", limit_s=LOCK_LIMIT_S) as held:
         if not held:
@@ -46,6 +47,7 @@ def exclusive_state(settings: Settings) -> Iterator[None]:
                 f"another worker uses {settings.state}",
                 "give each worker its own STAGEFARM_STATE_DIR, or the one more --slots",
             )
+        use_temporary(settings.state / "tmp")
         yield
 
 

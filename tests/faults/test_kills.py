@@ -48,6 +48,23 @@ def test_the_main_process_is_killed_and_comes_back(farm: Farm, settled: Settled)
     assert (first.how, first.reason) == ("lost", "the worker on one was started again")
 
 
+def test_killed_workers_leave_nothing_in_the_temporary_folder_of_the_host(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    own = farm.settings_of("one").state / "tmp"
+    left: set[str] = set()
+    for _ in range(3):
+        one = farm.worker("one")
+        made = {path.name for path in own.iterdir()}
+        assert any(name.startswith("pymp-") for name in made), "the pool's"
+        assert not made & left, "of a worker that was killed"
+        left |= made
+        lose_power(one)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
 def test_a_process_of_the_pool_is_killed(farm: Farm, settled: Settled) -> None:
     one = farm.worker("one")
     (build,) = farm.submit(hanging(farm))
