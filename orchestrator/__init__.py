@@ -1,1 +1,1 @@
-"""What should be built, where and when: the policy of stagefarm, and its command line."""
+"""The policy of stagefarm: what is built, where and when; and its command line."""

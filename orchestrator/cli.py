@@ -1,7 +1,7 @@
-"""The command line: finds the command, catches errors once, turns them into exit codes.
+"""The command line: finds the command, catches errors in one place, maps them to exit codes.
 
-Commands live in `orchestrator.commands` and are imported when called, so that `--help` and shell
-completion stay quick.
+Commands are in `orchestrator.commands`, each imported when called, so that `--help` and shell
+completion stay fast.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "enter": (
             "orchestrator.commands.run:enter",
-            "Open a shell in a root filesystem that a build left.",
+            "Open a shell in the root filesystem of a build.",
         ),
         "metro": (
             "orchestrator.commands.run:metro",
-            "The same as `run`, by mark-devkit's name.",
+            "The same as `run`, under mark-devkit's name.",
         ),
         "diff": (
             "orchestrator.commands.artifacts:diff",
@@ -66,7 +66,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Build on the farm": {
         "submit": (
             "orchestrator.commands.submit:submit",
-            "Put a job, or a batch of jobs, on the farm.",
+            "Submit a job, or a batch of jobs, to the farm.",
         ),
         "status": (
             "orchestrator.commands.status:status",
@@ -76,26 +76,26 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("orchestrator.commands.logs:logs", "Print a build's log, or follow it."),
         "why": ("orchestrator.commands.status:why", "Say why a build waits."),
         "cancel": ("orchestrator.commands.change:cancel", "Stop builds, or whole batches."),
-        "retry": ("orchestrator.commands.change:retry", "Build ended builds anew."),
-        "fetch": ("orchestrator.commands.fetch:fetch", "Bring tarballs from the farm's store."),
+        "retry": ("orchestrator.commands.change:retry", "Build ended builds again."),
+        "fetch": ("orchestrator.commands.fetch:fetch", "Copy tarballs from the farm's store."),
         "rebuild": (
             "orchestrator.commands.rebuild:rebuild",
-            "Build a build once more, and compare.",
+            "Repeat a build and compare the results.",
         ),
     },
     "Run the farm": {
         "demo": (
             "orchestrator.commands.demo:demo",
-            "Show a farm at work, on this machine alone.",
+            "Run a small farm on this machine.",
         ),
         "worker": (
             "orchestrator.commands.worker:worker",
-            "Serve queues: build here what is submitted to them.",
+            "Build on this machine what is submitted to its queues.",
         ),
         "workers": ("orchestrator.commands.status:workers", "Show the hosts of the farm."),
         "drain": (
             "orchestrator.commands.change:drain",
-            "Let a host finish what runs and take nothing new.",
+            "Let a host finish its builds and take no new ones.",
         ),
         "undrain": (
             "orchestrator.commands.change:undrain",
@@ -103,7 +103,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "supervisor": (
             "orchestrator.commands.supervisor:supervisor",
-            "Give the builds of lost hosts to others.",
+            "Requeue the builds of lost hosts.",
         ),
         "ledger": (
             "orchestrator.commands.ledger:ledger",
@@ -118,11 +118,11 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
 
 
 ALIASES = {"m": "metro", "me": "metro", "d": "diagnose", "di": "diagnose"}
-"""Short names that mark-devkit has for its commands."""
+"""mark-devkit's short names of its commands."""
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module only when that command is asked for."""
+    """A group that imports a command's module only when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for commands in SECTIONS.values() for name in commands]
@@ -139,7 +139,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does it, with the nearest command where there is none of the name."""
+        """As in click; for an unknown command the error suggests the nearest one."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -178,13 +178,13 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line of this process and exit with its code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # names may be no text that this terminal can show
+        if isinstance(stream, TextIOWrapper):  # names may have characters this terminal lacks
             stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; gives its exit code. The only place where errors are caught."""
+    """Run one command line and return its exit code. The only place where errors are caught."""
     try:
         result = cli.main(arguments, prog_name="stagefarm", standalone_mode=False, color=_color())
         return result if isinstance(result, int) else 0
@@ -203,7 +203,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _refused(error: OSError) -> int:
-    """The exit code for what the system refused; a reader that went away needs no word about it."""
+    """The exit code for an error of the system. A closed output pipe is not reported."""
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -212,13 +212,13 @@ def _refused(error: OSError) -> int:
 
 
 def _complain(message: str, hint: str) -> None:
-    """One error on stderr: `error: ...`, and what to do below it."""
+    """Print one error to stderr: `error: ...`, and below it what to do."""
     click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(message)}", err=True)
     if hint:
         click.echo(f"{click.style(' hint:', fg='cyan', bold=True)} {plain(hint)}", err=True)
 
 
 def _color() -> bool | None:
-    """Whether to colour: not where nobody wants it (no-color.org), else as the terminal can."""
+    """False where colours are turned off (no-color.org), else None: the terminal decides."""
     unwanted = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return False if unwanted else None

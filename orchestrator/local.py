@@ -1,4 +1,4 @@
-"""One build on this machine, with no server: the steps one after the other, in this process."""
+"""One build on this machine, with no server: its steps in sequence, from this process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FinishedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What an ended build took and left; `failure` is what ended it early, if something did."""
+    """The times and artifacts of a finished build; `failure` is what ended it early."""
 
     build: Build
     steps: tuple[FinishedStep, ...]
@@ -65,8 +65,8 @@ def run_here(
 ) -> Summary:
     """Do all steps of `build` in the job's own `workspacedir`, under its lock.
 
-    With `keep` the root filesystem is a plain folder, is used as it is found, and stays when the
-    build ends, however it ends; otherwise it is new and goes.
+    With `keep` the root filesystem is a plain folder, is used as found, and is kept when the
+    build ends, also after a failure; otherwise it is new and is removed.
     """
     done: list[FinishedStep] = []
     failure: StagefarmError | None = None
@@ -131,7 +131,7 @@ def _run_step(
 
 
 def _write_records(summary: Summary, settings: Settings) -> None:
-    """Write beside each tarball how it was made."""
+    """Write the build record of each tarball, next to it."""
     about = {"stagefarm": __version__, "host": settings.host, "ended_at": time.time()}
     about |= json.loads(summary.as_json()) | {"build": summary.build}
     for artifact in summary.artifacts:
@@ -146,8 +146,8 @@ def _left(build: Build, passed_s: float) -> float:
 
 @contextmanager
 def _rootfs(workspace: Workspace, *, begin_anew: bool, keep: bool) -> Iterator[None]:
-    """The root filesystem for the length of a build: nothing of it is left unless to be kept. What
-    a build that was killed left behind, processes or a layer, goes first."""
+    """The root filesystem for the duration of a build, removed afterwards unless `keep`. Processes
+    and layers left by a killed build are removed first."""
     kill_tree(Path(workspace.home))
     try:
         if begin_anew:
@@ -164,29 +164,29 @@ def _rootfs(workspace: Workspace, *, begin_anew: bool, keep: bool) -> Iterator[N
 
 
 def _refuse_own_root(rootfs: Path) -> None:
-    """A link from there to / would unpack the seed over this very machine."""
+    """A link from there to / would unpack the seed over this machine's own files."""
     if rootfs.resolve() == Path("/"):
         raise BadInput(f"{rootfs} leads to /", "remove the link, or choose another workspacedir")
 
 
 def _require_place(folder: Path, name: str, rootfs: Path) -> None:
-    """Refuse an output that could not be written, before hours are spent on what goes into it."""
+    """Refuse an output that cannot be written before hours are spent on building it."""
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        why = "cannot be written to" if nearest.is_dir() else "is no folder"
+        why = "cannot be written to" if nearest.is_dir() else "is not a folder"
         raise HostUnfit(f"output.dir is {folder}, but {nearest} {why}", "choose another output.dir")
     if (folder / name).is_dir():
         raise BadInput(f"{folder / name} is a folder", "remove it, or choose another output.name")
     if folder.resolve().is_relative_to(rootfs.resolve()):
         raise BadInput(
             f"output.dir is {folder}, in the root filesystem that is packed",
-            "choose one outside of it",
+            "choose one outside it",
         )
 
 
 def _require_content(rootfs: Path) -> None:
     if not any(rootfs.iterdir()):
         raise BadInput(
-            f"the source phase is to be skipped, but {rootfs} is empty",
+            f"the source phase is skipped, but {rootfs} is empty",
             "run once without --skip-source-phase and with --cleanup=false",
         )

@@ -1,4 +1,4 @@
-"""Where the files are that come with stagefarm beside its code: jobs, hooks, deploy."""
+"""Finds the files that ship with stagefarm besides its code: jobs, hooks, deploy."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tasks.errors import HostUnfit
 
 
 def shipped(name: str) -> Path:
-    """The folder `name` of a checkout, or of an installed wheel; `HostUnfit` where it is not."""
+    """The folder `name` of a checkout or of an installed wheel; `HostUnfit` if neither has it."""
     checkout = Path(__file__).parents[1] / name
     installed = Path(sysconfig.get_path("data")) / "share/stagefarm" / name
     for folder in (checkout, installed):
         if folder.is_dir():
             return folder
-    raise HostUnfit(f"this installation of stagefarm has no {name}/", "install it again, whole")
+    raise HostUnfit(f"this installation of stagefarm has no {name}/", "reinstall stagefarm")

@@ -1,4 +1,4 @@
-"""`stagefarm diff` and `cache`: what tarballs hold, and what this machine keeps of seeds."""
+"""`stagefarm diff` and `cache`: the content of tarballs, and the seeds kept on this machine."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 @click.command(short_help="Show what differs between two tarballs.")
 @click.argument("before", type=click.Path(path_type=Path), metavar="A")
 @click.argument("after", type=click.Path(path_type=Path), metavar="B")
-@click.option(
-    "--ignore-times", is_flag=True, help="Leave out files of which only the time differs."
-)
+@click.option("--ignore-times", is_flag=True, help="Omit files that differ only in their times.")
 @click.option("--all", "show_all", is_flag=True, help=f"Show more than {SHOWN} lines of each kind.")
 @json_option
 def diff(*, before: Path, after: Path, ignore_times: bool, show_all: bool, as_json: bool) -> int:
@@ -50,7 +48,7 @@ def diff(*, before: Path, after: Path, ignore_times: bool, show_all: bool, as_js
         contents = compare.read(before, report), compare.read(after, report)
     found = compare.difference(*contents, times=not ignore_times)
     if as_json:
-        # The names of files need not be text; as escapes they are exact all the same.
+        # File names need not be valid text; as escapes they are still exact.
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
         show(found, limit=None if show_all else SHOWN)
@@ -118,10 +116,10 @@ def list_kept(*, as_json: bool) -> None:
         click.echo(f"{item.key[:12]}  {size(item.size_bytes):>9}  {state:<27}  {_name(item)}")
 
 
-@cache.command(short_help="Check that the files of every seed are as they were unpacked.")
+@cache.command(short_help="Check that no file of a seed has changed since it was unpacked.")
 def verify() -> int:
-    """Check that the files of every seed are as they were unpacked; remove those that are not, if
-    no build uses them. Exits with 1 if there was one.
+    """Check that no file of a seed has changed since it was unpacked. Changed seeds are removed if
+    no build uses them. Exits with 1 if any seed has changed.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`stagefarm cancel`, `retry`, `drain` and `undrain`: what people tell the farm to do."""
+"""`stagefarm cancel`, `retry`, `drain` and `undrain`: change the state of builds and hosts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from orchestrator.commands.names import complete_host, complete_name, require_na
 if TYPE_CHECKING:
     from tasks.ledger.builds import Ledger
 
+RENAMED = {"mended": "reload-spec"}
+"""Options of `retry` by their former names, which are still accepted."""
+
 
 @click.command(short_help="Stop builds, or whole batches.")
 @click.argument(
     "names", nargs=-1, required=True, metavar="BUILD|BATCH...", shell_complete=complete_name
 )
-@click.option("--reason", metavar="TEXT", help="Kept in the record of each build.")
+@click.option("--reason", metavar="TEXT", help="Stored in the record of each build.")
 def cancel(*, names: tuple[str, ...], reason: str | None) -> None:
-    """Stop builds in whatever state: queued ones at once, running ones within seconds, with all
-    their processes. Nothing of them is published.
+    """Stop builds in any state: queued ones at once, running ones within seconds, with all their
+    processes. Nothing of them is published.
 
     \b
     Example:
-      stagefarm cancel nightly-20261122-7f3a
+      stagefarm cancel nightly-20261122-7f3a9c0e
     """
     from orchestrator.farm.lookup import builds_named, open_ledger
     from tasks.ledger.answers import CancelOutcome
@@ -35,15 +38,18 @@ def cancel(*, names: tuple[str, ...], reason: str | None) -> None:
     ledger = open_ledger()
     said = {
         CancelOutcome.CANCELLED: "cancelled",
-        CancelOutcome.ASKED: "its host stops it",
-        CancelOutcome.ENDED: "had ended before",
+        CancelOutcome.ASKED: "stopping on its host",
+        CancelOutcome.ENDED: "had already ended",
     }
     for build in builds_named(ledger, names):
         answer = ledger.cancel(build, reason or f"cancelled by {getpass.getuser()}")
         click.echo(f"{short_id(build)}: {said[answer]}")
 
 
-@click.command(short_help="Build ended builds anew.")
+@click.command(
+    short_help="Build ended builds again.",
+    context_settings={"token_normalize_func": lambda name: RENAMED.get(name, name)},
+)
 @click.argument(
     "names", nargs=-1, required=True, metavar="BUILD|BATCH...", shell_complete=complete_name
 )
@@ -51,32 +57,33 @@ def cancel(*, names: tuple[str, ...], reason: str | None) -> None:
     "--from",
     "start",
     metavar="STEP",
-    help="Go on from the newest checkpoint before step STEP, a number as `status` shows it; `last` "
+    help="Resume from the newest checkpoint before step STEP, a number as in `status`; `last` "
     "is the newest of all.",
 )
 @click.option(
-    "--mended",
+    "--reload-spec",
+    "respecified",
     is_flag=True,
-    help="Read specfile and hook files again, and send the folder along again.",
+    help="Read the specfile and hook files again, and bundle the folder again.",
 )
 @click.option(
     "--follow", is_flag=True, help="Watch until all have ended; fail if one did not succeed."
 )
-def retry(*, names: tuple[str, ...], start: str | None, mended: bool, follow: bool) -> None:
-    """Build BUILD anew, as its next attempt; of a batch, what did not succeed.
+def retry(*, names: tuple[str, ...], start: str | None, respecified: bool, follow: bool) -> None:
+    """Build BUILD again, as its next attempt; of a batch, the builds that did not succeed.
 
-    Without --from it starts over. Checkpoints are kept after the hooks of jobs and hook files with
-    `checkpoint: true`, until the build has succeeded. With --mended, what comes before the
-    checkpoint has to be as it was.
+    Without --from it starts from the first step. Checkpoints are kept after the hooks of jobs and
+    hook files with `checkpoint: true`, until the build has succeeded. With --reload-spec, nothing
+    before the checkpoint may have changed.
 
     \b
     Examples:
-      stagefarm retry stage3-20261122-7f3a
-      stagefarm retry stage3-20261122-7f3a --from last --mended
+      stagefarm retry stage3-20261122-7f3a9c0e
+      stagefarm retry stage3-20261122-7f3a9c0e --from last --reload-spec
     """
     from orchestrator.farm.lookup import open_ledger
     from orchestrator.farm.retry import Retry, send_all
-    from orchestrator.farm.retry import retry as build_on
+    from orchestrator.farm.retry import retry as queue_again
     from tasks.app import app
     from tasks.model import short_id
     from tasks.settings import current
@@ -84,11 +91,13 @@ def retry(*, names: tuple[str, ...], start: str | None, mended: bool, follow: bo
     ledger, retried = open_ledger(), list[Retry]()
     try:
         for build in _to_retry(ledger, names):
-            made = build_on(build, start=start, mended=mended, ledger=ledger, settings=current())
+            made = queue_again(
+                build, start=start, respecified=respecified, ledger=ledger, settings=current()
+            )
             retried.append(made)
             state = "blocked" if made.blocked else "queued"
-            behind = f", to go on with step {made.step + 1}" if made.step else ""
-            click.echo(f"{short_id(build)}: {state} as attempt {made.attempt}{behind}")
+            resumed = f", from step {made.step + 1}" if made.step else ""
+            click.echo(f"{short_id(build)}: {state} as attempt {made.attempt}{resumed}")
     finally:
         send_all(retried, app)
     if follow and retried:
@@ -96,7 +105,7 @@ def retry(*, names: tuple[str, ...], start: str | None, mended: bool, follow: bo
 
 
 def _to_retry(ledger: Ledger, names: tuple[str, ...]) -> Iterator[str]:
-    """Builds that are named, and what did not succeed of batches that are."""
+    """The builds that are named, and of named batches those that did not succeed."""
     from orchestrator.farm.lookup import builds_named, is_batch
     from tasks.model import BuildState
 
@@ -107,11 +116,11 @@ def _to_retry(ledger: Ledger, names: tuple[str, ...]) -> Iterator[str]:
         yield from (r.id for r in records if not whole_batch or r.state in unsuccessful)
 
 
-@click.command(short_help="Let a host finish what runs and take nothing new.")
+@click.command(short_help="Let a host finish its builds and take no new ones.")
 @click.argument("host", shell_complete=complete_host)
 def drain(*, host: str) -> None:
-    """Let HOST finish what it has begun and take nothing new, until `stagefarm undrain HOST`;
-    its worker may be restarted meanwhile. `stagefarm workers` shows when it is drained.
+    """Let HOST finish its builds and take no new ones until `stagefarm undrain HOST`. Its worker
+    may be restarted in between. `stagefarm workers` shows when it is drained.
 
     \b
     Example:
@@ -130,13 +139,13 @@ def drain(*, host: str) -> None:
         hint = f"; did you mean {near}? (stagefarm undrain {host})" if near else ""
         click.echo(f"warning: no worker of that name has been seen yet: {host}{hint}", err=True)
     count = f"{len(known.builds)} build{'s' * (len(known.builds) != 1)} to finish"
-    click.echo(f"{host}: {'drained' if new else 'was drained before'}, {count}")
+    click.echo(f"{host}: {'drained' if new else 'was already drained'}, {count}")
 
 
 @click.command(short_help="Let a drained host take builds again.")
 @click.argument("host", shell_complete=complete_host)
 def undrain(*, host: str) -> None:
-    """End the drain of HOST: it takes builds again within seconds.
+    """Let HOST take builds again; it does so within seconds.
 
     \b
     Example:

@@ -7,24 +7,24 @@ from pathlib import Path
 import click
 
 
-@click.command(short_help="Show a farm at work, on this machine alone.")
+@click.command(short_help="Run a small farm on this machine.")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("demo-output"),
     show_default=True,
-    help="Where everything goes; what an earlier demonstration left there is removed.",
+    help="Folder for all files; those of an earlier demonstration are removed.",
 )
-@click.option("--hold", is_flag=True, help="Leave the farm up until Enter is pressed.")
+@click.option("--hold", is_flag=True, help="Keep the farm running until Enter is pressed.")
 def demo(folder: Path, *, hold: bool) -> None:
-    """Show a farm at work: its own Redis, two hosts, Flower, and a nightly batch of six builds.
+    """Run a small farm: a Redis, two hosts, Flower, and a nightly batch of six builds.
 
-    Everything runs on loopback and ends with the command. As an ordinary user it runs in a user
+    Everything runs on loopback and stops with the command. As an ordinary user it runs in a user
     namespace, where the kernel allows that.
 
     \b
     Example:
-      stagefarm demo --hold        and look at Flower meanwhile
+      stagefarm demo --hold        open Flower while it runs
     """
     from orchestrator.demo.show import become_root, show
 

@@ -1,4 +1,4 @@
-"""`stagefarm diagnose job`: what a job's templates become."""
+"""`stagefarm diagnose job`: show a job with its templates rendered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchestrator.commands.options import AliasedGroup, job_options, mark_devkit
 )
 @mark_devkit_options(hidden=True)
 def diagnose() -> None:
-    """Look at what the templates of a specfile and its hook files become."""
+    """Show a specfile and its hook files with their templates rendered."""
 
 
 @diagnose.command("job")

@@ -1,4 +1,4 @@
-"""`stagefarm fetch`: bring tarballs from the farm's store."""
+"""`stagefarm fetch`: copy tarballs from the farm's store."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from tasks.ledger.records import Record
 
 
-@click.command(short_help="Bring tarballs from the farm's store.")
+@click.command(short_help="Copy tarballs from the farm's store.")
 @click.argument(
     "names", nargs=-1, required=True, metavar="BUILD|BATCH...", shell_complete=complete_build
 )
 @click.option(
-    "--into", type=click.Path(path_type=Path), metavar="DIR", help="Where to, for all of them."
+    "--into", type=click.Path(path_type=Path), metavar="DIR", help="One folder for all of them."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the tarballs as JSON.")
 def fetch(*, names: tuple[str, ...], into: Path | None, as_json: bool) -> None:
-    """Copy the tarballs of builds, with the files beside them, from the store to where `run` would
-    have put them: the `output.dir` of their jobs. Each is verified. Of a batch, what succeeded.
+    """Copy the tarballs of builds, with their sidecar files, from the store to where `run` would
+    put them: the `output.dir` of their jobs. Each is verified. Of a batch, the succeeded builds.
 
     \b
     Examples:
-      stagefarm fetch nightly-20261122-7f3a
-      stagefarm fetch stage3-20261122-7f3a --into /srv/mirror/incoming
+      stagefarm fetch nightly-20261122-7f3a9c0e
+      stagefarm fetch stage3-20261122-7f3a9c0e --into /srv/mirror/incoming
     """
     from orchestrator.farm.fetch import check_apart, copies
     from orchestrator.farm.lookup import open_ledger
@@ -51,7 +51,7 @@ def fetch(*, names: tuple[str, ...], into: Path | None, as_json: bool) -> None:
 
 
 def _succeeded(ledger: Ledger, names: Sequence[str]) -> list[Record]:
-    """What is there to fetch; a build that is named itself must be."""
+    """The builds that succeeded; `BadInput` if one that is named itself, not its batch, did not."""
     from orchestrator.farm.lookup import builds_named, is_batch
     from tasks.model import BuildState, short_id
 

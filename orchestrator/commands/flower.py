@@ -1,4 +1,4 @@
-"""`stagefarm flower`: Celery's own web page on the farm's tasks."""
+"""`stagefarm flower`: Celery's web page for the farm's tasks."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ COLUMNS = ("name", "args", "kwargs", "state", "received", "runtime", "worker", "
 
 
 @click.command(short_help="Show the farm's tasks on a web page.")
-@click.option("--address", default=LOOPBACK, show_default=True, help="Where to listen.")
+@click.option("--address", default=LOOPBACK, show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", default=5555, show_default=True, type=click.IntRange(1, 65535), help="On which port."
+    "--port",
+    default=5555,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Port to listen on.",
 )
 @click.option(
-    "--writable", is_flag=True, help="Let people revoke tasks and stop workers from the page."
+    "--writable", is_flag=True, help="Allow revoking tasks and stopping workers from the page."
 )
 def flower(*, address: str, port: int, writable: bool) -> None:
     """Serve Flower: every task with its job, arch, subarch, build, step and host.
 
-    It listens on this machine only and changes nothing, unless told otherwise. It asks nobody who
-    they are: before you bind it to more, put a proxy before it that does.
+    By default it listens on loopback only and is read-only. It has no login: before you listen on
+    another address, put a proxy with authentication in front of it.
 
     \b
     Example:
@@ -41,16 +45,16 @@ def flower(*, address: str, port: int, writable: bool) -> None:
 
 
 def _require_free(address: str, port: int) -> None:
-    """`HostUnfit` if nothing can listen there: Flower itself would end with a traceback."""
+    """`HostUnfit` if the address cannot be bound: Flower itself would end with a traceback."""
     import socket
 
     try:
-        family, *_, place = socket.getaddrinfo(address or None, port, type=socket.SOCK_STREAM)[0]
+        family, *_, found = socket.getaddrinfo(address or None, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(place)
+            listener.bind(found)
     except OSError as error:
         raise HostUnfit(
-            f"cannot listen at {address}:{port}: {error.strerror}",
+            f"cannot listen on {address}:{port}: {error.strerror}",
             "choose another --port or --address",
         ) from error

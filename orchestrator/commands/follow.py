@@ -21,15 +21,15 @@ NEWEST = 1000
 
 @click.command(short_help="Watch builds until they have ended.")
 @click.argument("names", nargs=-1, metavar="[BUILD|BATCH]...", shell_complete=complete_name)
-@click.option("--json", "as_json", is_flag=True, help="Print how they ended as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the ended builds as JSON.")
 def follow(*, names: tuple[str, ...], as_json: bool) -> None:
     """Watch builds and batches until all have ended; without a name, all that have not ended yet.
-    Fails if one that counts did not succeed. Ctrl-C ends the watching, not the building.
+    Fails if one that is not optional did not succeed. Ctrl-C does not stop the builds.
 
     \b
     Examples:
       stagefarm follow
-      stagefarm follow nightly-20261122-7f3a
+      stagefarm follow nightly-20261122-7f3a9c0e
     """
     from orchestrator.farm.lookup import builds_named, open_ledger
 
@@ -37,7 +37,7 @@ def follow(*, names: tuple[str, ...], as_json: bool) -> None:
     if builds := builds_named(ledger, names) if names else _open(ledger):
         watch(ledger, builds, as_json=as_json)
     else:
-        click.echo("[]" if as_json else "nothing is being built")
+        click.echo("[]" if as_json else "no builds are running or waiting")
 
 
 def _open(ledger: Ledger) -> list[str]:
@@ -47,7 +47,7 @@ def _open(ledger: Ledger) -> list[str]:
 
 
 def watch(ledger: Ledger, builds: Sequence[str], *, as_json: bool) -> None:
-    """Show `builds` until all have ended, and then what they made; `BuildFailed` if one that is not
+    """Show `builds` until all have ended, then their artifacts; `BuildFailed` if one that is not
     optional did not succeed."""
     from orchestrator.display.follow import failed
     from orchestrator.display.follow import follow as until_ended
@@ -59,8 +59,8 @@ def watch(ledger: Ledger, builds: Sequence[str], *, as_json: bool) -> None:
     except KeyboardInterrupt:
         name = _common_name(ledger.records(builds))
         click.echo(
-            f"\nthe farm builds on; to stop it: stagefarm cancel {name}; "
-            f"to watch it again: stagefarm follow {name}",
+            f"\nthe builds continue; to stop them: stagefarm cancel {name}; "
+            f"to watch them again: stagefarm follow {name}",
             err=True,
         )
         raise
@@ -75,7 +75,7 @@ def watch(ledger: Ledger, builds: Sequence[str], *, as_json: bool) -> None:
 
 
 def _common_name(records: Sequence[Record]) -> str:
-    """What stands for all of them on a command line: their batch, if they are of one."""
+    """A name for all of them on a command line: their batch, if they have one."""
     batches = {record.batch for record in records}
     return batches.pop() if len(batches) == 1 and all(batches) else records[0].id
 
@@ -89,5 +89,5 @@ def _reasons(bad: Sequence[Record], count: int) -> str:
 
 
 def _first_cause(bad: Sequence[Record]) -> Record:
-    """One that failed by itself, rather than one that was cancelled because of it."""
+    """A build that failed itself, rather than one that was cancelled because of it."""
     return next((record for record in bad if record.reason), bad[0])

@@ -1,4 +1,4 @@
-"""`stagefarm logs`: what a build prints, from whichever host it is on."""
+"""`stagefarm logs`: the output of a build, from any host."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ WAIT_S = 2.0
 
 @click.command(short_help="Print a build's log, or follow it.")
 @click.argument("build", shell_complete=complete_build)
-@click.option("-f", "--follow", is_flag=True, help="Go on until the build has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing until the build has ended.")
 def logs(*, build: str, follow: bool) -> None:
-    """Print the newest lines of a build's log; the whole of it is in the store once it has ended.
+    """Print the newest lines of a build's log. The whole log is in the store once it has ended.
 
     \b
     Example:
-      stagefarm logs -f stage3-20261122-7f3a
+      stagefarm logs -f stage3-20261122-7f3a9c0e
     """
     from orchestrator.farm.lookup import one_build, open_ledger
 
@@ -44,7 +44,7 @@ def all_of(book: Logbook, build: str, after: str = "-") -> Iterator[Entry]:
 
 
 def following(ledger: Ledger, build: str) -> Iterator[Entry]:
-    """The lines so far, then each as it comes, until the build has ended and no more comes."""
+    """The lines so far, then new ones as they arrive, until the build has ended."""
     book, last = Logbook(ledger.connection), "0-0"
     while True:
         ended = ledger.record(build).state.ended

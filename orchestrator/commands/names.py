@@ -1,5 +1,5 @@
-"""Names of builds, batches, hosts and queues: which can be, and their completion from the ledger,
-which is quick, and silent when it does not answer."""
+"""Names of builds, batches, hosts and queues: which are valid, and shell completion from the
+ledger, which offers nothing if Redis does not answer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ OFFERED = 500
 
 
 def require_names(names: Iterable[str]) -> None:
-    """`BadInput` if one of `names` cannot be the name of a host or a queue."""
+    """`BadInput` if one of `names` is not valid for a host or a queue."""
     for name in names:
         if not name or set(name) & set(" ,@:/"):
-            raise BadInput(f"{name!r} cannot be a queue or a host", "such as x86-64bit.generic_64")
+            raise BadInput(
+                f"{name!r} is not a valid name of a queue or host", "such as x86-64bit.generic_64"
+            )
 
 
 def complete_build(

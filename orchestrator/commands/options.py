@@ -1,5 +1,4 @@
-"""Options that several commands share: which specfile, which job, with which options, at what
-moment."""
+"""Options that several commands share: the specfile, the job, its options, the time."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def complete_job(ctx: click.Context, _param: click.Parameter, start: str) -> list[CompletionItem]:
-    """Names of the jobs of the `--specfile` given before, for the shell."""
+    """Shell completion: the jobs of the `--specfile` given so far."""
     from orchestrator.formats.spec import load_specfile
 
     file = ctx.params.get("specfile")
@@ -51,18 +50,18 @@ override_option = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Set an option of the job; typed as in YAML, a.b=1 reaches into mappings. Repeatable.",
+    help="Set an option of the job, typed as in YAML; a.b=1 sets b in mapping a. Repeatable.",
 )
 now_option = click.option(
     "--now",
     metavar="TIME",
-    help="What `now` is in templates: a date, date and time, or @seconds. "
-    "Default: $SOURCE_DATE_EPOCH, then the present.",
+    help="The value of `now` in templates: a date, date and time, or @seconds. "
+    "Default: $SOURCE_DATE_EPOCH, else the current time.",
 )
 
 
 class AliasedGroup(click.Group):
-    """A group whose commands can also be called by the short names that mark-devkit has."""
+    """A group whose commands also have mark-devkit's short names."""
 
     def __init__(self, *args: Any, aliases: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -73,7 +72,7 @@ class AliasedGroup(click.Group):
 
 
 def mark_devkit_options(*, hidden: bool = False) -> Callable[[F], F]:
-    """`--config` and `--debug`, which mark-devkit takes before and behind any of its commands."""
+    """`--config` and `--debug`, which mark-devkit takes before and after any of its commands."""
 
     def add(command: F) -> F:
         for option in (
@@ -83,7 +82,7 @@ def mark_devkit_options(*, hidden: bool = False) -> Callable[[F], F]:
                 is_flag=True,
                 hidden=hidden,
                 expose_value=False,
-                help="Accepted, as mark-devkit does; nothing comes of it.",
+                help="Accepted for mark-devkit's sake; has no effect.",
             ),
             click.option(
                 "-c",
@@ -91,7 +90,7 @@ def mark_devkit_options(*, hidden: bool = False) -> Callable[[F], F]:
                 type=click.Path(exists=True, dir_okay=False),
                 hidden=hidden,
                 expose_value=False,
-                help="A mark-devkit configuration file; accepted, and nothing is taken from it.",
+                help="A mark-devkit configuration file; accepted, has no effect.",
             ),
         ):
             command = option(command)
@@ -114,7 +113,7 @@ def wanted_options(command: F) -> F:
             "--batch",
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="A batch of jobs instead of one.",
+            help="Take a batch of jobs instead of one job.",
         ),
         now_option,
         override_option,
@@ -125,7 +124,7 @@ def wanted_options(command: F) -> F:
             "--specfile",
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="The job's specfile.",
+            help="The specfile of the job.",
         ),
     ):
         command = option(command)
@@ -151,11 +150,11 @@ def wanted(
     if batch:
         if specfile or job:
             raise BadInput(
-                "--batch names its own specfiles and jobs", "leave --specfile and --job out"
+                "--batch names its own specfiles and jobs", "leave out --specfile and --job"
             )
         return plan_batch(batch, overrides=options, now=when)
     if not specfile or not job:
-        raise BadInput("no job is named", "give --specfile FILE --job NAME, or --batch FILE")
+        raise BadInput("no job given", "give --specfile FILE --job NAME, or --batch FILE")
     plan = PlanOptions(farm=farm)
     return [
         render_and_plan(load_specfile(specfile), job, overrides=options, now=when, options=plan)

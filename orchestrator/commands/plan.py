@@ -1,4 +1,4 @@
-"""`stagefarm plan`: what building a job would do, step by step."""
+"""`stagefarm plan`: the steps of a job, without running them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Show the steps of a job, and what each would do.")
 @wanted_options
-@click.option("--local", is_flag=True, help="Plan for this machine, without a farm.")
+@click.option("--local", is_flag=True, help="Plan for `run` on this machine, without a farm.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole build as JSON.")
 def plan(
     *,
@@ -59,7 +59,7 @@ def _print_table(builds: Sequence[Build]) -> None:
 
 
 def _table(builds: Sequence[Build]) -> Table:
-    """One line a build, those that are taken first before the others of their queue."""
+    """One line per build, within each queue in order of priority."""
     from rich.table import Table
     from rich.text import Text
 
@@ -92,7 +92,7 @@ def _text(build: Build, *, farm: bool) -> Iterator[str]:
     yield ""
     first = click.style(build.queue, fg="cyan") if farm else "this machine"
     for step in build.steps:
-        queue = first if step.number == 0 or not farm else "host.<the host that took it>"
+        queue = first if step.number == 0 or not farm else "host.<the host that claimed it>"
         yield click.style(f"{step.number + 1:2}  {step.title}", bold=True) + f"  [{queue}]"
         yield from (f"      {line}" for line in _does(build, step))
 
@@ -105,7 +105,7 @@ def _does(build: Build, step: Step) -> Iterator[str]:
     elif step.kind is StepKind.PACK:
         yield f"pack {build.workspacedir}/rootfs as {build.output.name}"
     elif step.kind is StepKind.PUBLISH:
-        yield "put the tarball, the log and the record into the store"
+        yield "copy the tarball, the log and the record to the store"
     for hook in step.hooks:
         yield from _hook(hook)
 

@@ -1,4 +1,4 @@
-"""`stagefarm rebuild`: prove that a build can be done again."""
+"""`stagefarm rebuild`: check that a build is reproducible."""
 
 from __future__ import annotations
 
@@ -14,23 +14,21 @@ if TYPE_CHECKING:
     from tasks.ledger.records import Record
 
 
-@click.command(short_help="Build a build once more, and compare.")
+@click.command(short_help="Repeat a build and compare the results.")
 @click.argument("build", shell_complete=complete_build)
-@click.option(
-    "--ignore-times", is_flag=True, help="Leave out files of which only the time differs."
-)
+@click.option("--ignore-times", is_flag=True, help="Omit files that differ only in their times.")
 @click.option("--all", "show_all", is_flag=True, help="Show every file that differs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def rebuild(*, build: str, ignore_times: bool, show_all: bool, as_json: bool) -> int:
-    """Build BUILD once more from the same rendered job and the same seed, and show what differs,
-    file by file. Exits with 1 if something does.
+    """Repeat BUILD from the same rendered job and the same seed, and show what differs, file by
+    file. Exits with 1 if anything differs.
 
-    Files that the hooks touch have other times each time, unless SOURCE_DATE_EPOCH was set as
+    Files that the hooks touch get new times in each build, unless SOURCE_DATE_EPOCH was set when
     BUILD was submitted, or is a variable of its job.
 
     \b
     Example:
-      stagefarm rebuild stage3-20261122-7f3a
+      stagefarm rebuild stage3-20261122-7f3a9c0e
     """
     import msgspec
 
@@ -38,13 +36,13 @@ def rebuild(*, build: str, ignore_times: bool, show_all: bool, as_json: bool) ->
     from orchestrator.display.terminal import bars
     from orchestrator.farm.lookup import one_build, open_ledger
     from orchestrator.farm.rebuild import differences
-    from orchestrator.farm.rebuild import rebuild as build_once_more
+    from orchestrator.farm.rebuild import rebuild as submit_again
     from tasks.app import app
 
     ledger = open_ledger()
     before = ledger.record(one_build(ledger, build))
-    made = build_once_more(before, ledger=ledger, app=app)
-    click.echo(f"{made.id}: builds {before.id} once more", err=True)
+    made = submit_again(before, ledger=ledger, app=app)
+    click.echo(f"{made.id}: rebuilds {before.id}", err=True)
     after = _followed(ledger, made.id)
     with bars() as report:
         found = differences(before, after, report, times=not ignore_times)
@@ -53,7 +51,7 @@ def rebuild(*, build: str, ignore_times: bool, show_all: bool, as_json: bool) ->
         click.echo(msgspec.json.format(msgspec.json.encode(about)).decode())
     else:
         for name, difference in found.items():
-            click.echo(f"{name}: {'the same' if difference.is_empty else 'not the same'}")
+            click.echo(f"{name}: {'identical' if difference.is_empty else 'differs'}")
             if not difference.is_empty:
                 show(difference, limit=None if show_all else SHOWN)
     return 0 if all(difference.is_empty for difference in found.values()) else 1

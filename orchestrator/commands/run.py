@@ -39,7 +39,7 @@ chroot_option = click.option(
 )
 
 cpu_option = click.option(
-    "--cpu", default="", metavar="NAME", help="The CPU that QEMU plays, for foreign architectures."
+    "--cpu", default="", metavar="NAME", help="CPU model for QEMU, for foreign architectures."
 )
 
 
@@ -48,17 +48,17 @@ cpu_option = click.option(
 @mark_devkit_options()
 @switch("cleanup", default=True, help_text="Remove the root filesystem when the build ends.")
 @switch("skip-source-phase", help_text="Use the root filesystem that an earlier run left.")
-@switch("skip-hooks-phase", help_text="Run no hook.")
+@switch("skip-hooks-phase", help_text="Run no hooks.")
 @switch("skip-packer-phase", help_text="Make no tarball.")
 @chroot_option
 @cpu_option
-@switch("fchroot-debug", help_text="With --chroot=fchroot: let it say more.")
-@switch("quiet", help_text="Leave out what hooks print.")
+@switch("fchroot-debug", help_text="With --chroot=fchroot: turn on its debug output.")
+@switch("quiet", help_text="Hide the output of hooks.")
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print the summary as JSON, of a failed build too, the rest aside.",
+    help="Print the summary as JSON, also of a failed build; the rest to stderr.",
 )
 def run(
     specfile: Path,
@@ -74,13 +74,13 @@ def run(
     """Build one job on this machine, as root, with no server.
 
     The root filesystem is made in the job's `workspacedir`, the tarball in its `output.dir`.
-    What hooks print is shown as it comes. Ctrl-C stops everything and cleans up.
+    The output of hooks is shown as they run. Ctrl-C stops everything and cleans up.
 
     \b
     Examples:
       stagefarm run --specfile jobs/stages.yaml --job stage3-minimal
       stagefarm run --specfile F --job J --cleanup=false      keep the root filesystem
-      stagefarm enter --specfile F --job J                    look into it
+      stagefarm enter --specfile F --job J                    open a shell in it
       stagefarm run --specfile F --job J --cleanup=false --skip-source-phase
     """
     from orchestrator.display.terminal import Terminal
@@ -112,17 +112,17 @@ def run(
 @click.group(
     cls=AliasedGroup,
     aliases={"r": "run", "j": "run"},
-    short_help="The same as `run`, by mark-devkit's name.",
+    short_help="The same as `run`, under mark-devkit's name.",
 )
 @mark_devkit_options(hidden=True)
 def metro() -> None:
-    """Commands by mark-devkit's names, so that scripts work with the program's name swapped."""
+    """Commands under mark-devkit's names: a script only has to change the program's name."""
 
 
 metro.add_command(run, "run")
 
 
-@click.command(short_help="Open a shell in a root filesystem that a build left.")
+@click.command(short_help="Open a shell in the root filesystem of a build.")
 @job_options
 @chroot_option
 @cpu_option
@@ -136,9 +136,9 @@ def enter(
     cpu: str,
     command: tuple[str, ...],
 ) -> None:
-    """Open a shell, or run COMMAND, in the root filesystem that `run --cleanup=false` left.
+    """Open a shell, or run COMMAND, in the root filesystem that `run --cleanup=false` kept.
 
-    It sees what an inner-chroot hook of the job sees: the same variables, the same binds.
+    It has the same variables and binds as an inner-chroot hook of the job.
 
     \b
     Examples:
@@ -184,7 +184,7 @@ def _plan_options(
 
 
 def _stop_on_signals() -> None:
-    """Let TERM and HUP end a build as Ctrl-C does; a second one while it cleans up is ignored."""
+    """Let TERM and HUP stop a build as Ctrl-C does; signals during cleanup are ignored."""
 
     def stop(*_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -1,4 +1,4 @@
-"""`stagefarm status`, `workers` and `why`: what the farm does, from the ledger."""
+"""`stagefarm status`, `workers` and `why`: the state of the farm, from the ledger."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
     default=20,
     show_default=True,
     type=click.IntRange(1),
-    help="How many, without a name.",
+    help="How many to show without a name.",
 )
 @click.option("--batches", is_flag=True, help="Show the newest batches instead of builds.")
 @json_option
@@ -36,7 +36,7 @@ def status(*, name: str | None, count: int, batches: bool, as_json: bool) -> Non
     Examples:
       stagefarm status
       stagefarm status --batches
-      stagefarm status nightly-20261122-7f3a --json
+      stagefarm status nightly-20261122-7f3a9c0e --json
     """
     from orchestrator.farm.lookup import builds_named, open_ledger
 
@@ -103,7 +103,7 @@ def why(*, build: str, as_json: bool) -> None:
 
     \b
     Example:
-      stagefarm why stage3-20261122-7f3a
+      stagefarm why stage3-20261122-7f3a9c0e
     """
     from orchestrator.display.why import explain
     from orchestrator.farm.lookup import one_build, open_ledger
@@ -159,7 +159,7 @@ def _show_one(ledger: Ledger, record: Record) -> None:
 
 
 def _checkpoints(ledger: Ledger, record: Record) -> set[int]:
-    """The steps that `retry --from` can go on behind."""
+    """The steps after which `retry --from` can resume."""
     from tasks.artifacts.fingerprint import usable
 
     kept = usable(ledger.build(record.id), ledger.checkpoints(record.id))

@@ -1,4 +1,4 @@
-"""`stagefarm submit`: put a job, or a batch of jobs, on the farm."""
+"""`stagefarm submit`: submit a job, or a batch of jobs, to the farm."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from tasks.model import Build
 
 
-@click.command(short_help="Put a job, or a batch of jobs, on the farm.")
+@click.command(short_help="Submit a job, or a batch of jobs, to the farm.")
 @wanted_options
 @click.option(
     "--follow",
     is_flag=True,
-    help="Watch until all have ended; fail if one that counts did not succeed.",
+    help="Watch until all have ended; fail if one that is not optional did not succeed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the builds as JSON.")
 def submit(
@@ -35,8 +35,8 @@ def submit(
 ) -> None:
     """Render jobs, send them to their queues, and print their builds.
 
-    The folder you are in goes along, for hooks that run outside of the root filesystem; what
-    .gitignore and .stagefarmignore name stays here.
+    The current folder is sent along, for hooks that run outside the root filesystem, without what
+    .gitignore and .stagefarmignore exclude.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def submit(
       stagefarm submit --batch jobs/nightly.yaml --follow
     """
     from orchestrator.farm.lookup import open_ledger, warn_of_forgetful_redis
-    from orchestrator.farm.submit import submit as put_on_farm
+    from orchestrator.farm.submit import submit as submit_all
     from tasks.app import app
     from tasks.model import short_id
     from tasks.settings import current
@@ -52,7 +52,7 @@ def submit(
     planned = wanted(specfile, job, overrides, now, batch)
     ledger = open_ledger()
     warn_of_forgetful_redis(ledger)
-    builds = put_on_farm(planned, ledger=ledger, app=app, settings=current())
+    builds = submit_all(planned, ledger=ledger, app=app, settings=current())
     if as_json and not follow:
         click.echo(json.dumps([_described(build) for build in builds], indent=2))
         return

@@ -1,4 +1,4 @@
-"""`stagefarm supervisor`: recover the builds of lost hosts, and lost messages."""
+"""`stagefarm supervisor`: requeue the builds of lost hosts, and resend lost messages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import signal
 import click
 
 
-@click.command(short_help="Give the builds of lost hosts to others.")
+@click.command(short_help="Requeue the builds of lost hosts.")
 def supervisor() -> None:
-    """Watch over the farm until told to stop: builds of hosts that went silent are queued again,
-    lost messages are sent again. Run one, or several on different machines; one leads.
+    """Supervise the farm until stopped: the builds of lost hosts are queued again, lost messages
+    are sent again. Run one, or several on different machines; one leads.
 
     \b
     Example:

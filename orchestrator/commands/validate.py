@@ -1,4 +1,4 @@
-"""`stagefarm validate`: every problem of the given files at once."""
+"""`stagefarm validate`: report every problem of the given files at once."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 @click.argument(
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
 )
-@click.option("--no-render", is_flag=True, help="Only read the files; render no template.")
+@click.option("--no-render", is_flag=True, help="Only read the files; render no templates.")
 @click.option(
     "--kind",
     type=click.Choice(["specfile", "hooks", "batch"]),
-    help="What the files are, where it cannot be told from their keys.",
+    help="The kind of the files, if their keys do not show it.",
 )
 @click.option(
     "--engine",
     type=click.Choice(["helm", "jinja2"]),
     default="helm",
     show_default=True,
-    help="Template language of hook files that are checked by themselves.",
+    help="Template language of hook files that are checked on their own.",
 )
 @override_option
 @now_option
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def validate(
     files: tuple[Path, ...],
     overrides: tuple[str, ...],
@@ -46,10 +46,10 @@ def validate(
     no_render: bool,
     as_json: bool,
 ) -> int:
-    """Check specfiles, hook files and batches, and tell every problem at once.
+    """Check specfiles, hook files and batches, and report every problem at once.
 
     Each job of a specfile is rendered with its hook files, and each build of a batch. A hook file
-    given by itself is rendered with the options of -o. The exit code is 2 if anything is wrong.
+    on its own is rendered with the options of -o. The exit code is 2 if anything is wrong.
 
     \b
     Example:
@@ -79,15 +79,15 @@ def validate(
 
 def _print(verdict: Verdict) -> None:
     for problem in verdict.warnings:
-        _tell("warning", "yellow", problem)
+        _print_problem("warning", "yellow", problem)
     for problem in verdict.problems:
-        _tell("error", "red", problem)
+        _print_problem("error", "red", problem)
     if not verdict.problems:
         ok = click.style("ok", fg="green", bold=True)
         click.echo(f"{ok}  {verdict.file}: {verdict.kind}, {verdict.summary}")
 
 
-def _tell(word: str, color: str, problem: Problem) -> None:
+def _print_problem(word: str, color: str, problem: Problem) -> None:
     click.echo(f"{click.style(f'{word}:', fg=color, bold=True)} {plain(str(problem))}", err=True)
     if problem.hint:
         click.echo(f"{click.style(' hint:', fg='cyan', bold=True)} {plain(problem.hint)}", err=True)

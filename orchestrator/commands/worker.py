@@ -10,10 +10,10 @@ from orchestrator.commands.names import require_names
 from tasks import settings as settings_of
 
 
-@click.command(short_help="Serve queues: build here what is submitted to them.")
+@click.command(short_help="Build on this machine what is submitted to its queues.")
 @click.option(
     "-Q", "--queue", "queues", multiple=True, required=True, metavar="ARCH.SUBARCH",
-    help="Take builds of this queue; may be given several times.",
+    help="Take builds of this queue. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--slots", default=1, show_default=True, type=click.IntRange(1), help="Builds at once."
@@ -21,10 +21,10 @@ from tasks import settings as settings_of
 @click.option("--name", metavar="HOST", help="This machine's name in the farm [default: its own].")
 @click.option("--quiet", is_flag=True, help="Log warnings only.")
 def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool) -> None:
-    """Serve one or more queues on this machine, as root, until told to stop.
+    """Serve one or more queues on this machine, as root, until stopped.
 
-    TERM (systemctl stop) lets running steps end for up to stop_grace_s, then hands their builds
-    back to the queue; `stagefarm drain HOST` stops the intake of new builds only.
+    On TERM (systemctl stop) running steps may continue for up to stop_grace_s, then their builds
+    are queued again; `stagefarm drain HOST` only stops the intake of new builds.
 
     \b
     Example:
@@ -56,6 +56,6 @@ def _serve(arguments: list[str]) -> None:
 
     from tasks.app import app
 
-    simplefilter("ignore", SecurityWarning)  # root is what a build needs; messages are JSON only
+    simplefilter("ignore", SecurityWarning)  # builds need root; messages are JSON only
     os.environ.setdefault("C_FORCE_ROOT", "1")
     app.worker_main(arguments)

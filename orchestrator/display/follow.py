@@ -1,4 +1,4 @@
-"""What a person watches while the farm builds: one line a build, or one line a change."""
+"""Terminal output of `follow`: a live table on a terminal, else a line for each change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRESS_TICKS = 3
 
 
 class Follower:
-    """Watches `builds` until all have ended; a Redis that is away is waited for."""
+    """Watches `builds` until all have ended; while Redis does not answer, it waits."""
 
     def __init__(self, ledger: Ledger, builds: Sequence[str]) -> None:
         self.ledger = ledger
@@ -34,7 +34,7 @@ class Follower:
         self._ticks = 0
 
     def changes(self) -> Iterator[list[Record]]:
-        """Once a tick, the records that are not as they were."""
+        """Every TICK_S seconds, the records that have changed."""
         pause = Event()
         while True:
             try:
@@ -73,7 +73,7 @@ class Follower:
 
 
 def follow(ledger: Ledger, builds: Sequence[str], console: Console) -> list[Record]:
-    """Show `builds` until all have ended; gives how they ended. Ctrl-C leaves them alone."""
+    """Show `builds` until all have ended, and return their records. Ctrl-C does not stop them."""
     follower = Follower(ledger, builds)
     if console.is_terminal:
         _live(follower, console)
@@ -102,5 +102,5 @@ def _plain(follower: Follower, console: Console) -> None:
 
 
 def failed(records: Sequence[Record]) -> list[Record]:
-    """Those that ended badly and are not optional."""
+    """Those that did not succeed and are not optional."""
     return [r for r in records if r.state is not BuildState.SUCCEEDED and not r.optional]

@@ -1,7 +1,7 @@
-"""Text that hooks, seeds and specfiles made, fit for a terminal.
+"""Makes text of hooks, seeds and specfiles safe for a terminal.
 
-Colours may stay. Whatever else acts on a terminal goes: what moves the cursor, clears or resets
-the screen, changes its title, its character set or the clipboard, or asks it for an answer. See
+Colours may be kept. Every other control sequence is removed: those that move the cursor, clear or
+reset the screen, change its title, its character set or the clipboard, or query the terminal. See
 ECMA-48 for the forms of escape sequences.
 """
 
@@ -21,11 +21,11 @@ _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
 
 def plain(text: str) -> str:
-    """`text` without all that acts on a terminal."""
+    """`text` without control sequences."""
     return _ACTS.sub("", text)
 
 
 def coloured(text: str) -> str:
-    """`text` with no more than its colours, which end with it."""
+    """`text` with no control sequences but colours, which are reset at its end."""
     kept = _ACTS.sub(lambda found: found[0] if _COLOUR.fullmatch(found[0]) else "", text)
     return kept + RESET if "\x1b" in kept else kept

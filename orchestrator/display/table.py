@@ -27,19 +27,19 @@ COLOURS = {
 BAR_WIDTH = 18
 FOR_BARS = 80
 FOR_VARIANTS = 110
-"""From so many columns on there is room for bars, and for what tells builds of a batch apart."""
+"""Widths in columns from which there is room for bars, and for the options of a batch's matrix."""
 WIDE = 400
-"""Columns where no terminal limits them: a program reads whole lines."""
+"""Width in columns where there is no terminal: a program reads whole lines."""
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console as wide as the terminal, or as wide as need be where there is none."""
+    """A console as wide as the terminal, or WIDE columns where there is none."""
     found = Console(stderr=stderr, highlight=False)
     return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=WIDE)
 
 
 def stage_of(record: Record) -> str:
-    """Where a build is, in one line."""
+    """The state of a build in one line."""
     if record.state is BuildState.RUNNING:
         again = f", attempt {record.attempt}" if record.attempt > 1 else ""
         if record.step < 0:
@@ -55,8 +55,8 @@ def stage_of(record: Record) -> str:
 
 
 def builds_table(records: Sequence[Record], now: float, *, width: int, room: int = 0) -> Table:
-    """One line a build of `width` columns; with `room`, no more lines than that, those that run
-    before the rest."""
+    """One line per build, `width` columns wide; with `room`, at most so many lines, running builds
+    first."""
     table = Table(show_edge=False, box=None, pad_edge=False)
     varied = width >= FOR_VARIANTS and any(record.variant for record in records)
     bars = width >= FOR_BARS
@@ -99,7 +99,7 @@ def _cells(record: Record, now: float) -> tuple[str | Text, ...]:
 
 
 def bar(record: Record) -> ProgressBar | Text:
-    """How far the build is: its whole steps, and what its step says of itself."""
+    """The progress of the build: its finished steps, and the progress within the running one."""
     steps = len(record.titles) or 1
     if record.state is BuildState.SUCCEEDED:
         return ProgressBar(total=1, completed=1, width=BAR_WIDTH)
@@ -125,7 +125,7 @@ def _counts(records: Sequence[Record]) -> str:
 
 
 def batches_table(batches: Sequence[Summary], now: float) -> Table:
-    """One line a batch: its age, and how many of its builds are in which state."""
+    """One line per batch: its age, and how many of its builds are in each state."""
     table = Table(show_edge=False, box=None, pad_edge=False)
     for title in ("batch", "submitted", "builds", ""):
         table.add_column(title)
@@ -158,7 +158,7 @@ def hosts_table(hosts: Sequence[Host], now: float, lease_s: float) -> Table:
 
 
 def state_of(host: Host, now: float, lease_s: float) -> str:
-    """`up`, `drained`, `refuses`, `stopped`, `lost`, and `unknown` for one that never was there."""
+    """`up`, `drained`, `refuses`, `stopped`, `lost`, or `unknown` for a host never seen."""
     if not host.incarnation:
         return "drained, never seen" if host.drained else "unknown"
     if host.left:
@@ -171,7 +171,7 @@ def state_of(host: Host, now: float, lease_s: float) -> str:
 
 
 def artifacts_table(records: Sequence[Record]) -> Table:
-    """Every artifact of `records`, where it is, how large, with its checksum."""
+    """One line per artifact of `records`: its URL, size and checksum."""
     table = Table(show_edge=False, box=None, pad_edge=False)
     for title in ("artifact", "size", "sha256"):
         table.add_column(title, overflow="fold")
@@ -187,8 +187,8 @@ def times_table(
     now: float,
     kept: Collection[int] = (),
 ) -> Table:
-    """The steps of a build's attempt, counted from 1, how long each took, and whether a checkpoint
-    of it is `kept`."""
+    """The steps of a build's attempt, counted from 1, with their times; those in `kept` (counted
+    from 0) are marked as checkpoints."""
     table = Table(show_edge=False, box=None, pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("step")
@@ -202,18 +202,18 @@ def times_table(
 
 
 def _took(record: Record, began: float, ended: float, now: float) -> str:
-    """How long a step took, by when it began and ended, each 0 where it did not."""
+    """The time of a step that began and ended at these times, each 0 if it did not."""
     if not began:
         return "done by an earlier attempt" if ended else ""
-    if ended or record.state is BuildState.SUCCEEDED:  # whose last step ends with the build
+    if ended or record.state is BuildState.SUCCEEDED:  # the last step ends with its build
         return duration((ended or record.ended) - began)
     return (
-        f"{duration(now - began)} so far" if record.state is BuildState.RUNNING else "did not end"
+        f"{duration(now - began)} so far" if record.state is BuildState.RUNNING else "not finished"
     )
 
 
 def as_values(record: Record) -> Mapping[str, object]:
-    """A record for a program: as JSON would have it, with its step's title."""
+    """A record as values for JSON, with the title of its step."""
     import msgspec
 
     values: dict[str, object] = msgspec.to_builtins(record)

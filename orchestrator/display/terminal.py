@@ -29,8 +29,7 @@ STYLES = {Stream.STDOUT: "", Stream.STDERR: "\x1b[33m", Stream.NOTE: "\x1b[1;36m
 
 
 class Bars:
-    """A `Report` that shows how far the work is, a bar for each piece of it, where `console` is a
-    terminal."""
+    """A `Report` that shows a progress bar for each task, if `console` is a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -48,7 +47,7 @@ class Bars:
         return self._shown is not None
 
     def line(self, line: Line) -> None:
-        """Nothing: notes on the way are for those who build."""
+        """Ignored: notes are for the log of a build."""
 
     def progress(self, progress: Progress) -> None:
         if not self._console.is_terminal:
@@ -65,7 +64,7 @@ class Bars:
         )
 
     def end(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         if self._shown:
             self._shown.stop()
         self._shown = None
@@ -73,8 +72,8 @@ class Bars:
 
 
 class Terminal:
-    """A `Report` for a person. `quiet` leaves out what hooks print; `json` keeps standard output
-    free for a program."""
+    """A `Report` that prints to a terminal. `quiet` hides the output of hooks; `json` prints to
+    stderr, so that stdout has only the JSON."""
 
     def __init__(self, build: Build, *, quiet: bool, json: bool = False) -> None:
         self._build = build
@@ -95,7 +94,7 @@ class Terminal:
         self._bars.end()
 
     def step(self, step: Step) -> None:
-        """Say that `step` begins."""
+        """Print that `step` begins."""
         self._bars.end()
         count = f"[{step.number + 1}/{len(self._build.steps)}]"
         self._console.print(Text.assemble((count, "bold green"), " ", (step.title, "bold")))
@@ -114,7 +113,7 @@ class Terminal:
         return f"{name}{style}{coloured(line.text)}{RESET if style else ''}"
 
     def _write(self, text: str) -> None:
-        """Past rich where no bar is shown: hooks print millions of lines, and would wait for it."""
+        """Bypass rich where no bar is shown: hooks print millions of lines, and it is slow."""
         if self._bars.are_shown:
             self._console.print(Text.from_ansi(text))
             return
@@ -125,7 +124,7 @@ class Terminal:
         self._bars.progress(progress)
 
     def summary(self, times: Sequence[tuple[str, float]], artifacts: Sequence[Artifact]) -> None:
-        """Show the build's steps, each with the seconds it took, and what it left."""
+        """Print the build's steps, each with its seconds, and its artifacts."""
         table = Table(title=short_id(self._build.id), title_justify="left", show_edge=False)
         table.add_column("step")
         table.add_column("time", justify="right")
@@ -139,7 +138,7 @@ class Terminal:
 
 
 def bars() -> Bars:
-    """Bars beside a command's output, which may go to a program."""
+    """Progress bars on stderr, since stdout may be read by a program."""
     return Bars(Console(stderr=True))
 
 
@@ -155,7 +154,7 @@ def _bars(console: Console) -> rich.progress.Progress:
 
 
 class _Amount(ProgressColumn):
-    """Bytes and their rate, or a count, as the unit of the task says."""
+    """Bytes and their rate, or a count, depending on the unit of the task."""
 
     def __init__(self) -> None:
         super().__init__()

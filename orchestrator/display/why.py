@@ -1,4 +1,4 @@
-"""Why a build waits, in sentences. Pure: from what the ledger says of the build and the hosts."""
+"""Explains why a build waits. Pure: from the ledger's records of the build and the hosts."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def explain(
     lease_s: float,
     before: Record | None = None,
 ) -> list[str]:
-    """One sentence on the build, then one for each host that serves its queue. `running` are the
-    builds that hosts hold, `refusals` host to when and why it refused this one, and `before` the
-    build that this one starts from."""
+    """One sentence about the build, then one for each host that serves its queue. `running` are the
+    builds that hosts hold, `refusals` maps a host to when and why it refused this build, and
+    `before` is the build that this one starts from."""
     if record.state is BuildState.RUNNING:
-        return [f"It does not wait: {_on_its_host(record, now)}"]
+        return [f"It is not waiting: {_on_its_host(record, now)}"]
     if record.state is BuildState.BLOCKED:
         return [_behind(record.after, before, now)]
     if record.state is not BuildState.QUEUED:
         return [
-            f"It does not wait: it is {record.state}{f', {record.reason}' * bool(record.reason)}."
+            f"It is not waiting: it is {record.state}{f', {record.reason}' * bool(record.reason)}."
         ]
-    lines = [f"It waits in {record.queue} since {duration(now - record.queued)}."]
+    lines = [f"It has waited in {record.queue} for {duration(now - record.queued)}."]
     serving = [host for host in hosts if record.queue in host.queues]
     if not [host for host in serving if host.alive(now, lease_s)]:
         lines.append(f"No host serves {record.queue} now: stagefarm worker --queue {record.queue}")
@@ -44,13 +44,13 @@ def _on_its_host(record: Record, now: float) -> str:
         return f"{record.host} has claimed it."
     since = duration(now - record.step_began)
     step = f"step {record.step + 1} of {len(record.titles)}, {record.step_title}"
-    return f"{record.host} runs {step}, since {since}."
+    return f"{record.host} runs {step}, started {since} ago."
 
 
 def _behind(after: str, before: Record | None, now: float) -> str:
-    waits = f"It starts from what {short_id(after)} makes"
+    waits = f"It starts from the tarball of {short_id(after)}"
     if before is None:
-        return f"{waits}, which is forgotten."
+        return f"{waits}, which is no longer in the ledger."
     if before.state is BuildState.RUNNING:
         return f"{waits}: {_on_its_host(before, now)}"
     return f"{waits}, which is {before.state}: stagefarm why {short_id(after)}"
@@ -67,14 +67,14 @@ def _about(
 
 
 def _closed(host: Host, now: float, lease_s: float) -> str:
-    """Why the host takes nothing at all; empty if it would."""
+    """Why the host takes no builds at all; empty if it does."""
     if host.left:
         return f"its worker was stopped {duration(now - host.left)} ago"
     if not host.alive(now, lease_s):
-        return f"no sign of life since {duration(now - host.seen)}"
+        return f"last seen {duration(now - host.seen)} ago"
     if host.drained:
-        return f"drained {duration(now - host.drained)} ago, it takes nothing new"
-    return f"takes nothing new: {host.refuses}" if host.refuses else ""
+        return f"drained {duration(now - host.drained)} ago, takes no new builds"
+    return f"takes no new builds: {host.refuses}" if host.refuses else ""
 
 
 def _open(
@@ -94,5 +94,5 @@ def _open(
 
 def _since(record: Record | None, now: float) -> str:
     if record is None or not record.claimed:
-        return "just begun"
-    return f"since {duration(now - record.claimed)}"
+        return "just claimed"
+    return f"for {duration(now - record.claimed)}"

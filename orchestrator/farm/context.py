@@ -1,8 +1,8 @@
-"""The bundle of the folder a build is submitted from: outer hooks run in a copy of it on the host.
+"""Bundles the folder a build is submitted from: outer hooks run in a copy of it on the host.
 
-Deterministic (names sorted, owners and times set to naught), so that the same folder has the same
-digest and is sent once. Left out: version control, what `.gitignore` and `.stagefarmignore` name,
-and the folders the build itself writes to.
+Deterministic (names sorted, owners and times set to zero), so that the same folder has the same
+digest and is sent once. Left out: version control, what `.gitignore` and `.stagefarmignore`
+exclude, and the folders that the build itself writes to.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ SMALLER = (
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A folder as one block of bytes; `digest` is its sha256."""
+    """A folder packed as bytes; `digest` is their sha256."""
 
     digest: str
     data: bytes
 
 
 def bundle(folder: Path, leave_out: Collection[Path], limit_bytes: int) -> Bundle:
-    """The bundle of `folder` without what lies below `leave_out`; `BadInput` if it is larger than
-    `limit_bytes`, naming the largest files, or cannot be read."""
+    """The bundle of `folder` without what is below `leave_out`; `BadInput` if it is larger than
+    `limit_bytes` (it names the largest files), or cannot be read."""
     try:
         entries = list(islice(files(folder, leave_out), ENTRIES_MAX + 1))
         if len(entries) > ENTRIES_MAX:
@@ -54,19 +54,19 @@ def bundle(folder: Path, leave_out: Collection[Path], limit_bytes: int) -> Bundl
 
 
 def is_needed(build: Build) -> bool:
-    """Whether anything of the build looks at the folder: hooks on the host, or anise's settings."""
+    """Whether the build reads the folder: for hooks on the host, or anise's configuration."""
     on_host = any(step.phase and step.phase is not HookType.INNER_CHROOT for step in build.steps)
     return on_host or build.source.type is SourceType.ANISE
 
 
 def written_by(build: Build) -> list[Path]:
-    """The folders the build makes or fills itself, and so does not need from the submitter."""
-    places = [build.workspacedir, build.output.dir, build.source.target]
-    return [Path(place) for place in places if place]
+    """The folders that the build writes itself, so that they need not be sent."""
+    paths = [build.workspacedir, build.output.dir, build.source.target]
+    return [Path(path) for path in paths if path]
 
 
 def files(folder: Path, leave_out: Collection[Path]) -> Iterator[str]:
-    """Names, relative to `folder`, of the folders, regular files and links to send."""
+    """Names of the folders, regular files and links to send, relative to `folder`."""
     without = {path for path in leave_out if path != folder}
     yield from _walk(folder, folder, without, _ignored(folder, ()))
 
@@ -100,7 +100,7 @@ def _ignored(folder: Path, above: Ignored) -> Ignored:
 
 
 def _is_ignored(path: Path, ignored: Ignored, *, is_folder: bool) -> bool:
-    """As in git, the ignore file nearest to `path` that says anything about it decides."""
+    """As in git, the nearest ignore file with a pattern that matches `path` decides."""
     for folder, spec in reversed(ignored):
         name = f"{path.relative_to(folder)}{'/' if is_folder else ''}"
         if (said := spec.check_file(name).include) is not None:
@@ -109,7 +109,7 @@ def _is_ignored(path: Path, ignored: Ignored, *, is_folder: bool) -> bool:
 
 
 def _stays_inside(root: Path, link: Path) -> bool:
-    """Whether `link` is a link, and leads to a place in `root`."""
+    """Whether `link` is a symbolic link to a path in `root`."""
     if not link.is_symlink() or link.readlink().is_absolute():
         return False
     return Path(os.path.normpath(link.parent / link.readlink())).is_relative_to(root)
@@ -135,7 +135,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
     info = tar.gettarinfo(str(path), name)
     info.uid = info.gid = info.mtime = 0
     info.uname = info.gname = ""
-    if info.islnk():  # a file with two names here: send it twice
+    if info.islnk():  # a hard link: send the content again
         info.type, info.size = tarfile.REGTYPE, path.stat().st_size
     if info.isreg():
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Bringing what the farm has made from its store to where people want it."""
+"""Copies artifacts of builds from the farm's store to another folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PIECE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A file of the store and where it is to be; `sha256` where the ledger knows it."""
+    """A file of the store and the path to copy it to; `sha256` is empty for sidecar files."""
 
     source: Path
     target: Path
@@ -27,13 +27,13 @@ class Copy:
 
 
 def copies(record: Record, build: Build, into: Path | None) -> Iterator[Copy]:
-    """The tarballs of a build with the files beside them, to `into`, or to where `run` would have
-    put them: the job's `output.dir`. `HostUnfit` where the store is not on this machine."""
+    """The tarballs of a build and their sidecar files, to `into`, or to where `run` would put
+    them: the job's `output.dir`. `HostUnfit` if the store is not on this machine."""
     folder = into or Path(build.output.dir)
     for artifact in record.artifacts:
         tarball = file_of(artifact.path)
         if not tarball.is_file():
-            hint = "fetch where the store is, or mount it here"
+            hint = "run this where the store is, or mount it here"
             raise HostUnfit(f"{artifact.path} is not on this machine", hint)
         yield Copy(tarball, folder / tarball.name, artifact.sha256)
         for sidecars in sorted(tarball.parent.glob(f"{glob.escape(tarball.name)}.*")):
@@ -41,19 +41,19 @@ def copies(record: Record, build: Build, into: Path | None) -> Iterator[Copy]:
 
 
 def check_apart(wanted: Sequence[Copy]) -> None:
-    """`BadInput` where two files would get the same name."""
+    """`BadInput` if two files would get the same path."""
     sources: dict[Path, Path] = {}
     for copy in wanted:
         if (other := sources.setdefault(copy.target, copy.source)) != copy.source:
             raise BadInput(
-                f"two files are to be {copy.target}: {other} and {copy.source}",
-                "fetch the builds one by one, each --into a folder of its own",
+                f"two files would be copied to {copy.target}: {other} and {copy.source}",
+                "fetch the builds one by one, each --into its own folder",
             )
 
 
 def bring(copy: Copy, on_bytes: Callable[[int], object]) -> None:
-    """Copy one file, whole or not at all, and tell `on_bytes` how far it is. `HostUnfit` if it
-    cannot be, or is not what was built."""
+    """Copy one file, atomically, and call `on_bytes` with the size of each piece. `HostUnfit` if
+    that fails, or the file is not what was built."""
     try:
         with copy.source.open("rb") as source, replaced(copy.target) as file:
             sums = Sums(file)
@@ -63,7 +63,7 @@ def bring(copy: Copy, on_bytes: Callable[[int], object]) -> None:
             if copy.sha256 not in ("", sums.hex("sha256")):
                 raise HostUnfit(
                     f"{copy.source} is not what was built: its sha256 differs",
-                    "stagefarm rebuild builds it once more",
+                    "stagefarm rebuild makes it again",
                 )
     except OSError as error:
         raise HostUnfit(f"cannot fetch {copy.target}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""The farm as commands see it: its ledger, found builds and batches, warnings about its Redis."""
+"""Opens the ledger for commands, finds builds and batches by name, and warns about Redis."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def open_ledger(settings: Settings | None = None, *, reading: bool = False) -> L
 
 
 def warn_of_forgetful_redis(ledger: Ledger) -> None:
-    """Say so where Redis is set up to lose builds when it restarts or its memory is full."""
+    """Warn if Redis is configured to lose builds when it restarts or its memory is full."""
     for problem in durability_problems(ledger.connection):
         click.echo(f"{click.style('warning:', fg='yellow', bold=True)} Redis: {problem}", err=True)
 
 
 def builds_named(ledger: Ledger, names: Sequence[str]) -> list[str]:
-    """The builds that `names` stand for, each once: ids of builds and batches, or what only one
-    of them begins with. `BadInput` with the nearest known name where there is no such thing."""
+    """The builds that `names` refer to, each once. A name is the id of a build or batch, or the
+    beginning of only one id. `BadInput`, with the nearest known name, if nothing matches."""
     found: dict[str, None] = {}
     for name in names:
         one = _one(ledger, name)
@@ -37,7 +37,7 @@ def builds_named(ledger: Ledger, names: Sequence[str]) -> list[str]:
 
 
 def is_batch(ledger: Ledger, name: str) -> bool:
-    """Whether `name`, as `builds_named` takes it, stands for a batch."""
+    """Whether `name`, as in `builds_named`, refers to a batch."""
     return bool(ledger.batch(_one(ledger, name)))
 
 
@@ -46,7 +46,7 @@ def one_build(ledger: Ledger, name: str) -> str:
     one = _one(ledger, name)
     if ledger.batch(one):
         raise BadInput(
-            f"{name} is a batch", f"name one of its builds, see `stagefarm status {name}`"
+            f"{name} is a batch", f"give one of its builds, see `stagefarm status {name}`"
         )
     return one
 
@@ -65,17 +65,17 @@ def _one(ledger: Ledger, name: str) -> str:
             case [one]:
                 return one
             case several:
-                hint = "give more of its id"
-                raise BadInput(f"{name!r} may be any of {', '.join(several[:5])}", hint)
+                hint = "give more characters of the id"
+                raise BadInput(f"{name!r} is ambiguous: {', '.join(several[:5])}", hint)
     near = nearest(name, [*ledger.builds(RECENT), *ledger.batches(RECENT)])
     raise BadInput(
-        f"there is no build or batch {name!r}",
+        f"no such build or batch: {name!r}",
         f"did you mean {near}?" if near else "see `stagefarm status`",
     )
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """The one of `known` that `name` is nearly, or nothing."""
+    """The name in `known` that is most similar to `name`; empty if none is."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name, known, n=1)), "")

@@ -1,4 +1,4 @@
-"""Building once more what was built: the same rendered job, from the same seed."""
+"""Repeats a build: the same rendered job, from the same seed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tasks.worker.messages import send
 
 
 def rebuild(record: Record, *, ledger: Ledger, app: Celery) -> Build:
-    """Queue the build of `record` once more, under an id of its own. `BadInput` if it did not
-    succeed, or the folder it was submitted from is no longer kept."""
+    """Queue the build of `record` again, under a new id. `BadInput` if it did not succeed, or the
+    folder it was submitted from is no longer kept."""
     if record.state is not BuildState.SUCCEEDED or not record.artifacts:
         raise BadInput(
-            f"{record.id} is {record.state}, and left nothing to compare with",
-            "name a build that succeeded, see `stagefarm status`",
+            f"{record.id} is {record.state}, it has no artifacts to compare with",
+            "give a build that succeeded, see `stagefarm status`",
         )
     known = ledger.build(record.id)
     if known.context and not ledger.touch_context(known.context):
@@ -37,7 +37,7 @@ def rebuild(record: Record, *, ledger: Ledger, app: Celery) -> Build:
 
 
 def _once_more(build: Build, seed: str) -> Build:
-    """`build` as a build of its own, from `seed` and nothing else."""
+    """`build` as a new build that must start from `seed`."""
     return replace(
         build,
         id=new_id(build.job, datetime.now(UTC)),
@@ -48,7 +48,7 @@ def _once_more(build: Build, seed: str) -> Build:
 
 
 def _seed(record: Record, ledger: Ledger) -> str:
-    """The sha256 of the tarball that the build began from; empty where it was none."""
+    """The sha256 of the tarball that the build started from; empty if there was none."""
     results = ledger.results(record.id, record.attempt, len(record.titles))
     return next((result.seed for result in results.values() if result.seed), "")
 
@@ -56,7 +56,7 @@ def _seed(record: Record, ledger: Ledger) -> str:
 def differences(
     before: Record, after: Record, report: Report, *, times: bool = True
 ) -> dict[str, compare.Difference]:
-    """What differs in each artifact, by its name; `HostUnfit` where the store is not here."""
+    """The differences of each artifact, by its name; `HostUnfit` if the store is not here."""
     made = {artifact.name: artifact for artifact in after.artifacts}
     return {
         one.name: compare.difference(
@@ -69,5 +69,5 @@ def differences(
 def _content(artifact: Artifact, report: Report) -> compare.Content:
     tarball = file_of(artifact.path)
     if not tarball.is_file():
-        raise HostUnfit(f"{artifact.path} is not on this machine", "compare where the store is")
+        raise HostUnfit(f"{artifact.path} is not on this machine", "run this where the store is")
     return compare.read(tarball, report)

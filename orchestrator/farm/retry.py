@@ -1,4 +1,4 @@
-"""Building an ended build on: from the start or from a checkpoint, as it was or mended."""
+"""Retries an ended build: from the start or from a checkpoint, as it was or respecified."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LAST = "last"
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What became of a retry: the attempt, the number of the step it goes on with, 0 for the first,
-    and whether it has to wait for the build that it starts from."""
+    """A queued retry: its attempt, the number of its first step (0 without a checkpoint), and
+    whether it waits for the build that it starts from."""
 
     build: Build
     attempt: int
@@ -35,54 +35,57 @@ def retry(
     build_id: str,
     *,
     start: str | None,
-    mended: bool,
+    respecified: bool,
     ledger: Ledger,
     settings: Settings,
 ) -> Retry:
-    """Queue an ended build anew, for `send_all` to send; with `start` (number of a step, from 1,
-    or `last`) from the newest checkpoint before that step. `mended`: as its files are now.
+    """Queue an ended build again, for `send_all` to send; with `start` (number of a step, from 1,
+    or `last`) from the newest checkpoint before that step. With `respecified` its specfile, hook
+    files and folder are read again.
 
-    `BadInput` if it has not ended, there is no such checkpoint, what was mended comes before it,
-    or the folder it was submitted from is no longer kept.
+    `BadInput` if it has not ended, no checkpoint matches, something before the checkpoint has
+    changed, or the folder it was submitted from is no longer kept.
     """
     known = ledger.build(build_id)
     if not ledger.record(build_id).state.ended:
         raise not_ended(build_id)
-    build = replace(render_again(known), after=known.after) if mended else known
+    build = replace(render_again(known), after=known.after) if respecified else known
     point, step = _point(known, build, start, ledger) if start else ("", 0)
-    if mended:
+    if respecified:
         (build,) = bring_contexts([build], ledger, settings)
     elif known.context and not ledger.touch_context(known.context):
         raise BadInput(
             f"the folder {build_id} was submitted from is no longer kept",
             "submit it as a new build",
         )
-    attempt = ledger.retry(build_id, uuid4().hex, point=point, mended=build if mended else None)
+    attempt = ledger.retry(
+        build_id, uuid4().hex, point=point, respecified=build if respecified else None
+    )
     return Retry(build, attempt, step, is_blocked(build, ledger))
 
 
 def send_all(retried: Collection[Retry], app: Celery) -> None:
-    """Send what can begin. To be done once all are queued: else the first of a chain could fail
-    again before those that start from it wait for it."""
+    """Send the builds that are not blocked. Call it once all are queued: else the first build of a
+    chain could fail again before the builds that start from it are blocked."""
     for one in retried:
         if not one.blocked:
             send(app, one.build, one.attempt)
 
 
 def _point(known: Build, build: Build, start: str, ledger: Ledger) -> tuple[str, int]:
-    """Where the ledger knows the checkpoint to go on from, and the step behind it."""
+    """The ledger's key of the checkpoint to resume from, and the number of the step after it."""
     wanted = _before(build, start)
     kept = usable(known, ledger.checkpoints(build.id))
-    fitting = {point: one for point, one in kept.items() if one.step < wanted}
-    if not fitting:
+    earlier = {point: one for point, one in kept.items() if one.step < wanted}
+    if not earlier:
         raise BadInput(_none(build, start), _which(kept.values()))
-    point = max(fitting, key=lambda point: (fitting[point].step, _attempt(point)))
-    _require_same(known, build, fitting[point], kept)
-    return point, fitting[point].step + 1
+    point = max(earlier, key=lambda point: (earlier[point].step, _attempt(point)))
+    _require_same(known, build, earlier[point], kept)
+    return point, earlier[point].step + 1
 
 
 def _before(build: Build, start: str) -> int:
-    """The step, counted from 0, that the checkpoint has to come before."""
+    """The step, counted from 0, before which the checkpoint must be."""
     count = len(build.steps)
     if start == LAST:
         return count
@@ -90,7 +93,7 @@ def _before(build: Build, start: str) -> int:
         return int(start) - 1
     raise BadInput(
         f"{build.id} has no step {start!r}",
-        f"give a number from 1 to {count}, as `stagefarm status {build.id}` shows them, or {LAST}",
+        f"give a number from 1 to {count}, see `stagefarm status {build.id}`, or {LAST}",
     )
 
 
@@ -106,22 +109,21 @@ def _which(kept: Collection[Checkpoint]) -> str:
     found = sorted({one.step + 1 for one in kept})
     if not found:
         return (
-            "`checkpoint: true` in the job or a hook file keeps one; without --from it starts over"
+            "set `checkpoint: true` in the job or a hook file; without --from all steps run again"
         )
     steps = ", ".join(map(str, found))
-    return f"there is one after step {steps}: --from {found[0] + 1} or later, or --from {LAST}"
+    return f"there are some after step {steps}: --from {found[0] + 1} or later, or --from {LAST}"
 
 
 def _require_same(
     known: Build, build: Build, chosen: Checkpoint, kept: dict[str, Checkpoint]
 ) -> None:
-    """`BadInput` if what was mended has led to the checkpoint."""
+    """`BadInput` if anything that led to the checkpoint has changed."""
     if not (what := difference(known, build, chosen.step)):
         return
     earlier = [one.step for one in kept.values() if not difference(known, build, one.step)]
-    hint = f"--from {max(earlier) + 2}" if earlier else "without --from it is built from the start"
+    hint = f"--from {max(earlier) + 2}" if earlier else "without --from all steps run again"
     raise BadInput(
-        f"{what} of {build.id} is not what it was, and the checkpoint after step "
-        f"{chosen.step + 1} was made with it",
+        f"{what} of {build.id} has changed since the checkpoint after step {chosen.step + 1}",
         hint,
     )

@@ -1,4 +1,4 @@
-"""From builds to the farm: the submitter's folder, the ledger's entries, the messages."""
+"""Submits builds to the farm: the bundled folder, the ledger's records, the messages."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ AT_ONCE = 200
 def submit(
     builds: Sequence[Build], *, ledger: Ledger, app: Celery, settings: Settings
 ) -> list[Build]:
-    """Put `builds`, planned for a farm, on it; gives them as submitted.
+    """Submit `builds`, planned for a farm, and return them as submitted.
 
-    Each is in the ledger before its message is sent, so whatever ends this function early, a build
-    the ledger knows is built: the supervisor sends what was not sent.
+    Each is in the ledger before its message is sent, so a build in the ledger is built even if
+    this function is interrupted: the supervisor sends the missing messages.
     """
     submitted: list[Build] = []
     for part in _parts(bring_contexts(builds, ledger, settings)):
@@ -39,18 +39,18 @@ def submit(
 
 
 def is_blocked(build: Build, ledger: Ledger) -> bool:
-    """Whether the build has to wait for the one it starts from; that one's end sends it."""
+    """Whether the build must wait for the one it starts from, whose end sends it."""
     return bool(build.after) and ledger.record(build.id).state is BuildState.BLOCKED
 
 
 def _parts(builds: list[Build]) -> Iterator[list[Build]]:
-    """`builds` in handy parts, each behind those that its builds start from."""
+    """`builds` in parts of at most AT_ONCE, each after the builds that it starts from."""
     for level in levels(builds):
         yield from (level[start : start + AT_ONCE] for start in range(0, len(level), AT_ONCE))
 
 
 def bring_contexts(builds: Sequence[Build], ledger: Ledger, settings: Settings) -> list[Build]:
-    """Bundle each folder that builds need once, and say which bundle is whose."""
+    """Bundle each folder that builds need, once; returns the builds with their bundle's digest."""
     digests: dict[str, str] = {}
     for folder in {build.folder for build in builds if is_needed(build)}:
         leave_out = {
@@ -66,6 +66,6 @@ def bring_contexts(builds: Sequence[Build], ledger: Ledger, settings: Settings) 
 
 
 def enter(builds: Sequence[Build], ledger: Ledger) -> None:
-    """Write `builds` into the ledger; `StagefarmError` if an id is taken by another build."""
+    """Write `builds` to the ledger; `StagefarmError` if an id belongs to another build."""
     if taken := ledger.submit(builds):
-        raise StagefarmError(f"another build has the id {taken[0]}", "submit again")
+        raise StagefarmError(f"another build already has the id {taken[0]}", "submit again")

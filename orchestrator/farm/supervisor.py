@@ -1,7 +1,7 @@
-"""The supervisor: gives the builds of lost hosts to others, and sends messages that were lost.
+"""The supervisor: requeues the builds of lost hosts, and resends lost messages.
 
-Any number of supervisors may run; one leads, and another takes over when it is gone. All that it
-needs to know is in the ledger.
+Any number of supervisors may run; one leads, and another takes over when it stops. Its
+state is in the ledger.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Supervisor:
     _missing: set[Late] = field(default_factory=set)
 
     def run(self) -> None:
-        """Look round every few seconds until told to stop."""
+        """Scan every `scan_s` seconds until told to stop."""
         watch = Watch(self.ledger.connection, self.settings.lease_s, self.settings.scan_s)
         led = away = False
         while not self.stopping.is_set():
@@ -65,17 +65,17 @@ class Supervisor:
                 self._requeue(self.ledger.expire(build, attempt, self.settings.attempts_max))
             self._sweep()
             if forgotten := self.ledger.forget(self.settings.keep_days * DAY_S):
-                self.say(f"forgot {forgotten} builds that ended long ago")
+                self.say(f"removed the records of {forgotten} builds that ended long ago")
 
     def _requeue(self, requeued: Requeued) -> None:
         if requeued.outcome is not RequeueOutcome.STALE:
-            self.say(f"{requeued.build}: its host is lost; it is {requeued.outcome} now")
+            self.say(f"{requeued.build}: its host was lost; now {requeued.outcome}")
         if requeued.outcome is RequeueOutcome.QUEUED:
             self._send(requeued.build, requeued.attempt)
 
     def _sweep(self) -> None:
-        """Send again what waits long and has no message: a message can be lost between Redis and
-        the worker that takes it, and whoever queued the build may have died before sending."""
+        """Resend builds that have waited long without a message: a message can be lost between
+        Redis and a worker, and the process that queued the build may have died before sending."""
         waiting = Waiting(self.ledger.connection)
         now, late = waiting.late(self.settings.resend_s, LATE_MAX)
         queued = {queue: self._messages(queue) for queue in {one.queue for one in late}}

@@ -25,25 +25,25 @@ class BatchEntry:
     ] = ()
     matrix: Annotated[
         dict[str, tuple[Any, ...]],
-        Key("Options with a list of values each: one build for every combination."),
+        Key("Options, each with a list of values: one build for every combination."),
     ] = field(default_factory=dict)
     exclude: Annotated[
         tuple[dict[str, Any], ...],
-        Key("Combinations of the matrix to leave out; an entry may name some of the options only."),
+        Key("Combinations of the matrix to leave out; an entry may name only some of the options."),
     ] = ()
     options: Annotated[
-        dict[str, Any], Key("Options set in every build of the entry, over those of the job.")
+        dict[str, Any], Key("Options of every build of the entry; they override those of the job.")
     ] = field(default_factory=dict)
-    priority: Annotated[int, Key("Builds with a higher one are taken first.")] = 0
+    priority: Annotated[int, Key("Builds with a higher priority are taken first.")] = 0
     optional: Annotated[bool, Key("The batch succeeds even if these builds fail.")] = False
-    timeout: Annotated[Seconds, Key("Time limit of each build; 0 is the job's own.")] = NO_LIMIT
+    timeout: Annotated[Seconds, Key("Time limit of each build; 0: that of the job.")] = NO_LIMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batchfile:
-    """Builds that belong together. Other top-level keys are allowed: keep anchors there."""
+    """Builds that belong together. Other top-level keys are allowed, for anchors."""
 
     OPEN: ClassVar[bool] = True
 
-    name: Annotated[str, Key("Name of the batch; default: the file's.")] = ""
+    name: Annotated[str, Key("Name of the batch; default: the name of the file.")] = ""
     builds: Annotated[tuple[BatchEntry, ...], Key("What to build.")] = ()

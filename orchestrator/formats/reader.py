@@ -1,9 +1,9 @@
 """Turns YAML nodes into frozen dataclasses, and reports every problem of a file at once.
 
-A dataclass whose fields are named like the keys is all a file format needs: the types say what is
-wanted, `Annotated[..., Key(...)]` says what each key is for (the schema and the documentation
-are made from it). Scalars convert as Go's decoder does: a number where text is wanted becomes
-its text, null leaves the default.
+A file format is a dataclass whose fields are named like the keys: the types are those of the
+values, `Annotated[..., Key(...)]` describes each key (the schema is generated from it). Scalars
+are converted as by Go's decoder: a number where text is expected becomes its text, null leaves
+the default.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from tasks.errors import BadInput, Problem, SpecProblems
 T = TypeVar("T")
 
 Seconds = NewType("Seconds", float)
-"""A length of time: `90m`, `2h30m`, or a number of seconds."""
+"""A duration: `90m`, `2h30m`, or a number of seconds."""
 
 Count = NewType("Count", int)
 """A whole number, 0 or more."""
 
 FILE_MAX_BYTES = 16 * 1024 * 1024
-"""More than any file of this kind has: what is larger is something else, given by mistake."""
+"""No file of this kind is larger; one that is was given by mistake."""
 
 SECONDS_OF = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _SECONDS = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[dhms])+", re.ASCII)
@@ -40,8 +40,8 @@ _SECONDS = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[dhms])+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a key is for. `rendered`: its value is a template; `relative_to`: what a relative path
-    in it starts from."""
+    """The description of a key. `rendered`: its value is a template; `relative_to`: the folder that
+    a relative path in it starts from."""
 
     doc: str
     rendered: bool = False
@@ -60,7 +60,7 @@ class FieldInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document(Generic[T]):
-    """A file that was read: its value, and where in the file each part of it stands."""
+    """A file that was read: its value, and the node of each part of it."""
 
     file: str
     value: T
@@ -68,12 +68,12 @@ class Document(Generic[T]):
     warnings: tuple[Problem, ...] = ()
 
     def problem(self, path: str, message: str, hint: str = "") -> Problem:
-        """A problem at `path`, or at the nearest place around it."""
+        """A problem at `path`, located at its nearest enclosing node."""
         return problem_at(self.file, nearest(self.places, path), path, message, hint)
 
 
 def nearest(places: Mapping[str, Node], path: str) -> Node | None:
-    """The node at `path`, or of what it lies in."""
+    """The node at `path`, else the nearest one that encloses it."""
     while path and path not in places:
         path = path[: max(path.rfind("."), path.rfind("["), 0)]
     return places.get(path)
@@ -85,12 +85,12 @@ def problem_at(file: str, node: Node | None, path: str, message: str, hint: str 
 
 
 def read_text(file: Path, what: str) -> str:
-    """The text of `file`, which should be a `what`; `BadInput` says why it cannot be read."""
+    """The text of `file`, which should be a `what`; `BadInput` if it cannot be read."""
     try:
         with file.open("rb") as opened:
             data = opened.read(FILE_MAX_BYTES + 1)
         if len(data) > FILE_MAX_BYTES:
-            raise BadInput(f"{file}: too large for a {what}", "is it another kind of file?")
+            raise BadInput(f"{file}: too large for a {what}", "is it the right file?")
         return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise BadInput(f"{file}: no such {what}", _siblings_hint(file)) from None
@@ -106,18 +106,18 @@ def _siblings_hint(file: Path) -> str:
     try:
         names = [entry.name for entry in file.parent.iterdir()]
     except OSError:
-        return f"the folder {file.parent} is not there either"
+        return f"the folder {file.parent} does not exist either"
     return did_you_mean(file.name, names, f"looked for it in {file.parent.absolute()}")
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """A hint naming the closest of `known`, or `otherwise`."""
+    """A hint with the most similar of `known`, or `otherwise`."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else otherwise
 
 
 def read_document(text: str, file: str, kind: type[T]) -> Document[T]:
-    """`text` as a `kind`; `SpecProblems` holds everything that is wrong with it."""
+    """`text` as a `kind`; `SpecProblems` has every problem in it."""
     parsed = yaml12.parse(text, file)
     reader = Reader(file)
     value = reader.read(parsed.root, kind, "")
@@ -133,7 +133,7 @@ def read_document(text: str, file: str, kind: type[T]) -> Document[T]:
 
 @cache
 def fields_of(kind: type) -> tuple[FieldInfo, ...]:
-    """The keys of dataclass `kind`, in its order."""
+    """The keys of dataclass `kind`, in the order of its fields."""
     hints = get_type_hints(kind, include_extras=True)
     return tuple(_field_info(item, hints[item.name]) for item in dataclasses.fields(kind))
 
@@ -147,12 +147,13 @@ def _field_info(item: dataclasses.Field[Any], hint: Any) -> FieldInfo:
 
 
 def is_open(kind: type) -> bool:
-    """Whether keys that `kind` does not know are allowed, for people to keep anchors there."""
+    """Whether `kind` allows unknown keys, for anchors."""
     return bool(getattr(kind, "OPEN", False))
 
 
 class Reader:
-    """Reads nodes of one file. What could not be read is MISSING, and told in `problems`."""
+    """Reads the nodes of one file. A value that cannot be read is MISSING, and has a problem in
+    `problems`."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -161,7 +162,7 @@ class Reader:
         self.places: dict[str, Node] = {}
 
     def read(self, node: Node, kind: Any, path: str) -> Any:
-        """`node` as a `kind`, or MISSING if it is null or unfit."""
+        """`node` as a `kind`, or MISSING if it is null or of another kind."""
         self.places[path] = node
         if kind is Any:
             return plain(node)
@@ -217,7 +218,7 @@ class Reader:
             hint = did_you_mean(key.text, names, f"known are: {', '.join(names)}")
             self.add(key, _join(path, key.text), "unknown key", hint)
         elif close := get_close_matches(key.text, set(names) - present, n=1, cutoff=0.75):
-            message = f"not a key of its own; did you mean `{close[0]}`?"
+            message = f"not a known key; did you mean `{close[0]}`?"
             self.warnings.append(problem_at(self.file, key, key.text, message))
 
     def read_scalar(self, node: Node, kind: Any, path: str) -> Any:
@@ -228,14 +229,14 @@ class Reader:
             return self.read_choice(node, kind, path)
         value = convert(node)
         if isinstance(value, str) and "\0" in value:
-            return self.add(node, path, "no path, command or variable can hold a NUL character")
+            return self.add(node, path, "paths, commands and variables cannot contain NUL")
         return self.unfit(node, path, wanted, "") if value is None else value
 
     def read_choice(self, node: Scalar, kind: type[StrEnum], path: str) -> Any:
         choices = [str(item) for item in kind]
         if node.text in choices:
             return kind(node.text)
-        message = f"unsupported {_subject(path)} {node.text!r}: it can be {', '.join(choices)}"
+        message = f"unsupported {_subject(path)} {node.text!r}: use one of {', '.join(choices)}"
         return self.add(node, path, message, did_you_mean(node.text, choices))
 
     def unfit(self, node: Node, path: str, wanted: str, hint: str) -> Any:
@@ -247,12 +248,12 @@ class Reader:
 
 
 def is_null(node: Node) -> bool:
-    """Whether `node` says nothing: it leaves a default, and is no item of a list, as in Go."""
+    """Whether `node` is null: it leaves a default, and is dropped from a list, as in Go."""
     return isinstance(node, Scalar) and node.value is None
 
 
 def describe(node: Node) -> str:
-    """`node` in a few words, for a message."""
+    """A short description of `node`, for a message."""
     if isinstance(node, Sequence):
         return "a list"
     if isinstance(node, yaml12.Mapping):
@@ -316,5 +317,5 @@ _SCALARS: dict[Any, tuple[str, Callable[[Scalar], Any]]] = {
     bool: ("true or false", _to_bool),
     int: ("a whole number", _to_int),
     Count: ("a whole number, 0 or more", _to_count),
-    Seconds: ("a length of time such as 90, 45s, 90m or 2h30m", _to_seconds),
+    Seconds: ("a duration such as 90, 45s, 90m or 2h30m", _to_seconds),
 }

@@ -1,4 +1,4 @@
-"""What a YAML scalar stands for, as yaml.v3's `resolve.go` has it.
+"""Values of YAML scalars, as in yaml.v3's `resolve.go`.
 
 YAML 1.2's core schema (`yes` and `12:30:45` are text), with Go's number forms (`0755` and `0o17`
 octal, `0b101`, `1_000`) and with timestamps.
@@ -51,7 +51,7 @@ _INT_MIN, _UINT_MAX = -(2**63), 2**64 - 1
 
 
 def scalar_value(tag: str | None, text: str, style: str) -> tuple[Value, str]:
-    """The value and the text of a scalar; ValueError says which tag does not fit it."""
+    """The value and the text of a scalar; ValueError if its tag does not match."""
     if tag is None or tag == "!":
         quoted = bool(style)
         return (text if quoted else resolve(text)), text
@@ -69,7 +69,7 @@ def scalar_value(tag: str | None, text: str, style: str) -> tuple[Value, str]:
 
 
 def resolve(text: str, *, timestamps: bool = True) -> Value:
-    """What the plain scalar `text` stands for."""
+    """The value of the plain scalar `text`."""
     if text in _WORDS:
         return _WORDS[text]
     first = text[0]
@@ -116,7 +116,7 @@ def _float(text: str) -> float | None:
 
 
 def _timestamp(text: str) -> datetime | None:
-    """The four forms that yaml.v3 takes: `T` with a zone, `t` with a zone, a space without one,
+    """The four forms that yaml.v3 accepts: `T` with a zone, `t` with a zone, a space without one,
     and a date alone."""
     match = _TIMESTAMP.fullmatch(text)
     if not match or (match["sep"] is not None and (match["sep"] in "Tt") != bool(match["zone"])):

@@ -1,7 +1,7 @@
-"""JSON Schemas of the file formats, made from their dataclasses, for editors.
+"""JSON Schemas of the file formats, generated from their dataclasses, for editors.
 
-They allow what the reader allows: where text is wanted, numbers and booleans are taken as their
-text, and `<<` may stand in every mapping.
+They allow what the reader allows: numbers and booleans where text is expected, and `<<` in every
+mapping.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _of_dataclass(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
     if required:
         found["required"] = required
     if not is_open(kind):
-        found["properties"]["<<"] = {"description": "Mappings to take further keys from."}
+        found["properties"]["<<"] = {"description": "Mappings to merge keys from."}
         found["additionalProperties"] = False
     return found
 
@@ -69,7 +69,7 @@ def _of_field(info: FieldInfo, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe(info: FieldInfo) -> str:
-    """What the key is for, in one line."""
+    """The description of the key, in one line."""
     parts = [info.key.doc]
     parts += ["A template."] if info.key.rendered else []
     parts += [f"Relative to {info.key.relative_to}."] if info.key.relative_to else []

@@ -1,7 +1,7 @@
-"""Specfiles and hook files: the formats of mark-devkit, parsed once into frozen values.
+"""Specfiles and hook files: mark-devkit's formats, parsed once into frozen values.
 
-The fields of these classes are the keys of the files. `docs/specfile.md` tells the whole format;
-`docs/schema/` holds JSON Schemas made from these classes.
+The fields of these classes are the keys of the files. `docs/specfile.md` documents the format;
+`docs/schema/` has JSON Schemas generated from these classes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tasks.errors import BadInput, Problem, SpecProblems
 from tasks.model import Bind, HookType, OutputType, RootfsKind, SourceType
 
 SPECFILE, HOOKFILE = "the specfile's folder", "hooks_basedir"
-START = "the folder the command is started in"
+START = "the folder the command is run in"
 NO_LIMIT, NEVER = Seconds(0), Count(0)
 
 
@@ -38,7 +38,7 @@ class Engine(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """One variable that hooks see; it wins over an option of the same name."""
+    """One variable of the hooks; it overrides an option of the same name."""
 
     key: Annotated[str, Key("Name of the variable.")] = ""
     value: Annotated[str, Key("Its value.")] = ""
@@ -46,13 +46,13 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChrootBind:
-    """A folder of the host shown inside the root filesystem."""
+    """A folder or file of the host, mounted inside the root filesystem."""
 
     source: Annotated[
         str,
-        Key("Folder or file of the host; a folder is made if it is not there.", relative_to=START),
+        Key("Folder or file of the host; a missing one is made as a folder.", relative_to=START),
     ] = ""
-    target: Annotated[str, Key("Where it shows inside the root filesystem.")] = ""
+    target: Annotated[str, Key("Mount point inside the root filesystem.")] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class JobSource:
 
     type: Annotated[
         SourceType | None,
-        Key("`http`: a tarball fetched by URL. `anise`: packages. `file`: a local tarball."),
+        Key("`http`: a tarball to download. `anise`: packages. `file`: a local tarball."),
     ] = None
     uri: Annotated[str, Key("URL of the tarball, for `http`.", rendered=True)] = ""
     path: Annotated[
@@ -70,7 +70,7 @@ class JobSource:
     target: Annotated[
         str,
         Key(
-            "Where the downloaded tarball is kept; one that is there already is used as it is.",
+            "Where the downloaded tarball is kept; if it exists, it is not downloaded again.",
             rendered=True,
             relative_to=SPECFILE,
         ),
@@ -82,14 +82,14 @@ class JobSource:
     anise_packages: Annotated[tuple[str, ...], Key("Packages to install, for `anise`.")] = ()
     tarformers_specs: Annotated[
         dict[str, Any] | None,
-        Key("Which files are unpacked, as what, and for whom; see docs/rootfs.md."),
+        Key("Which files are unpacked, with which names and owners; see docs/rootfs.md."),
     ] = None
-    sha256: Annotated[str, Key("SHA-256 the tarball must have, in hex.", rendered=True)] = ""
-    sha512: Annotated[str, Key("SHA-512 the tarball must have, in hex.", rendered=True)] = ""
+    sha256: Annotated[str, Key("Expected SHA-256 of the tarball, in hex.", rendered=True)] = ""
+    sha512: Annotated[str, Key("Expected SHA-512 of the tarball, in hex.", rendered=True)] = ""
     checksums: Annotated[
         str,
         Key(
-            "URL of a `.sha256` or `.DIGESTS` file the tarball is checked with; may be relative to "
+            "URL of a `.sha256` or `.DIGESTS` file to verify the tarball with; may be relative to "
             "`uri`.",
             rendered=True,
         ),
@@ -97,7 +97,7 @@ class JobSource:
     keyring: Annotated[
         str,
         Key(
-            "OpenPGP keyring that must hold the key of the tarball's signature.",
+            "OpenPGP keyring that must contain the key of the tarball's signature.",
             rendered=True,
             relative_to=START,
         ),
@@ -105,8 +105,8 @@ class JobSource:
     signature: Annotated[
         str,
         Key(
-            "URL of the tarball's detached signature, used with `keyring`; default: its own with "
-            "`.asc` behind it.",
+            "URL of the tarball's detached signature, used with `keyring`; default: the tarball's "
+            "URL plus `.asc`.",
             rendered=True,
         ),
     ] = ""
@@ -116,15 +116,15 @@ class JobSource:
 class JobOutput:
     """The tarball to make."""
 
-    type: Annotated[OutputType | None, Key("`file`, the only one so far.")] = None
+    type: Annotated[OutputType | None, Key("`file`, the only type so far.")] = None
     name: Annotated[
         str,
-        Key("Name of the file. Its ending says the compression: .zst .xz .gz .bz2", rendered=True),
+        Key("Name of the file. Its extension sets the format: .zst .xz .gz .bz2", rendered=True),
     ] = ""
     dir: Annotated[str, Key("Folder of the file.", rendered=True, relative_to=SPECFILE)] = ""
     tarformers_specs: Annotated[
         dict[str, Any] | None,
-        Key("Which files are packed, as what, and for whom; see docs/rootfs.md."),
+        Key("Which files are packed, with which names and owners; see docs/rootfs.md."),
     ] = None
 
 
@@ -141,14 +141,14 @@ class Job:
         dict[str, Any],
         Key(
             "Values for the templates. Text and whole numbers are also variables of the hooks, "
-            "with `-` turned into `_`. `arch` and `subarch` choose the queue on the farm."
+            "with `-` replaced by `_`. `arch` and `subarch` select the queue on the farm."
         ),
     ] = field(default_factory=dict)
     environments: Annotated[
-        tuple[Environment, ...], Key("Variables of the hooks; they win over `options`.")
+        tuple[Environment, ...], Key("Variables of the hooks; they override `options`.")
     ] = ()
     chroot_binds: Annotated[
-        tuple[ChrootBind, ...], Key("Folders shown inside the root filesystem to every hook.")
+        tuple[ChrootBind, ...], Key("Folders mounted inside the root filesystem for every hook.")
     ] = ()
     workspacedir: Annotated[
         str,
@@ -156,9 +156,7 @@ class Job:
             "Folder the job works in; the root filesystem is `rootfs` in it.", relative_to=SPECFILE
         ),
     ] = ""
-    hooks_basedir: Annotated[
-        str, Key("Folder that `hooks_files` are looked up in.", relative_to=SPECFILE)
-    ] = ""
+    hooks_basedir: Annotated[str, Key("Folder of the `hooks_files`.", relative_to=SPECFILE)] = ""
     hooks_files: Annotated[
         tuple[str, ...],
         Key("Hook files, in the order in which their hooks run.", relative_to=HOOKFILE),
@@ -170,14 +168,14 @@ class Job:
     rootfs: Annotated[
         RootfsKind | None,
         Key(
-            "`overlay`: a layer above a shared seed. `plain`: a folder. Default: what the host can."
+            "`overlay`: a layer above a shared seed. `plain`: a folder. Default: the host decides."
         ),
     ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Specfile:
-    """A file of jobs. Other top-level keys are allowed: keep anchors there."""
+    """A file of jobs. Other top-level keys are allowed, for anchors."""
 
     OPEN: ClassVar[bool] = True
 
@@ -199,23 +197,23 @@ class FileHook:
         Key("When the hook runs, and where: `outer-*` on the host, `inner-chroot` inside."),
     ] = HookType.INNER_CHROOT
     commands: Annotated[
-        tuple[str, ...], Key("Commands, one after the other; the first that fails ends the build.")
+        tuple[str, ...], Key("Commands, run in sequence; the first that fails ends the build.")
     ] = ()
     entrypoint: Annotated[
         tuple[str, ...],
-        Key("Program and arguments before each command: `[/bin/bash, -c]` if left out."),
+        Key("Program and arguments before each command; default: `[/bin/bash, -c]`."),
     ] = ()
     chroot_binds: Annotated[
-        tuple[ChrootBind, ...], Key("Folders shown inside the root filesystem to this hook.")
+        tuple[ChrootBind, ...], Key("Folders mounted inside the root filesystem for this hook.")
     ] = ()
-    timeout: Annotated[Seconds, Key("Time limit of each command; 0 is the file's.")] = NO_LIMIT
-    retries: Annotated[Count, Key("How often a command that failed is tried again.")] = NEVER
+    timeout: Annotated[Seconds, Key("Time limit of each command; 0: that of the file.")] = NO_LIMIT
+    retries: Annotated[Count, Key("How often a failed command is tried again.")] = NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hookfile:
     """A file of hooks. The whole file is a template, rendered with the job's options before it is
-    read. Other top-level keys are allowed: keep anchors there."""
+    parsed. Other top-level keys are allowed, for anchors."""
 
     OPEN: ClassVar[bool] = True
 
@@ -230,40 +228,40 @@ class Hookfile:
 
 
 def load_specfile(file: Path) -> Document[Specfile]:
-    """The specfile at `file`; `BadInput` if it cannot be read, `SpecProblems` with all that is
-    wrong in it."""
+    """The specfile at `file`; `BadInput` if it cannot be read, `SpecProblems` with all problems in
+    it."""
     return _parse_specfile(read_text(file, "specfile"), str(file))
 
 
 @lru_cache(maxsize=8)
 def _parse_specfile(text: str, file: str) -> Document[Specfile]:
-    """Kept, for the many builds of a batch that come from few files."""
+    """Cached: the many builds of a batch come from few files."""
     document = read_document(text, file, Specfile)
-    if problems := _names_given_twice(document):
+    if problems := _duplicate_names(document):
         raise SpecProblems(problems)
     return document
 
 
 def parse_hookfile(rendered: str, file: str) -> Document[Hookfile]:
-    """A hook file's rendered text."""
+    """The hook file of this rendered text."""
     return read_document(rendered, file, Hookfile)
 
 
-def _names_given_twice(document: Document[Specfile]) -> tuple[Problem, ...]:
+def _duplicate_names(document: Document[Specfile]) -> tuple[Problem, ...]:
     first: dict[str, int] = {}
     problems = []
     for number, job in enumerate(document.value.jobs):
         path = f"jobs[{number}].name"
         line = document.places[path].line if path in document.places else 0
         if job.name in first:
-            message = f"job {job.name!r} is there twice: first in line {first[job.name]}"
+            message = f"duplicate job {job.name!r}: first in line {first[job.name]}"
             problems.append(document.problem(path, message))
         first.setdefault(job.name, line)
     return tuple(problems)
 
 
 def find_job(document: Document[Specfile], name: str) -> tuple[int, Job]:
-    """The job called `name` and its number; `BadInput` names those that are there."""
+    """The job called `name` and its number; `BadInput`, with the known names, if it is missing."""
     for number, job in enumerate(document.value.jobs):
         if job.name == name:
             return number, job
@@ -274,5 +272,5 @@ def find_job(document: Document[Specfile], name: str) -> tuple[int, Job]:
 
 
 def bind(item: ChrootBind, folder: Path) -> Bind:
-    """The bind as a host carries it out; a relative source starts from `folder`."""
+    """The bind as the host mounts it; a relative source starts from `folder`."""
     return Bind(source=str(folder / item.source), target=item.target)

@@ -1,9 +1,9 @@
 """YAML as Go's yaml.v3 reads it, with the line and column of every node.
 
-PyYAML's parser (libyaml, from which yaml.v3 was translated) gives the events; this module makes
-nodes of them. What differs from PyYAML's own loader is all here: scalars follow YAML 1.2's core
-schema with yaml.v3's additions (`resolve.go`), merge keys are resolved as `decode.go` does, a key
-given twice is an error, and aliases cannot make a small file a huge one.
+PyYAML's parser (libyaml, from which yaml.v3 was translated) yields the events; this module makes
+nodes of them. It differs from PyYAML's own loader: scalars follow YAML 1.2's core schema with
+yaml.v3's additions (`resolve.go`), merge keys are resolved as in `decode.go`, a duplicate key is
+an error, and the expansion of aliases is limited.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEPTH_MAX = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One place in a document. `weight` and `depth` are of the tree with its aliases expanded."""
+    """A node of a document. `weight` and `depth` are of the tree with its aliases expanded."""
 
     line: int
     column: int
@@ -32,7 +32,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scalar(Node):
-    """`text` is what the file says (decoded, if `!!binary`); `style` is one of `` (plain), `'`,
+    """`text` is the text of the file (decoded, if `!!binary`); `style` is one of `` (plain), `'`,
     `"`, `|` and `>`."""
 
     value: Value
@@ -47,14 +47,14 @@ class Sequence(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping(Node):
-    """Its own entries in the order of the file, then those that merge keys bring."""
+    """Its own entries in the order of the file, then those from merge keys."""
 
     entries: tuple[tuple[Scalar, Node], ...] = ()
 
 
 class Parsed(NamedTuple):
     """A file's first document. `more` is the line where a second one begins, 0 if there is none:
-    like Go's, this reader takes the first and leaves the rest."""
+    as in Go, only the first is read."""
 
     root: Node
     more: int = 0
@@ -66,7 +66,7 @@ def load(text: str, file: str) -> Node:
 
 
 def parse(text: str, file: str) -> Parsed:
-    """The first document of `text`, and whether another follows it."""
+    """The first document of `text`, and the line of a second one."""
     loader: Any = None
     composer = _Composer(file)
     try:
@@ -101,7 +101,7 @@ def plain(node: Node) -> Any:
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _QUOTE_HINT = "quote a value that starts with {{"
-_MERGE_WANTS = "a merge key takes a mapping or a list of mappings"
+_MERGE_WANTS = "a merge key needs a mapping or a list of mappings"
 
 
 class _Refused(Exception):
@@ -111,7 +111,7 @@ class _Refused(Exception):
 
 
 class _Composer:
-    """Makes nodes of events. Problems that allow going on are collected in `problems`."""
+    """Makes nodes of events. Problems that do not stop it are collected in `problems`."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -181,7 +181,7 @@ class _Composer:
         while not isinstance(event := self.next(), yaml.MappingEndEvent):
             key = self.key(event)
             if key.text in seen:
-                self.given_twice(key, seen[key.text])
+                self.duplicate(key, seen[key.text])
             seen.setdefault(key.text, key)
             value_event = self.next()
             value = self.node(value_event)
@@ -200,12 +200,12 @@ class _Composer:
             self.refuse(event, f"a {kind} cannot be a key", _QUOTE_HINT)
         return key
 
-    def given_twice(self, key: Scalar, first: Scalar) -> None:
-        message = f"key {key.text!r} is given twice: first in line {first.line}"
+    def duplicate(self, key: Scalar, first: Scalar) -> None:
+        message = f"duplicate key {key.text!r}: first in line {first.line}"
         self.problems.append(Problem(self.file, key.line, key.column, "", message))
 
     def merge(self, event: Any, node: Node) -> list[Mapping]:
-        """The mappings that `<<: node` brings, in the order of precedence."""
+        """The mappings that `<<: node` merges, in the order of precedence."""
         if isinstance(node, Mapping):
             return [node]
         if not isinstance(node, Sequence) or isinstance(event, yaml.AliasEvent):
@@ -218,7 +218,7 @@ class _Composer:
     def extent(self, event: Any, children: list[Node]) -> dict[str, int]:
         weight = 1 + sum(child.weight for child in children)
         if weight > WEIGHT_MAX:
-            self.refuse(event, f"more than {WEIGHT_MAX} values once its aliases are expanded")
+            self.refuse(event, f"more than {WEIGHT_MAX} values with its aliases expanded")
         return {"weight": weight, "depth": 1 + max((child.depth for child in children), default=0)}
 
     def refuse(self, event: Any, message: str, hint: str = "") -> NoReturn:
@@ -244,7 +244,7 @@ def _is_merge(event: Any) -> bool:
 def _with_merged(
     own: dict[str, tuple[Scalar, Node]], merged: list[Mapping]
 ) -> dict[str, tuple[Scalar, Node]]:
-    """Explicit keys win over merged ones, earlier merged mappings over later ones."""
+    """Explicit keys override merged ones, earlier merged mappings override later ones."""
     for mapping in merged:
         for key, value in mapping.entries:
             own.setdefault(key.text, (key, value))
@@ -259,13 +259,13 @@ def _second_document(loader: Any) -> int:
     return _mark(event)["line"] if isinstance(event, yaml.DocumentStartEvent) else 0
 
 
-# --- Syntax errors in plain words ----------------------------------------------------------------
+# --- Syntax errors, with hints -------------------------------------------------------------------
 
 _HINTS = (
     ("mapping values are not allowed", "quote a value that contains ': '"),
-    ("cannot start any token", "indent with spaces, not tabs; quote a value that starts so"),
+    ("cannot start any token", "indent with spaces, not tabs; quote a value that starts like this"),
     ("did not find expected key", "check the indentation, and that quotes are closed"),
-    ("did not find expected '-'", "the items of one list start in one column"),
+    ("did not find expected '-'", "the items of one list start in the same column"),
     ("did not find expected ',' or", _QUOTE_HINT + ", [ or {"),
     ("could not find expected ':'", "a key is followed by a colon and a space"),
     ("did not find expected alphabetic", "quote a value that starts with * or &"),

@@ -1,4 +1,4 @@
-"""Values as YAML text, laid out as Go's yaml.v3 does it."""
+"""Values as YAML text, in the layout of Go's yaml.v3."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from orchestrator.formats.scalars import resolve
 
 
 def yaml_text(value: Any) -> str:
-    """`value` in YAML, without a newline at its end."""
+    """`value` in YAML, without a trailing newline."""
     if isinstance(value, dict | list) and value:
         return "\n".join(_lines(value))
     return _scalar(value)
 
 
 def _lines(value: Any, step: int = 4) -> Iterator[str]:
-    """A mapping or list in block style. What lies in a mapping is indented by `step`: 4, or 2 in
-    one that is an item of a list, whose dash takes the other 2."""
+    """A mapping or list in block style. The content of a mapping is indented by `step`: 4, or 2 if
+    the mapping is an item of a list, whose dash takes the other 2."""
     if isinstance(value, dict):
         for key, item in value.items():
             shown = sorted_keys(item) if key == "options" else item
@@ -55,14 +55,14 @@ def _indented(lines: Iterable[str], step: int) -> Iterator[str]:
 
 
 def sorted_keys(value: Any) -> Any:
-    """`value` with the keys of its mappings in order, as Go writes maps."""
+    """`value` with the keys of its mappings sorted as Go sorts them."""
     if isinstance(value, dict):
         return {key: sorted_keys(value[key]) for key in sorted(value, key=_key_order)}
     return [sorted_keys(item) for item in value] if isinstance(value, list) else value
 
 
 def _key_order(key: Any) -> list[tuple[int, int]]:
-    """Signs before numbers before letters, numbers by their size."""
+    """Punctuation before numbers before letters, numbers by value."""
     parts = re.findall(r"\d+|\D", str(key))
     return [(1, int(p)) if p.isdigit() else (2 * p.isalpha(), ord(p)) for p in parts]
 
@@ -81,8 +81,8 @@ def _scalar(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Plain where that reads back as the same text in YAML 1.1 and 1.2, else quoted; text of
-    several lines as a block."""
+    """Plain if that reads back as the same text in YAML 1.1 and 1.2, else quoted; text of several
+    lines as a block."""
     if "\n" in text and not re.search(r"^\s|[^\S\n]\n|[^\S\n]$|[^\n\t\x20-\x7e\xa0-\ud7ff]", text):
         newlines = len(text) - len(text.rstrip("\n"))
         chomp = "-" if not newlines else "" if newlines == 1 else "+"
@@ -92,7 +92,7 @@ def _text(text: str) -> str:
     return _quoted(text, None)
 
 
-# Words and numbers that YAML 1.1 takes for something else.
+# Words and numbers that are not text in YAML 1.1.
 _LEGACY = re.compile(r"(?i)y|n|yes|no|on|off|=|<<|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
 

@@ -1,4 +1,4 @@
-"""Batches: the entries of a batch file expanded into builds of jobs."""
+"""Expands the entries of a batch file into builds of jobs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tasks.errors import BadInput, Problem, SpecProblems
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchBuild:
-    """One build of a batch, before it is rendered. `varied` are the names of the options of
-    the matrix, which tell it from the others of its job."""
+    """One build of a batch, before it is rendered. `varied` are the names of the matrix's options,
+    which distinguish the builds of a job."""
 
     specfile: Document[Specfile]
     job: str
@@ -42,20 +42,20 @@ class Batch:
 
 
 def load_batch(file: Path) -> Batch:
-    """The batch at `file`, expanded. `BadInput` if it cannot be read, `SpecProblems` with all that
-    is wrong in it and in the specfiles it names."""
+    """The batch at `file`, expanded. `BadInput` if it cannot be read, `SpecProblems` with all
+    problems in it and in its specfiles."""
     document = read_document(read_text(file, "batch file"), str(file), Batchfile)
     expansion = _Expansion(document)
     builds = tuple(expansion.builds())
     if not builds and not expansion.problems:
-        expansion.add("builds", "a batch without builds", "list specfiles under `builds:`")
+        expansion.add("builds", "the batch has no builds", "list specfiles under `builds:`")
     if expansion.problems:
         raise SpecProblems(tuple(expansion.problems))
     return Batch(name=document.value.name or file.stem, builds=builds, warnings=document.warnings)
 
 
 class _Expansion:
-    """Turns entries into builds, and keeps what is wrong until all were tried."""
+    """Turns entries into builds, and collects the problems of all of them."""
 
     def __init__(self, document: Document[Batchfile]) -> None:
         self.document = document
@@ -72,7 +72,7 @@ class _Expansion:
             self.check_matrix(entry, path)
             combinations = list(_combinations(entry))
             if not combinations:
-                self.add(f"{path}.matrix", "the matrix leaves no combination to build")
+                self.add(f"{path}.matrix", "the matrix has no combination to build")
             if document := self.specfile(self.folder / entry.specfile, f"{path}.specfile"):
                 for job in self.jobs(entry, document, path):
                     for combination in combinations:
@@ -81,11 +81,11 @@ class _Expansion:
     def check_matrix(self, entry: BatchEntry, path: str) -> None:
         for number, combination in enumerate(entry.exclude):
             for name in combination.keys() - entry.matrix.keys():
-                hint = did_you_mean(name, entry.matrix, "leave out combinations of the matrix only")
+                hint = did_you_mean(name, entry.matrix, "use only options of the matrix")
                 self.add(f"{path}.exclude[{number}].{name}", "not an option of the matrix", hint)
 
     def jobs(self, entry: BatchEntry, document: Document[Specfile], path: str) -> tuple[str, ...]:
-        """Names of the jobs to build, as far as they are there."""
+        """Names of the jobs to build, without unknown ones."""
         if entry.job and entry.jobs:
             self.add(f"{path}.jobs", "`job` and `jobs` are both given", "keep one of them")
         known = tuple(job.name for job in document.value.jobs)
@@ -98,7 +98,7 @@ class _Expansion:
         return tuple(name for name in wanted if name in known)
 
     def specfile(self, file: Path, path: str) -> Document[Specfile] | None:
-        """The specfile at `file`, read once; its own problems are told once."""
+        """The specfile at `file`, read once; its own problems are reported once."""
         if file not in self.specfiles:
             self.specfiles[file] = None
             try:
@@ -111,7 +111,8 @@ class _Expansion:
 
 
 def _combinations(entry: BatchEntry) -> Iterator[dict[str, Any]]:
-    """Every combination of the matrix that is not excluded; one empty one without a matrix."""
+    """Every combination of the matrix that is not excluded; a single empty one if there is no
+    matrix."""
     for values in product(*entry.matrix.values()):
         combination = dict(zip(entry.matrix, values, strict=True))
         if not any(item.items() <= combination.items() for item in entry.exclude if item):

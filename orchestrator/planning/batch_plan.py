@@ -1,4 +1,4 @@
-"""From a batch file to builds, all rendered at the same moment."""
+"""Plans the builds of a batch file, all with the same `now`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tasks.model import Build
 
 
 def plan_batch(file: Path, *, overrides: Mapping[str, Any], now: datetime) -> list[Build]:
-    """The builds of the batch at `file`, those that start from what others make behind them;
-    `overrides` win over what the batch says. `SpecProblems` with all that is wrong in any."""
+    """The builds of the batch at `file`, each after the one it starts from; `overrides` override
+    the options of the batch. `SpecProblems` with all problems of all builds."""
     batch = load_batch(file)
     name = new_id(batch.name, now)
     builds: list[Build] = []

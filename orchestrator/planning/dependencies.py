@@ -1,7 +1,7 @@
-"""Builds of a batch that start from what others of it make.
+"""Finds builds of a batch that start from the output of other builds.
 
-Where a job's source is the very file that another build of the batch makes, as `run` would find it
-after `run` of the other, the farm builds one after the other, and takes the tarball from its store.
+If the source of a job is the file that another build of the batch makes, as with `run` of one after
+`run` of the other, the farm builds them in that order, and takes the tarball from its store.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tasks.model import Build, SourceType
 
 
 def chained(builds: Sequence[Build]) -> list[Build]:
-    """`builds`, each behind the one that it starts from, which it names. `SpecProblems` where it
-    is not clear which one that is, or builds wait for each other."""
+    """`builds` with `after` set, each after the build it starts from. `SpecProblems` if several
+    builds make a source, or builds wait for each other."""
     makers: dict[str, list[Build]] = defaultdict(list)
     for build in builds:
         makers[_makes(build)].append(build)
@@ -31,7 +31,7 @@ def chained(builds: Sequence[Build]) -> list[Build]:
 
 def levels(builds: Sequence[Build]) -> Iterator[list[Build]]:
     """First the builds that start from no other of `builds`, then those that start from these, and
-    so on; `CycleError` where that has no end."""
+    so on; `CycleError` if there is a cycle."""
     known = {build.id: build for build in builds}
     sorter = TopologicalSorter({name: {one.after} & known.keys() for name, one in known.items()})
     sorter.prepare()
@@ -44,7 +44,7 @@ def levels(builds: Sequence[Build]) -> Iterator[list[Build]]:
 def _named(build: Build, makers: dict[str, list[Build]]) -> Build:
     path = normpath(build.source.path)
     if build.source.type is not SourceType.FILE or path == _makes(build):
-        return build  # in the second case, what it made the night before
+        return build  # in the second case, its own output of an earlier run
     match makers.get(path, []):
         case []:
             return build
@@ -52,7 +52,7 @@ def _named(build: Build, makers: dict[str, list[Build]]) -> Build:
             return replace(build, after=maker.id)
         case several:
             hint = "put the options of the matrix into output.name"
-            message = f"{len(several)} builds of the batch make its source, {path}"
+            message = f"{len(several)} builds of the batch make its source {path}"
             raise SpecProblems((_problem(build, message, hint),))
 
 
@@ -64,7 +64,7 @@ def _cycle(builds: Sequence[Build], ids: Sequence[str]) -> Problem:
     jobs = {build.id: build.job for build in builds}
     chain = " from ".join(jobs[name] for name in ids)
     first = next(build for build in builds if build.id == ids[0])
-    return _problem(first, f"jobs that start from each other: {chain}", "one needs another source")
+    return _problem(first, f"jobs start from each other: {chain}", "give one another source")
 
 
 def _problem(build: Build, message: str, hint: str) -> Problem:

@@ -1,4 +1,4 @@
-"""A rendered job as mark-devkit's `diagnose job` shows it: keys, order and layout."""
+"""Prints a rendered job like mark-devkit's `diagnose job`: keys, order and layout."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from orchestrator.planning.render import RenderedJob
 
 
 def document(rendered: RenderedJob) -> dict[str, Any]:
-    """`{job: ..., hooks: [{hooks: [...]}, ...]}`, without what is empty."""
-    files = [_bare(file.content) for file in rendered.hook_files]
-    shown = {"job": _bare(rendered.job)}
+    """`{job: ..., hooks: [{hooks: [...]}, ...]}`, without empty values."""
+    files = [_compact(file.content) for file in rendered.hook_files]
+    shown = {"job": _compact(rendered.job)}
     return shown | ({"hooks": files} if files else {})
 
 
-def _bare(value: Any) -> Any:
-    """Dataclasses as dicts without empty values; options and variables keep theirs."""
+def _compact(value: Any) -> Any:
+    """Dataclasses as dicts without empty values, except in options and variables."""
     if dataclasses.is_dataclass(value):
-        items = {item.name: _bare(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        names = [item.name for item in dataclasses.fields(value)]
+        items = {name: _compact(getattr(value, name)) for name in names}
         if isinstance(value, Environment):
             return items
         return {key: item for key, item in items.items() if item not in (None, "", 0, [], {})}
     if isinstance(value, tuple):
-        return [_bare(item) for item in value]
+        return [_compact(item) for item in value]
     return str(value) if isinstance(value, StrEnum) else value
 
 

@@ -1,7 +1,7 @@
 """The `jinja2` engine: Jinja templates in a sandbox, with `options` and `now` in scope.
 
-An undefined name is an error. The sandbox keeps templates away from Python's insides; what Jinja
-leaves open is the machine's time and memory, so loops, texts and numbers are bounded here.
+An undefined name is an error. The sandbox denies templates access to Python's internals. Jinja does
+not limit time and memory, so loops, texts and numbers are bounded here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tasks.errors import SpecProblems, TemplateError
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one template may take. `steps` are turns of all loops and calls of macros."""
+    """Limits of one template. `steps` are loop iterations plus calls of macros."""
 
     output_chars: int = 4_000_000
     text_chars: int = 1_000_000
@@ -46,7 +46,7 @@ def render(
     now: datetime | None = None,
     limits: Limits = Limits(),
 ) -> str:
-    """`text` rendered; TemplateError tells file (`name`), line and what is the matter."""
+    """`text` rendered; TemplateError has the file (`name`), the line and the reason."""
     code = compiled(text, name)
     environment = _Environment(limits)
     try:
@@ -57,7 +57,7 @@ def render(
     except _TooMuch as error:
         raise TemplateError(str(error), _TOO_MUCH, name, _line(error)) from error
     except RecursionError as error:
-        raise TemplateError("a macro calls itself too deep", _TOO_MUCH, name) from error
+        raise TemplateError("macro recursion is too deep", _TOO_MUCH, name) from error
     except (JinjaError, *_VALUE_ERRORS) as error:
         raise TemplateError(str(error), _hint(error), name, _line(error)) from error
 
@@ -70,7 +70,7 @@ def compiled(text: str, name: str) -> CodeType:
     except TemplateSyntaxError as error:
         raise TemplateError(error.message or "syntax error", "", name, error.lineno) from error
     except RecursionError as error:
-        raise TemplateError("nested too deep", _TOO_MUCH, name) from error
+        raise TemplateError("nested too deeply", _TOO_MUCH, name) from error
 
 
 _VALUE_ERRORS = (
@@ -82,15 +82,15 @@ _VALUE_ERRORS = (
     SpecProblems,
     FunctionError,
 )
-_TOO_MUCH = "templates are for names and commands; make such things in a hook"
+_TOO_MUCH = "templates are for names and commands; do this in a hook"
 
 
 class _TooMuch(Exception):
-    """A limit was passed."""
+    """A limit was exceeded."""
 
 
 def _line(error: BaseException) -> int:
-    """The line of the template in which `error` came up, from its traceback."""
+    """The line of the template where `error` was raised, from its traceback."""
     line, trace = 0, error.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == "<template>":
@@ -101,7 +101,7 @@ def _line(error: BaseException) -> int:
 
 def _hint(error: BaseException) -> str:
     if "is undefined" in str(error) or "has no attribute" in str(error):
-        return "give it as an option, or write `options.name | default('...')`"
+        return "set it as an option, or write `options.name | default('...')`"
     return ""
 
 
@@ -109,7 +109,7 @@ def _hint(error: BaseException) -> str:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """A sandbox whose templates can use neither much time nor much memory."""
+    """A sandbox that also limits the time and memory of templates."""
 
     intercepted_binops = frozenset(("+", "*", "**", "%", "//", "/", "-"))
 
@@ -117,14 +117,14 @@ class _Environment(ImmutableSandboxedEnvironment):
         super().__init__(undefined=StrictUndefined, keep_trailing_newline=True)
         self.limits = limits
         self.steps = 0
-        self.__dict__["concat"] = self.bounded  # what joins blocks and macros
+        self.__dict__["concat"] = self.bounded  # joins blocks and macros
         self.globals.pop("lipsum", None)
         self.globals["range"] = self.bounded_range
         self.filters.update(FILTERS)
         self.filters = {name: self.guarded(item) for name, item in self.filters.items()}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """Make every turn of a loop and every call of a macro a counted step, and every `~` a
+        """Count every loop iteration and every call of a macro as a step, and make every `~` a
         bounded join."""
         tree = super()._parse(source, name, filename)
         loops: Any = tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock))
@@ -145,13 +145,13 @@ class _Environment(ImmutableSandboxedEnvironment):
     def step(self) -> None:
         self.steps += 1
         if self.steps > self.limits.steps:
-            self.too_much(f"more than {self.limits.steps} turns of loops")
+            self.too_much(f"more than {self.limits.steps} loop iterations")
 
     def join(self, *parts: Any) -> str:
         return self.bounded(str(part) for part in parts)
 
     def bounded(self, parts: Iterable[str]) -> str:
-        """`parts` joined, if they are not too long together."""
+        """`parts` joined, up to the limit of the output."""
         taken, size = [], 0
         for part in parts:
             size += len(part)
@@ -217,7 +217,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             self.too_much(f"more than {self.limits.text_chars} characters of text")
 
     def checked(self, value: Any) -> Any:
-        """`value`, if it is not too large."""
+        """`value`; an error if it is too large."""
         if isinstance(value, str | list | tuple) and len(value) > self.limits.text_chars:
             self.too_much(f"more than {self.limits.text_chars} characters or items")
         if isinstance(value, int) and value.bit_length() > self.limits.number_bits:
@@ -225,7 +225,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return value
 
     def guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A filter that checks what it is given and what it makes."""
+        """A filter that checks its arguments and its result."""
 
         @wraps(function)
         def guard(*args: Any, **kwargs: Any) -> Any:
@@ -242,10 +242,10 @@ class _Environment(ImmutableSandboxedEnvironment):
         return guard
 
     def too_much(self, what: str) -> NoReturn:
-        raise _TooMuch(f"too much for a template: {what}")
+        raise _TooMuch(f"template limit exceeded: {what}")
 
 
-# --- Filters beyond Jinja's own ------------------------------------------------------------------
+# --- Filters in addition to Jinja's --------------------------------------------------------------
 
 
 def _date(moment: datetime, layout: str = "%Y-%m-%d") -> str:

@@ -1,6 +1,6 @@
-"""From a rendered job to the build that carries it out. Pure: no file, clock or random number.
+"""Plans the build of a rendered job. Pure: no files, no clock, no random numbers.
 
-`stagefarm plan` prints what this module makes, `run` and `submit` carry it out.
+`stagefarm plan` prints the plan, `run` and `submit` execute it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ GO_INT = range(-(2**63), 2**63)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """What the command line adds to a job."""
+    """What the command line or the batch adds to a job."""
 
     farm: bool = False
     skip_source: bool = False
@@ -57,7 +57,7 @@ class PlanOptions:
 
 
 def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
-    """The build of `rendered`; `SpecProblems` if the job lacks what a build needs."""
+    """The build of `rendered`; `SpecProblems` if the job lacks something that a build needs."""
     if found := problems(rendered, packed=not options.skip_packer):
         raise SpecProblems(found)
     job = rendered.job
@@ -88,13 +88,14 @@ def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
 
 
 def build_id(job: str, day: str, token: str) -> str:
-    """`<job>-<YYYYMMDD>-<token>`, safe as a file name and in a Redis key."""
+    """`<job>-<YYYYMMDD>-<token>`, valid as a file name and in a Redis key."""
     slug = re.sub(r"[^A-Za-z0-9._]+", "-", job).strip("-.")[:80]
     return f"{slug or 'job'}-{day}-{token}"
 
 
 def environment(rendered: RenderedJob) -> dict[str, str]:
-    """Variables of the hooks: options that are text or whole numbers, then `environments`."""
+    """Variables of the hooks: options that are text or whole numbers, and `environments`, which
+    override them."""
     options = {
         name.replace("-", "_"): str(value)
         for name, value in rendered.job.options.items()
@@ -148,7 +149,7 @@ def _unnumbered(
 def _groups(
     file: RenderedHookfile, phases: tuple[HookType, ...], rendered: RenderedJob
 ) -> Iterator[Step]:
-    """The runs of consecutive hooks of one phase among those of `phases`."""
+    """Steps of consecutive hooks of one phase, among `phases`."""
     numbered = [(n, hook) for n, hook in enumerate(file.content.hooks, 1) if hook.type in phases]
     for phase, group in groupby(numbered, key=lambda item: item[1].type):
         hooks = tuple(_hook(file, number, hook, rendered) for number, hook in group)
@@ -213,8 +214,8 @@ def _output(rendered: RenderedJob) -> Output:
 
 
 def tarformers(given: dict[str, Any] | None) -> Tarformers | None:
-    """The options of `tarformers_specs` that change what comes out; None where none does.
-    `BadInput` for one that makes no sense."""
+    """The options of `tarformers_specs` that change the result; None if there are none. `BadInput`
+    for an invalid one."""
     maps = {
         key: {str(old): str(new) for old, new in value.items()}
         for key in ("remap_uids", "remap_gids")
@@ -228,74 +229,74 @@ def tarformers(given: dict[str, Any] | None) -> Tarformers | None:
     return None if found == Tarformers() else found
 
 
-# --- What a job may lack -------------------------------------------------------------------------
+# --- Missing and invalid values ------------------------------------------------------------------
 
 
 def problems(rendered: RenderedJob, *, packed: bool = True) -> tuple[Problem, ...]:
-    """Why `rendered` cannot be built, though every part of it could be read."""
-    found = [*_lacking_in_source(rendered.job.source, str(rendered.specfile.parent))]
-    found += _lacking_in_output(rendered.job.output) if packed else []
-    found += [*_odd_sums(rendered.job.source), *_odd_names(rendered), *_odd_binds(rendered)]
+    """Why `rendered` cannot be built, although every part of it could be read."""
+    found = [*_missing_in_source(rendered.job.source, str(rendered.specfile.parent))]
+    found += _missing_in_output(rendered.job.output) if packed else []
+    found += [*_bad_sums(rendered.job.source), *_bad_names(rendered), *_bad_binds(rendered)]
     return tuple(
         rendered.problem(key, f"job {rendered.job.name!r}: {message}", hint)
         for key, message, hint in found
     )
 
 
-def _lacking_in_source(source: JobSource, base: str) -> Iterator[tuple[str, str, str]]:
+def _missing_in_source(source: JobSource, base: str) -> Iterator[tuple[str, str, str]]:
     if source.type is None:
-        yield "source.type", "`source.type` is missing", "it can be http, anise or file"
+        yield "source.type", "`source.type` is missing", "set it to http, anise or file"
     if source.type is SourceType.HTTP and not source.uri:
-        yield "source.uri", "`source.uri` is missing or renders to nothing", "give the URL"
+        yield "source.uri", "`source.uri` is missing or renders to nothing", "set it to a URL"
     if source.type is SourceType.HTTP and source.target in ("", base):
-        hint = "say where the downloaded tarball is kept"
+        hint = "set it to the path where the downloaded tarball is kept"
         yield "source.target", "`source.target` is missing or renders to nothing", hint
     if source.type is SourceType.FILE and not source.path:
-        hint = "give the path of the tarball"
+        hint = "set it to the path of the tarball"
         yield "source.path", "`source.path` is missing or renders to nothing", hint
     if source.type is SourceType.ANISE and not (source.anise_packages or source.anise_repos):
-        hint = "name the packages to install"
+        hint = "list the packages to install"
         yield "source.anise_packages", "`source.anise_packages` is missing or empty", hint
 
 
-def _lacking_in_output(output: JobOutput) -> Iterator[tuple[str, str, str]]:
+def _missing_in_output(output: JobOutput) -> Iterator[tuple[str, str, str]]:
     for key in ("name", "dir"):
         if not getattr(output, key):
             message = f"`output.{key}` is missing or renders to nothing"
-            yield f"output.{key}", message, f"give the {key} of the tarball to make"
+            yield f"output.{key}", message, f"set it to the {key} of the tarball to make"
     if "/" in output.name:
         message = f"`output.name` is a path: {output.name}"
-        yield "output.name", message, "give the name alone, and its folder as output.dir"
+        yield "output.name", message, "set only the name here, and its folder as output.dir"
     try:
         by_name(output.name or ".tar")
     except BadInput as error:
         yield "output.name", str(error), error.hint
 
 
-def _odd_sums(source: JobSource) -> Iterator[tuple[str, str, str]]:
+def _bad_sums(source: JobSource) -> Iterator[tuple[str, str, str]]:
     for key, digits in (("sha256", 64), ("sha512", 128)):
         given = getattr(source, key)
         if given and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", given):
             yield f"source.{key}", f"`source.{key}` is not {digits} hex digits", ""
 
 
-def _odd_binds(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
-    hint = "the host's folder, and where it shows inside"
+def _bad_binds(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
+    hint = "the folder of the host, and the mount point inside"
     for number, item in enumerate(rendered.job.chroot_binds):
         if not item.source or not item.target:
             yield f"chroot_binds[{number}]", "a bind needs `source` and `target`", hint
     for number, file in enumerate(rendered.hook_files):
         binds = [item for hook in file.content.hooks for item in hook.chroot_binds]
         if not all(item.source and item.target for item in binds):
-            message = f"{file.name}: a bind of its hooks needs `source` and `target`"
+            message = f"{file.name}: a bind of a hook needs `source` and `target`"
             yield f"hooks_files[{number}]", message, hint
 
 
-def _odd_names(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
+def _bad_names(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
     for name, value in rendered.job.options.items():
         if "\0" in f"{name}{value}":
-            yield f"options.{name}", "a variable of the hooks cannot hold a NUL character", ""
+            yield f"options.{name}", "a variable of the hooks cannot contain NUL", ""
     for number, item in enumerate(rendered.job.environments):
         if not item.key or "=" in item.key or "\0" in item.key + item.value:
-            message = f"{item.key!r} cannot be the name of a variable"
+            message = f"{item.key!r} is not a valid name of a variable"
             yield f"environments[{number}].key", message, ""

@@ -1,6 +1,6 @@
-"""From what a person gives (a specfile, a job's name, overrides, a moment) to a build.
+"""Makes a build from user input: a specfile, the name of a job, overrides, a time.
 
-The one way in for every command that builds: `run`, `submit`, `plan` and batches.
+Used by every command that builds: `run`, `submit`, `plan` and batches.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def render_and_plan(
     options: PlanOptions,
     folder: Path | None = None,
 ) -> Build:
-    """The build of `job` in `specfile`, with a new id; `folder` is where the command was started
-    (default: this process's). Raises the errors of `render_job` and `plan`."""
+    """The build of `job` in `specfile`, with a new id; `folder` is where the command was run
+    (default: the current folder). Raises the errors of `render_job` and `plan`."""
     rendered = render_job(
         specfile,
         job,
@@ -59,13 +59,16 @@ def render_and_plan(
 
 
 def render_again(build: Build) -> Build:
-    """`build` as its specfile and hook files say now: with the options and at the moment of the
-    first time, and its id. `BadInput` where they are not on this machine."""
+    """`build` from its current specfile and hook files, with its options, its `now` and its id.
+    `BadInput` if they are not on this machine."""
     if not build.now:
-        raise BadInput(f"{build.id} does not know how it was rendered", "submit it as a new build")
+        raise BadInput(
+            f"{build.id} has no record of how it was rendered", "submit it as a new build"
+        )
     if not Path(build.specfile).is_file():
         raise BadInput(
-            f"{build.specfile} is not on this machine", f"mend {build.id} where it was submitted"
+            f"{build.specfile} is not on this machine",
+            f"run this where {build.id} was submitted",
         )
     made = render_and_plan(
         load_specfile(Path(build.specfile)),
@@ -89,30 +92,28 @@ def render_again(build: Build) -> Build:
 
 
 def here() -> Path:
-    """The folder the command is started in; `BadInput` where somebody has removed it."""
+    """The current folder; `BadInput` if it has been removed."""
     try:
         return Path.cwd()
     except FileNotFoundError:
-        raise BadInput(
-            "the folder this was started in is gone", "cd to one that is there"
-        ) from None
+        raise BadInput("the current folder no longer exists", "cd to another folder") from None
 
 
 def _moment_of(build: Build) -> datetime:
-    """What `now` was as `build` was rendered, in the same zone with the same name."""
+    """The `now` with which `build` was rendered, with the same zone and its name."""
     text, _, zone = build.now.partition(" ")
     found = datetime.fromisoformat(text)
     return found.replace(tzinfo=timezone(found.utcoffset() or timedelta(), zone)) if zone else found
 
 
 def _epoch(environ: Mapping[str, str]) -> int | None:
-    """$SOURCE_DATE_EPOCH: no file of a tarball is to be younger (reproducible-builds.org)."""
+    """$SOURCE_DATE_EPOCH: no file of a tarball may be newer (reproducible-builds.org)."""
     given = environ.get("SOURCE_DATE_EPOCH", "")
     return int(_parse_moment(f"@{given}", "SOURCE_DATE_EPOCH").timestamp()) if given else None
 
 
 def moment(given: str | None, environ: Mapping[str, str]) -> datetime:
-    """What `now` is: `given`, else $SOURCE_DATE_EPOCH (in UTC), else this moment with the
+    """The value of `now`: `given`, else $SOURCE_DATE_EPOCH (in UTC), else the current time in the
     machine's zone."""
     if given:
         return _parse_moment(given, "--now")
@@ -127,13 +128,13 @@ def _parse_moment(text: str, what: str) -> datetime:
             return datetime.fromtimestamp(int(match[1]), UTC)
         found = datetime.fromisoformat(text)
     except (ValueError, OverflowError, OSError):
-        raise BadInput(f"{what}: {text.lstrip('@')!r} is not a moment", _MOMENT_HINT) from None
+        raise BadInput(f"{what}: {text.lstrip('@')!r} is not a time", _MOMENT_HINT) from None
     return found if found.tzinfo else found.astimezone()
 
 
 def parse_overrides(given: Iterable[str]) -> dict[str, Any]:
-    """`key=value` texts as a tree of options. Values are typed by YAML's rules, an empty one is
-    empty text; `a.b=1` goes into mapping `a`, and `\\.` is a dot in a name."""
+    """`key=value` texts as a tree of options. Values are typed as in YAML, an empty one is empty
+    text; `a.b=1` sets `b` in mapping `a`, and `\\.` is a dot in a name."""
     options: dict[str, Any] = {}
     for item in given:
         name, equals, text = item.partition("=")
@@ -144,7 +145,7 @@ def parse_overrides(given: Iterable[str]) -> dict[str, Any]:
         for key in outer:
             place = place.setdefault(key, {})
             if not isinstance(place, dict):
-                raise BadInput(f"-o {item}: {key!r} was given a value of its own before")
+                raise BadInput(f"-o {item}: {key!r} already has a value that is not a mapping")
         place[last] = _typed(item, text)
     return options
 
@@ -157,5 +158,5 @@ def _typed(item: str, text: str) -> Any:
     except SpecProblems as error:
         message = f"-o {item}: {error.problems[0].message}"
         raise BadInput(
-            message, "values follow YAML's rules; quote text: -o 'key=\"...\"'"
+            message, "values are typed as in YAML; quote text: -o 'key=\"...\"'"
         ) from error

@@ -1,8 +1,8 @@
-"""A job and its options become a rendered job: every template filled in, every path absolute.
+"""Renders a job with its options: every template filled in, every path absolute.
 
-Rendered are the fields that `formats.spec` marks as templates, such as `source.uri` and
-`output.name`, and each hook file as a whole before it is read. Nothing here asks the machine for
-the time: `now` is given, so that all parts of a build see one moment.
+Templates are the fields that `formats.spec` marks as such, for example `source.uri` and
+`output.name`, and each hook file as a whole before it is parsed. Nothing here reads the clock:
+`now` is passed in, so that it is the same in all parts of a build.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ENGINES = {Engine.HELM: "orchestrator.helm", Engine.JINJA2: "orchestrator.plann
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedHookfile:
-    """`name` is the file as the job lists it, `path` where it was found."""
+    """`name` is the file as the job lists it, `path` its absolute path."""
 
     name: str
     path: Path
@@ -37,8 +37,8 @@ class RenderedHookfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedJob:
-    """`folder` is where the command was started; `specfile` is absolute. `document` and `path`
-    tell where the job was written, for problems found later."""
+    """`folder` is where the command was run; `specfile` is absolute. `document` and `path` locate
+    the job in its file, for problems found later."""
 
     job: Job
     hook_files: tuple[RenderedHookfile, ...]
@@ -63,15 +63,15 @@ def render_job(
 ) -> RenderedJob:
     """Job `name` of `document`, rendered with its options under `overrides`.
 
-    Raises TemplateError if one template fails, SpecProblems if more is wrong, each with the place
-    in the specfile or in the hook file.
+    Raises TemplateError if one template fails, SpecProblems if there are more problems, each with
+    its position in the specfile or the hook file.
     """
     number, job = find_job(document, name)
     renderer = _Renderer(document, f"jobs[{number}]", merge(job.options, overrides), now)
     specfile = Path(os.path.normpath(folder / document.file))
     rendered = renderer.job(job, specfile.parent)
     hook_files = renderer.hook_files(job, specfile.parent)
-    renderer.complain()
+    renderer.raise_errors()
     return RenderedJob(
         job=rendered,
         hook_files=hook_files,
@@ -84,7 +84,7 @@ def render_job(
 
 
 def merge(options: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
-    """`options` with `overrides` put in, mapping by mapping; both stay as they are."""
+    """`options` with `overrides` merged in, recursively; both arguments are unchanged."""
     merged = dict(options)
     for key, value in overrides.items():
         old = merged.get(key)
@@ -96,14 +96,14 @@ def merge(options: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
 def render_hook_file(
     file: Path, options: dict[str, Any], engine: Engine, now: datetime
 ) -> Document[Hookfile]:
-    """A hook file by itself, rendered with `options`."""
+    """A hook file on its own, rendered with `options`."""
     text = read_text(file, "hook file")
     rendered = _engine(engine)(text, options, name=str(file), now=now)
     return _parse_rendered(text, rendered, str(file))
 
 
 def check_syntax(text: str, engine: Engine, name: str) -> None:
-    """TemplateError if `text` is no template, whatever the options are."""
+    """TemplateError if `text` has a syntax error, whatever the options are."""
     if engine is Engine.JINJA2:
         from orchestrator.planning.jinja import compiled
 
@@ -115,7 +115,7 @@ def check_syntax(text: str, engine: Engine, name: str) -> None:
 
 
 class _Renderer:
-    """Renders the parts of one job, and keeps what is wrong until all were tried."""
+    """Renders the parts of one job, and collects the errors of all of them."""
 
     def __init__(
         self, document: Document[Specfile], path: str, options: dict[str, Any], now: datetime
@@ -127,8 +127,8 @@ class _Renderer:
         self.errors: list[TemplateError | SpecProblems] = []
         self.engine = _engine(document.value.engine)
 
-    def complain(self) -> None:
-        """Raise what was collected: a single error as it is, several as one list of problems."""
+    def raise_errors(self) -> None:
+        """Raise what was collected: a single error as is, several as one `SpecProblems`."""
         if len(self.errors) == 1:
             raise self.errors[0]
         if self.errors:
@@ -155,7 +155,7 @@ class _Renderer:
             return text
 
     def in_specfile(self, error: TemplateError, path: str) -> TemplateError:
-        """`error` with its place in a value turned into the place in the specfile."""
+        """`error` with its position in a value mapped to the position in the specfile."""
         node = nearest(self.document.places, path)
         line, column = _place_in(node, error) if isinstance(node, Scalar) else (0, 0)
         message, hint = str(error.args[0]), error.hint
@@ -176,7 +176,7 @@ class _Renderer:
         )
 
     def fields(self, name: str, value: Any) -> Any:
-        """`value` with all its fields rendered that are templates."""
+        """`value` with those fields rendered that are templates."""
         kind: type = type(value)
         templates = [info.name for info in fields_of(kind) if info.key.rendered]
         rendered = {key: self.field(f"{name}.{key}", getattr(value, key)) for key in templates}
@@ -207,7 +207,7 @@ class _Renderer:
 
 
 def problems_of(error: BadInput) -> tuple[Problem, ...]:
-    """What `error` tells, as problems."""
+    """The problems of `error`."""
     if isinstance(error, SpecProblems):
         return error.problems
     if isinstance(error, TemplateError):
@@ -218,12 +218,12 @@ def problems_of(error: BadInput) -> tuple[Problem, ...]:
 
 
 def shown(file: Path) -> str:
-    """`file` as a person likes to read it: relative, where it lies below this folder."""
+    """`file` as shown in messages: relative if it is below the current folder."""
     return str(file.relative_to(here)) if file.is_relative_to(here := Path.cwd()) else str(file)
 
 
 def _place_in(node: Scalar, error: TemplateError) -> tuple[int, int]:
-    """Line and column in the specfile of a place in the text of `node`."""
+    """Line and column in the specfile of an error in the text of `node`."""
     if node.style in ("|", ">"):
         return node.line + error.line, 0
     if error.line > 1:
@@ -240,7 +240,7 @@ def _parse_rendered(text: str, rendered: str, file: str) -> Document[Hookfile]:
 
 
 def _of_rendered(problem: Problem, source: str, rendered: str) -> Problem:
-    """A problem found in the rendered text of a hook file, which is not the text of the file."""
+    """A problem in the rendered text of a hook file, with the line of the file if it is known."""
     if source == rendered or not problem.line:
         return problem
     lines = rendered.splitlines()
@@ -250,13 +250,13 @@ def _of_rendered(problem: Problem, source: str, rendered: str) -> Problem:
 
 
 def _line_of(line: str, source: str) -> int:
-    """Where `line` stands in `source`, if it is there just once; else 0."""
+    """The number of `line` in `source` if it occurs exactly once, else 0."""
     numbers = [n for n, text in enumerate(source.splitlines(), 1) if text == line and text.strip()]
     return numbers[0] if len(numbers) == 1 else 0
 
 
 def _below(base: Path, path: str) -> str:
-    """A relative `path` as seen from `base`; an absolute one as it is."""
+    """A relative `path` joined to `base`; an absolute one unchanged."""
     return path if path.startswith("/") else os.path.normpath(base / path)
 
 

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a file, without building anything."""
+"""Finds every problem of a file without building anything."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _KEYS = {"jobs": FileKind.SPECFILE, "hooks": FileKind.HOOKS, "builds": FileKind.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checking:
-    """How to check: whether to render, with which options, at what moment, from which folder."""
+    """How to check: whether to render, with which options, which `now`, from which folder."""
 
     render: bool
     overrides: Overrides
@@ -49,7 +49,7 @@ class Checking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What was found in one file: `summary` says what it holds."""
+    """The findings in one file; `summary` describes its content."""
 
     file: str
     kind: FileKind | None
@@ -59,7 +59,7 @@ class Verdict:
 
 
 def check(file: Path, how: Checking) -> Verdict:
-    """Every problem of `file`, and of the files it leads to."""
+    """Every problem of `file`, and of the files it refers to."""
     kind = how.kind
     try:
         kind = kind or kind_of(read_text(file, "file"), file)
@@ -73,15 +73,15 @@ def check(file: Path, how: Checking) -> Verdict:
 
 
 def kind_of(text: str, file: Path) -> FileKind:
-    """What `file` is, by the first of `jobs:`, `hooks:` and `builds:` at the start of a line."""
+    """The kind of `file`, from the first of `jobs:`, `hooks:` and `builds:` at a line start."""
     if match := re.search(r"(?m)^[\"']?(jobs|hooks|builds)[\"']?\s*:", text):
         return _KEYS[match[1]]
-    hint = "a specfile has `jobs:`, a hook file `hooks:`, a batch `builds:`; or say it with --kind"
-    raise BadInput(f"{file}: cannot tell what this file is", hint)
+    hint = "a specfile has `jobs:`, a hook file `hooks:`, a batch `builds:`; or use --kind"
+    raise BadInput(f"{file}: unknown kind of file", hint)
 
 
 def _of_file(error: BadInput, file: Path) -> tuple[Problem, ...]:
-    """The problems of `error`; a bare message gets the name of the file apart from its text."""
+    """The problems of `error`; the name of the file is moved from the message to the problem."""
     found = problems_of(error)
     if len(found) == 1 and not found[0].file:
         message = found[0].message.removeprefix(f"{file}: ")
@@ -94,7 +94,7 @@ def _check_specfile(document: Document[Specfile], how: Checking) -> Verdict:
     found: dict[Problem, None] = {}  # a set that keeps its order: jobs share hook files
     warnings = list(document.warnings)
     if not jobs:
-        warnings.append(document.problem("", "this specfile has no jobs"))
+        warnings.append(document.problem("", "the specfile has no jobs"))
     warnings += _without_effect(document)
     for job in jobs if how.render else ():
         found |= dict.fromkeys(_of_job(document, job.name, how.overrides, how))
@@ -109,11 +109,11 @@ def _check_specfile(document: Document[Specfile], how: Checking) -> Verdict:
 
 
 def _without_effect(document: Document[Specfile]) -> Iterator[Problem]:
-    """The options of mark-devkit's archive library that only tune it."""
+    """Options that only tune mark-devkit's archive library."""
     for path in document.places:
         _before, _, key = path.partition(".tarformers_specs.")
         if key and "." not in key and "[" not in key and key not in USED_OPTIONS:
-            yield document.problem(path, "this option is accepted, and has no effect here")
+            yield document.problem(path, "this option is accepted, but has no effect")
 
 
 def _of_job(
@@ -146,8 +146,8 @@ def _of_plan(batch: Path, how: Checking) -> tuple[Problem, ...]:
 
 
 def _check_hooks(file: Path, how: Checking) -> Verdict:
-    """A hook file by itself, rendered with the options given. Without any, a template that asks
-    for one is not wrong: it is told, and the hooks are left to the jobs that use them."""
+    """A hook file on its own, rendered with the given options. Without options, a template that
+    needs one is a warning, since the hooks are checked with the jobs that use them."""
     try:
         document = render_hook_file(file, dict(how.overrides), how.engine, how.now)
     except TemplateError as error:
@@ -166,6 +166,6 @@ def _check_hooks(file: Path, how: Checking) -> Verdict:
 
 def _not_rendered(file: Path, error: TemplateError) -> Verdict:
     (problem,) = problems_of(error)
-    hint = "give the options with -o, or validate a specfile that uses this file"
+    hint = "set the options with -o, or validate a specfile that uses this file"
     warning = replace(problem, message=f"needs options to render: {problem.message}", hint=hint)
     return Verdict(file=str(file), kind=FileKind.HOOKS, summary="a template", warnings=(warning,))

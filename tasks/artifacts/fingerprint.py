@@ -32,7 +32,7 @@ def difference(old: Build, new: Build, step: int) -> str:
 
 
 def usable(build: Build, kept: Mapping[str, Checkpoint]) -> dict[str, Checkpoint]:
-    """Those that belong to the build as it is: it may have been mended since one was made."""
+    """Those that belong to the build as it is: it may have been respecified since one was made."""
     steps = {step.number: lineage(build, step.number) for step in build.steps}
     return {point: one for point, one in kept.items() if steps.get(one.step) == one.lineage}
 

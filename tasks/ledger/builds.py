@@ -74,12 +74,12 @@ class Ledger:
         return CancelOutcome(self._known(build, answer))
 
     def retry(
-        self, build: str, request: str, *, point: str = "", mended: Build | None = None
+        self, build: str, request: str, *, point: str = "", respecified: Build | None = None
     ) -> int:
         """Queue an ended build anew, from the checkpoint at `point` (a key of `checkpoints`), with
-        `mended` in its place; gives its attempt. `request`, unique, is the same when this is asked
+        `respecified` in its place; gives its attempt. `request`, unique, is the same when this is asked
         again. `BadInput` if the build has not ended."""
-        spec = _written(mended) if mended else []
+        spec = _written(respecified) if respecified else []
         answer, attempt = self.connection.script("retry", build, request, point, *spec)
         if self._known(build, answer) == "running":
             raise not_ended(build)
@@ -230,7 +230,7 @@ class Ledger:
         return self._builds[build, attempt]
 
     def build(self, build: str) -> Build:
-        """The build as it was submitted, or mended since; `HostUnfit` if another version of
+        """The build as it was submitted, or respecified since; `HostUnfit` if another version of
         stagefarm wrote it in a form that this one cannot read."""
         with self.connection.reaching() as client:
             key = self.connection.key("build", build)

@@ -86,7 +86,7 @@ def test_a_batch_is_cancelled_whole(one: Farm, settled: Settled) -> None:
     assert eventually(lambda: running(one, builds) == 3)
     said = one.command("cancel", "night", "--reason", "enough").stdout.splitlines()
     assert sorted(line.partition(": ")[2] for line in said) == sorted(
-        ["its host stops it"] * 3 + ["cancelled"] * 5
+        ["stopping on its host"] * 3 + ["cancelled"] * 5
     )
     settled(*builds, state=BuildState.CANCELLED)
 

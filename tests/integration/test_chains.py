@@ -121,7 +121,7 @@ def test_a_chain_ends_where_it_breaks_and_is_retried_whole(farm: Farm) -> None:
     assert f"hint: stagefarm logs {base}" in retried.stderr
     refused = farm.command("fetch", base)
     assert (refused.returncode, refused.stderr.splitlines()[0]) == (2, f"error: {base} is failed")
-    assert farm.command("follow").stdout == "nothing is being built\n"
+    assert farm.command("follow").stdout == "no builds are running or waiting\n"
 
 
 def a_chain(farm: Farm) -> list[str]:
@@ -145,7 +145,8 @@ def test_a_build_is_blocked_until_the_one_it_starts_from_has_succeeded(farm: Far
     assert ledger.claim(ClaimedAttempt(builds[1], 1, ONE), 90) is ClaimOutcome.STALE
     why = farm.command("why", builds[1]).stdout.strip()
     assert (
-        why == f"It starts from what {builds[0]} makes, which is queued: stagefarm why {builds[0]}"
+        why
+        == f"It starts from the tarball of {builds[0]}, which is queued: stagefarm why {builds[0]}"
     )
     assert ledger.claim(claim, 90) is ClaimOutcome.CLAIMED
     assert states(farm, builds) == ["running", "blocked", "blocked"]

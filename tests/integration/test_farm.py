@@ -190,12 +190,12 @@ def test_why_a_build_waits(farm: Farm) -> None:
     said = farm.command("why", nobody.id).stdout.splitlines()
     assert said[1] == "No host serves x86-64bit.z13 now: stagefarm worker --queue x86-64bit.z13"
     said = farm.command("why", waits.id).stdout.splitlines()
-    assert said[1].startswith(f"three: all 1 slots are busy with {blocker.id} (since ")
+    assert said[1].startswith(f"three: all 1 slots are busy with {blocker.id} (for ")
     assert f"three runs step 2 of {len(blocker.steps)}" in farm.command("why", blocker.id).stdout
     cancelled = farm.command("cancel", nobody.id, blocker.id, waits.id).stdout.splitlines()
     assert cancelled == [
         f"{nobody.id}: cancelled",
-        f"{blocker.id}: its host stops it",
+        f"{blocker.id}: stopping on its host",
         f"{waits.id}: cancelled",
     ]
     farm.wait(blocker, state=BuildState.CANCELLED)

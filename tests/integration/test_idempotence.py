@@ -149,7 +149,7 @@ def retried(asked: Asked) -> None:
 @about("retry")
 def retried_respecified(asked: Asked) -> None:
     asked.failed()
-    assert asked.ledger.retry("b-1", "r", mended=a_build(timeout_s=7.0)) == 2
+    assert asked.ledger.retry("b-1", "r", respecified=a_build(timeout_s=7.0)) == 2
 
 
 @about("retry")

@@ -36,7 +36,7 @@ def test_the_same_job_gives_the_same_bytes(farm: Farm) -> None:
     (build,) = farm.submit(farm.build(*commands, source_date_epoch=EPOCH))
     (before,) = farm.wait(build)
     said = farm.command("rebuild", build.id)
-    assert (said.returncode, said.stdout) == (0, "job.tar: the same\n"), said.stderr
+    assert (said.returncode, said.stdout) == (0, "job.tar: identical\n"), said.stderr
     other = farm.ledger.build(said.stderr.partition(":")[0])
     after = farm.ledger.record(other.id)
     assert other.rebuild_of == build.id
@@ -65,4 +65,6 @@ def test_only_what_succeeded_can_be_compared(farm: Farm) -> None:
     farm.wait(build)
     said = farm.command("rebuild", build.id)
     assert said.returncode == 2
-    assert said.stderr.startswith(f"error: {build.id} is failed, and left nothing to compare with")
+    assert said.stderr.startswith(
+        f"error: {build.id} is failed, it has no artifacts to compare with"
+    )

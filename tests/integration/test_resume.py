@@ -146,10 +146,8 @@ def test_a_mended_build_goes_on_behind_its_checkpoint_on_another_host(
     )
     text = (specs / "stages.yaml").read_text()
     (specs / "stages.yaml").write_text(text.replace("three.yaml]", "three.yaml, outer-late.yaml]"))
-    said = farm.command("retry", build.id, "--from", "last", "--mended")
-    assert said.stdout == f"{short_id(build.id)}: queued as attempt 2, to go on with step 5\n", (
-        said.stderr
-    )
+    said = farm.command("retry", build.id, "--from", "last", "--reload-spec")
+    assert said.stdout == f"{short_id(build.id)}: queued as attempt 2, from step 5\n", said.stderr
     (record,) = farm.wait(build)
     assert (record.state, record.host) == (BuildState.SUCCEEDED, "two"), farm.logs()
     assert runs(farm, "one", "two", "three") == [1, 1, 2]
@@ -167,27 +165,29 @@ def test_what_cannot_be_resumed_is_told(farm: Farm, specs: Path) -> None:
     assert (at_one.returncode, at_one.stdout) == (2, "")
     assert at_one.stderr == (
         f"error: {build.id} has no checkpoint before step 3\n"
-        " hint: there is one after step 3, 4: --from 4 or later, or --from last\n"
+        " hint: there are some after step 3, 4: --from 4 or later, or --from last\n"
     )
     beyond = farm.command("retry", build.id, "--from", "42")
     assert beyond.stderr.startswith(
         f"error: {build.id} has no step '42'\n hint: give a number from 1"
     )
     write(specs, "two", "echo other")
-    before = farm.command("retry", build.id, "--from", "last", "--mended")
+    before = farm.command("retry", build.id, "--from", "last", "--reload-spec")
     assert before.returncode == 2
     assert before.stderr == (
-        f"error: step 4 (inner-chroot two.yaml) of {build.id} is not what it was, and the "
-        "checkpoint after step 4 was made with it\n hint: --from 4\n"
+        f"error: step 4 (inner-chroot two.yaml) of {build.id} has changed since the "
+        "checkpoint after step 4\n hint: --from 4\n"
     )
     assert farm.record(build).attempt == 1
     write(specs, "three", "true")
-    assert farm.command("retry", build.id, "--from", "4", "--mended").returncode == 0
+    assert farm.command("retry", build.id, "--from", "4", "--reload-spec").returncode == 0
     (record,) = farm.wait(build)
     assert record.state is BuildState.SUCCEEDED, farm.logs()
     assert runs(farm, "one", "two") == [1, 1]
     none = farm.command("retry", build.id, "--from", "last")
-    assert none.stderr.startswith(f"error: {build.id} has no checkpoint\n hint: `checkpoint: true`")
+    assert none.stderr.startswith(
+        f"error: {build.id} has no checkpoint\n hint: set `checkpoint: true`"
+    )
 
 
 def test_a_lost_host_loses_no_more_than_what_follows_the_checkpoint(

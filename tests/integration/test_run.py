@@ -328,7 +328,7 @@ def test_a_run_after_one_that_was_killed_has_nothing_of_it(folder: Path, cleanup
 @pytest.mark.parametrize(
     ("make", "code", "said"),
     [
-        ("touch out", 3, "out is no folder"),
+        ("touch out", 3, "out is not a folder"),
         ("mkdir -p out/stage.tar.zst", 2, "out/stage.tar.zst is a folder"),
         ("mkdir -p work/rootfs; ln -s work/rootfs out", 2, "in the root filesystem that is packed"),
     ],
@@ -379,7 +379,7 @@ def test_the_folder_it_is_started_in_may_be_gone_or_have_an_odd_name(folder: Pat
     words = [*command("run")]
     words[words.index("stages.yaml")] = str(folder / "stages.yaml")
     for script, code, said in (
-        ("mkdir gone && cd gone && rmdir ../gone && exec ", 2, "started in is gone"),
+        ("mkdir gone && cd gone && rmdir ../gone && exec ", 2, "folder no longer exists"),
         (f"mkdir $'{folder}/\\xff' && cd $'{folder}/\\xff' && exec ", 2, "is not UTF-8"),
     ):
         done = subprocess.run(

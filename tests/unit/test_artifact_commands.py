@@ -260,7 +260,7 @@ def test_seeds_of_root_are_not_shown_as_none(
         with nobody():
             assert run(["cache", "list"]) == 3
     settings.current.cache_clear()
-    assert "only root may look at the seeds" in capsys.readouterr().err
+    assert "only root may read the seeds" in capsys.readouterr().err
 
 
 @contextmanager

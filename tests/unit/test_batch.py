@@ -102,7 +102,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     )
     told = [(Path(item.file).name, item.line, item.path, item.hint) for item in found]
     assert told == [
-        ("nightly.yaml", 4, "builds[0].exclude[0].a", "leave out combinations of the matrix only"),
+        ("nightly.yaml", 4, "builds[0].exclude[0].a", "use only options of the matrix"),
         ("nightly.yaml", 3, "builds[0].job", "did you mean `full`?"),
         ("nightly.yaml", 5, "builds[1].specfile", "did you mean `stages.yaml`?"),
         ("odd.yaml", 3, "jobs[0].kind", found[3].hint),
@@ -127,7 +127,7 @@ def test_wrong_types_and_keys_are_told(tmp_path: Path) -> None:
 
 def test_a_batch_without_builds_is_refused(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, "name: x\n")
-    assert found.message == "a batch without builds"
+    assert found.message == "the batch has no builds"
 
 
 def test_a_missing_batch_is_bad_input(tmp_path: Path) -> None:

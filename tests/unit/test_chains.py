@@ -60,13 +60,13 @@ def test_other_sources_are_left_alone() -> None:
     [
         (
             [build("full", source="/srv/out/base.tar"), *[build("base")] * 2],
-            "2 builds of the batch make its source, /srv/out/base.tar",
+            "2 builds of the batch make its source /srv/out/base.tar",
             "put the options of the matrix into output.name",
         ),
         (
             [build("a", source="/srv/out/b.tar"), build("b", source="/srv/out/a.tar")],
-            "jobs that start from each other: a from b from a",
-            "one needs another source",
+            "jobs start from each other: a from b from a",
+            "give one another source",
         ),
     ],
 )

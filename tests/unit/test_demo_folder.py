@@ -1,4 +1,4 @@
-"""Where the demonstration begins anew, and where it does not."""
+"""Which folders the demonstration empties, and which it refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_folder_of_somebody_else_is_not_emptied(tmp_path: Path) -> None:
 def test_an_earlier_demonstration_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(show, "make_seed", Path.touch)  # which takes its time
+    monkeypatch.setattr(show, "make_seed", Path.touch)  # the real one is slow
     place = Place(tmp_path / "new")
     place.make()
     (place.store / "old").touch()

@@ -75,5 +75,5 @@ def test_a_store_that_is_elsewhere_is_told(stored: Path, tmp_path: Path) -> None
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     wanted = [Copy(tmp_path / source, tmp_path / "out.tar") for source in "ab"]
     check_apart([wanted[0], wanted[0]])
-    with pytest.raises(BadInput, match="two files are to be"):
+    with pytest.raises(BadInput, match="two files would be copied to"):
         check_apart(wanted)

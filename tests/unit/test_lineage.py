@@ -59,7 +59,7 @@ def test_each_difference_has_a_name() -> None:
 
 
 def test_only_checkpoints_of_the_build_as_it_is_are_of_use() -> None:
-    one, mended = a_build("a", "b"), a_build("a", "c")
+    one, respecified = a_build("a", "b"), a_build("a", "c")
     artifact = Artifact(name="a", path="/a", size_bytes=1, sha256="x")
     kept = {
         f"1.{step}": Checkpoint(
@@ -68,4 +68,4 @@ def test_only_checkpoints_of_the_build_as_it_is_are_of_use() -> None:
         for step in (1, 2)
     }
     assert list(usable(one, kept)) == ["1.1", "1.2"]
-    assert list(usable(mended, kept)) == ["1.1"]
+    assert list(usable(respecified, kept)) == ["1.1"]

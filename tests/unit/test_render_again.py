@@ -1,4 +1,4 @@
-"""A build rendered a second time is the same build, save for what was mended."""
+"""A build rendered a second time is the same build, except for what has changed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.commands.change import retry
 from orchestrator.formats.spec import load_specfile
 from orchestrator.planning.plan import PlanOptions
 from orchestrator.planning.prepare import render_again, render_and_plan
@@ -52,15 +53,22 @@ def test_it_is_the_same_build(submitted: Build, monkeypatch: pytest.MonkeyPatch)
     assert render_again(again) == submitted
 
 
-def test_a_mended_hook_file_is_read_again(submitted: Build, tmp_path: Path) -> None:
-    (tmp_path / "one.yml").write_text("hooks: [{commands: [mended]}]")
+def test_a_changed_hook_file_is_read_again(submitted: Build, tmp_path: Path) -> None:
+    (tmp_path / "one.yml").write_text("hooks: [{commands: [changed]}]")
     commands = [hook.commands for step in render_again(submitted).steps for hook in step.hooks]
-    assert commands == [("mended",)]
+    assert commands == [("changed",)]
 
 
-def test_it_can_be_mended_only_where_its_files_are(submitted: Build, tmp_path: Path) -> None:
+def test_it_is_rendered_only_where_its_files_are(submitted: Build, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").unlink()
     with pytest.raises(BadInput, match=r"s\.yaml is not on this machine"):
         render_again(submitted)
-    with pytest.raises(BadInput, match="does not know how it was rendered"):
+    with pytest.raises(BadInput, match="has no record of how it was rendered"):
         render_again(replace(submitted, now=""))
+
+
+@pytest.mark.parametrize("name", ["--reload-spec", "--mended"])
+def test_the_option_is_also_known_by_its_former_name(name: str) -> None:
+    context = retry.make_context("retry", ["stage-1", name])
+    assert context.params["respecified"] is True
+    assert "--mended" not in retry.get_help(context)

@@ -98,7 +98,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         (3, 3, "jobs[0].hook_files", "unknown key", "did you mean `hooks_files`?"),
         (
             4, 18, "jobs[0].source.type",
-            "unsupported source type 'htp': it can be http, anise, file", "did you mean `http`?",
+            "unsupported source type 'htp': use one of http, anise, file", "did you mean `http`?",
         ),
         (4, 23, "jobs[0].source.url", "unknown key", "did you mean `uri`?"),
         (5, 12, "jobs[0].options", "expected a mapping, found a list", "write `key: value`"),
@@ -111,11 +111,11 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         ),
         (
             9, 12, "jobs[1].timeout",
-            "expected a length of time such as 90, 45s, 90m or 2h30m, found `soon`", "",
+            "expected a duration such as 90, 45s, 90m or 2h30m, found `soon`", "",
         ),
         (
             10, 11, "jobs[1].rootfs",
-            "unsupported job rootfs 'plan': it can be overlay, plain", "did you mean `plain`?",
+            "unsupported job rootfs 'plan': use one of overlay, plain", "did you mean `plain`?",
         ),
         (11, 3, "jobs[2]", "expected a mapping, found a list", "write `key: value`"),
     ]  # fmt: skip
@@ -124,7 +124,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
 def test_a_name_given_twice_names_both_lines(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, "jobs:\n- name: a\n- name: b\n- name: a\n")
     assert (found.line, found.path) == (4, "jobs[2].name")
-    assert found.message == "job 'a' is there twice: first in line 2"
+    assert found.message == "duplicate job 'a': first in line 2"
 
 
 def test_other_top_level_keys_are_allowed_but_typos_are_told(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_missing_file_is_refused_with_the_nearest_name(tmp_path: Path) -> None
     assert caught.value.hint == "did you mean `stages.yaml`?"
     with pytest.raises(BadInput, match="no such specfile") as caught:
         load_specfile(tmp_path / "no" / "stage.yaml")
-    assert "is not there either" in caught.value.hint
+    assert "does not exist either" in caught.value.hint
 
 
 def test_a_folder_and_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

@@ -77,11 +77,11 @@ def test_plan_prints_steps_queues_and_commands(call: Any) -> None:
     assert code == 0
     lines = [line.strip() for line in out.splitlines()]
     assert "1  outer-pre-sourcer steps/prepare.yml  [x86-64bit.generic_64]" in lines
-    assert "2  source  [host.<the host that took it>]" in lines
+    assert "2  source  [host.<the host that claimed it>]" in lines
     assert "anise install sys-apps/baselayout virtual/base" in lines
     assert '/bin/bash -c: echo "0 TERRAGON"' in lines
     assert "/bin/sh -ec: ldconfig -p" in lines
-    assert "10  publish  [host.<the host that took it>]" in lines
+    assert "10  publish  [host.<the host that claimed it>]" in lines
 
 
 def test_plan_shows_the_builds_of_a_batch(call: Any) -> None:
@@ -136,7 +136,7 @@ def test_plan_in_json_is_the_build(call: Any) -> None:
         (["--specfile", "gone.yaml", "--job", "x"], "gone.yaml: no such specfile"),
         (["--specfile", SPECFILE, "--job", "stage3-ful"], "no job 'stage3-ful'"),
         (["--specfile", SPECFILE, "--job", "stage3-full", "-o", "x"], "expected key=value"),
-        (["--specfile", SPECFILE, "--job", "stage3-full", "--now", "x"], "is not a moment"),
+        (["--specfile", SPECFILE, "--job", "stage3-full", "--now", "x"], "is not a time"),
     ],
 )
 def test_bad_input_is_one_clear_error(call: Any, arguments: list[str], words: str) -> None:
@@ -205,8 +205,8 @@ def test_validate_tells_what_jobs_lack_and_warns(call: Any, tmp_path: Path) -> N
     [
         ("output: {type: file, name: x.zip, dir: o}", "output.name", "no format for a tarball"),
         ("output: {type: file, name: a/x.tar, dir: o}", "output.name", "is a path: a/x.tar"),
-        ('options: {a: "x\\0y"}', "options.a", "cannot hold a NUL"),
-        ('workspacedir: "x\\0y"', "workspacedir", "can hold a NUL"),
+        ('options: {a: "x\\0y"}', "options.a", "cannot contain NUL"),
+        ('workspacedir: "x\\0y"', "workspacedir", "cannot contain NUL"),
     ],
 )
 def test_what_would_fail_only_at_the_end_of_a_build_is_told_at_once(
@@ -241,7 +241,7 @@ def test_validate_checks_the_order_of_a_batch(call: Any, tmp_path: Path) -> None
     (tmp_path / "b.yaml").write_text("builds: [{specfile: s.yaml}]")
     code, _, err = call("validate", tmp_path / "b.yaml")
     assert code == 2
-    assert "jobs that start from each other: a from b from a" in err
+    assert "jobs start from each other: a from b from a" in err
 
 
 def test_a_hook_file_alone_may_need_options(call: Any, tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_file_of_no_known_kind_is_refused(call: Any, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("a: 1\n")
     code, _, err = call("validate", tmp_path / "x.yaml", tmp_path / "gone.yaml")
     assert code == 2
-    assert "x.yaml: cannot tell what this file is" in err
+    assert "x.yaml: unknown kind of file" in err
     assert "gone.yaml: no such file" in err
     assert call("validate", "--kind", "specfile", tmp_path / "x.yaml")[0] == 0
 
@@ -313,7 +313,7 @@ def test_a_folder_that_was_removed(
     monkeypatch.chdir(tmp_path)
     tmp_path.rmdir()
     code, _, err = call("validate", SPECFILE)
-    assert (code, err.splitlines()[0]) == (2, "error: the folder this was started in is gone")
+    assert (code, err.splitlines()[0]) == (2, "error: the current folder no longer exists")
 
 
 @pytest.mark.parametrize(("words", "colours"), [([], True), (["NO_COLOR=1"], False)])

@@ -34,40 +34,40 @@ def why(
 
 def test_no_host_serves_the_queue() -> None:
     nobody = "No host serves a.b now: stagefarm worker --queue a.b"
-    assert why() == ["It waits in a.b since 1m00s.", nobody]
+    assert why() == ["It has waited in a.b for 1m00s.", nobody]
     assert why(replace(HOST, queues=("c.d",)))[1:] == [nobody]
     gone = replace(HOST, seen=NOW - 100)
-    assert why(gone)[1:] == [nobody, "h: no sign of life since 1m40s."]
+    assert why(gone)[1:] == [nobody, "h: last seen 1m40s ago."]
     assert why(replace(HOST, left=NOW - 5))[1:] == [nobody, "h: its worker was stopped 5.0s ago."]
 
 
 def test_hosts_that_serve_it_but_do_not_take_it() -> None:
     busy = replace(HOST, builds=("b-9",))
-    assert why(busy)[1:] == ["h: all 1 slots are busy with b-9 (since 10m00s)."]
+    assert why(busy)[1:] == ["h: all 1 slots are busy with b-9 (for 10m00s)."]
     drained = replace(HOST, drained=NOW - 60)
-    assert why(drained)[1:] == ["h: drained 1m00s ago, it takes nothing new."]
+    assert why(drained)[1:] == ["h: drained 1m00s ago, takes no new builds."]
     full = replace(HOST, refuses="1 MiB free in /s, 2048 MiB wanted")
-    assert why(full)[1:] == ["h: takes nothing new: 1 MiB free in /s, 2048 MiB wanted."]
+    assert why(full)[1:] == ["h: takes no new builds: 1 MiB free in /s, 2048 MiB wanted."]
     assert why(HOST, h=(NOW - 3, "no disk"))[1:] == ["h: refused it 3.0s ago: no disk."]
     assert why(HOST)[1:] == ["h: has a free slot and should take it within seconds."]
 
 
 def test_a_build_that_does_not_wait() -> None:
     running = replace(WAITING, state=BuildState.RUNNING, host="h", step=1, step_began=990.0)
-    assert why(record=running) == ["It does not wait: h runs step 2 of 2, pack, since 10s."]
+    assert why(record=running) == ["It is not waiting: h runs step 2 of 2, pack, started 10s ago."]
     claimed = replace(running, step=-1)
-    assert why(record=claimed) == ["It does not wait: h has claimed it."]
+    assert why(record=claimed) == ["It is not waiting: h has claimed it."]
     failed = replace(WAITING, state=BuildState.FAILED, reason="it broke")
-    assert why(record=failed) == ["It does not wait: it is failed, it broke."]
+    assert why(record=failed) == ["It is not waiting: it is failed, it broke."]
 
 
 def test_a_build_that_waits_for_another() -> None:
     blocked = replace(WAITING, state=BuildState.BLOCKED, after="a-1")
     first = replace(WAITING, id="a-1")
     assert why(record=blocked, before=first) == [
-        "It starts from what a-1 makes, which is queued: stagefarm why a-1"
+        "It starts from the tarball of a-1, which is queued: stagefarm why a-1"
     ]
     runs = replace(first, state=BuildState.RUNNING, host="h", step=1, step_began=990.0)
     assert why(record=blocked, before=runs) == [
-        "It starts from what a-1 makes: h runs step 2 of 2, pack, since 10s."
+        "It starts from the tarball of a-1: h runs step 2 of 2, pack, started 10s ago."
     ]
