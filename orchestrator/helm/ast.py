@@ -1,4 +1,4 @@
-"""The nodes of a parsed template. `str(node)` is the node as a template would write it."""
+"""The nodes of a parsed template. `str(node)` is its source text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from msgspec import Struct
 
 
 class Node(Struct, frozen=True):
-    """`pos` is where the node begins: a character of the text, counted from 0."""
+    """`pos` is the index of the node's first character in the text, from 0."""
 
     pos: int
 
 
-# Operands: what a command is made of.
+# Operands: the parts of a command.
 
 
 class Dot(Node, frozen=True):
@@ -42,7 +42,7 @@ class String(Node, frozen=True):
 
 
 class Number(Node, frozen=True):
-    """A constant with its value as each type that can hold it exactly; None where none can."""
+    """A constant, with its value in each type that can hold it exactly, else None."""
 
     text: str
     integer: int | None = None
@@ -83,7 +83,7 @@ class Variable(Node, frozen=True):
 
 
 class Chain(Node, frozen=True):
-    """`(...).a.b`: fields of what another operand gives."""
+    """`(...).a.b`: fields of another operand's value."""
 
     operand: Operand
     names: tuple[str, ...]
@@ -93,7 +93,7 @@ class Chain(Node, frozen=True):
 
 
 class Command(Node, frozen=True):
-    """`f a b`: the first operand, given the others."""
+    """`f a b`: the first operand, called with the others as arguments."""
 
     operands: tuple[Operand, ...]
 
@@ -102,7 +102,7 @@ class Command(Node, frozen=True):
 
 
 class Pipeline(Node, frozen=True):
-    """`$x := a | b`: commands, each given the result of the one before, kept in variables."""
+    """`$x := a | b`: commands, each called with the result of the one before; then assigned."""
 
     variables: tuple[Variable, ...]
     assigns: bool
@@ -124,7 +124,7 @@ def in_command(operand: Operand) -> str:
     return f"({operand})" if isinstance(operand, Pipeline) else str(operand)
 
 
-# Statements: what a template is made of.
+# Statements: the parts of a template.
 
 
 class Text(Node, frozen=True):
@@ -167,13 +167,13 @@ class Continue(Node, frozen=True):
 
 
 class Call(Node, frozen=True):
-    """`{{ template "name" pipeline }}`, and what a `block` leaves at its place."""
+    """`{{ template "name" pipeline }}`, also where a `block` is defined."""
 
     name: str
     pipeline: Pipeline | None
 
     def __str__(self) -> str:
-        # repr() of a str is close to Go's quoting, and this is only ever shown to a person.
+        # repr() of a str is close to Go's quoting; this is only used in messages.
         name = '"' + self.name.replace('"', '\\"') + '"'
         return f"{{{{template {name}{f' {self.pipeline}' if self.pipeline else ''}}}}}"
 
@@ -192,5 +192,5 @@ class Template(Struct, frozen=True):
 
     @property
     def is_blank(self) -> bool:
-        """Nothing but white space: such a definition does not replace another."""
+        """Whether it is only white space: such a definition does not replace another."""
         return all(isinstance(node, Text) and not node.text.strip() for node in self.body)

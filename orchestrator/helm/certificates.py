@@ -33,7 +33,7 @@ CERTIFICATE_TYPE = "sprig.certificate"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom a certificate is for, and for how long."""
+    """The subject of a certificate, and its validity."""
 
     name: str
     ips: list[object]
@@ -103,7 +103,7 @@ def signed(now: Time, subject: Subject, ca: Certificate) -> Certificate:
 
 
 def custom(certificate: str, key: str) -> Certificate:
-    """Both are PEM in base64, and are only checked."""
+    """Check two texts, which must be PEM in base64."""
     texts = []
     for text, name in ((certificate, "certificate"), (key, "private key")):
         try:

@@ -1,4 +1,4 @@
-"""Spans of time as Go writes them: `1h15m30.5s`."""
+"""Durations in Go's syntax: `1h15m30.5s`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONGEST = 2**63 - 1
 
 
 def parse_duration(text: str) -> int | None:
-    """Nanoseconds, or None if `text` is no duration."""
+    """Nanoseconds, or None if `text` is not a duration."""
     sign = -1 if text[:1] == "-" else 1
     rest = text[1:] if text[:1] in ("-", "+") else text
     if rest == "0":

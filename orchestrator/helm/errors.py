@@ -1,6 +1,6 @@
-"""What can go wrong inside the template language, before it is told to a person.
+"""Errors inside the template language.
 
-`render` turns each of these into one `tasks.errors.TemplateError` with a place.
+`render` turns each of these into a `tasks.errors.TemplateError` with a position.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class SyntaxProblem(Exception):
 
 
 class FunctionError(Exception):
-    """`FunctionError(message, hint="")`: a function refuses its arguments."""
+    """`FunctionError(message, hint="")`: a function does not accept its arguments."""
 
     @property
     def hint(self) -> str:
@@ -34,15 +34,15 @@ class FunctionError(Exception):
 
 
 class Refusal(FunctionError):
-    """The template itself said no, with `fail` or `required`: its words are the whole message."""
+    """An error raised by the template with `fail` or `required`: its text is the whole message."""
 
 
 class NotJson(Exception):
-    """`NotJson(message)`: a value has no JSON, or a text is none."""
+    """`NotJson(message)`: a value has no JSON form, or a text is not JSON."""
 
 
 class LimitReached(Exception):
-    """`LimitReached(message, hint="")`: the template does more than a template may."""
+    """`LimitReached(message, hint="")`: the template exceeds a limit."""
 
     @property
     def hint(self) -> str:

@@ -1,8 +1,8 @@
 """Evaluates the pipelines of a template: operands, fields, and calls of functions.
 
-Two kinds of nothing are told apart, as in Go: None is a nil that a map or a function holds, and
-reading a field of it is an error; `NO_VALUE` is what a pipeline makes of it, and fields of that are
-`NO_VALUE` again. So `.a.b` fails where `(.a).b` does not.
+As in Go, there are two kinds of nothing: None is a nil in a map or from a function, and reading a
+field of it is an error; a pipeline turns it into `NO_VALUE`, whose fields are `NO_VALUE` again. So
+`.a.b` fails where `(.a).b` does not.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ ABSENT = object()  # what is piped into the first command of a pipeline
 CONSTANTS = (ast.Bool, ast.Number, ast.String)
 Owner: TypeAlias = ast.Field | ast.Chain | ast.Variable  # what fields are taken from
 
-# What Python raises where Go's functions panic, which fails the call there as well.
+# Python's errors where Go's functions panic, which also fails the call.
 PANICS = (ArithmeticError, FunctionError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a command gives its first word: operands, and the value piped into it."""
+    """The arguments of a command: its operands, and the value piped into it."""
 
     operands: Sequence[ast.Operand] = ()
     final: object = ABSENT
@@ -57,7 +57,7 @@ class Callee:
 
 
 class Evaluator:
-    """Evaluates within one execution of one template, whose variables it holds."""
+    """Evaluates one execution of one template; has its variables."""
 
     def __init__(self, run: Run, template: ast.Template, dot: object) -> None:
         self.run = run
@@ -67,7 +67,7 @@ class Evaluator:
     def fail(self, node: ast.Node, message: str, hint: str = "") -> NoReturn:
         raise failure(self.template, node, message, hint)
 
-    # Variables: the last one of a name counts.
+    # Variables: of several with the same name, the last one is used.
 
     def place_of(self, node: ast.Variable) -> int:
         for index in range(len(self.variables) - 1, -1, -1):
@@ -111,7 +111,7 @@ class Evaluator:
         return self.operand(dot, first)
 
     def operand(self, dot: object, node: ast.Operand) -> object:
-        """The value of an operand that is given no arguments."""
+        """The value of an operand without arguments."""
         return EVALUATE[type(node)](self, dot, node)
 
     def constant_value(self, _: object, node: ast.Bool | ast.String) -> object:
@@ -128,7 +128,7 @@ class Evaluator:
         return self.chain(dot, value, node, node.fields) if node.fields else value
 
     def number(self, _: object, node: ast.Number) -> object:
-        """A constant whose type only its own look tells: an int, a float64, a complex128."""
+        """A constant of the type that its own form has: an int, a float64, a complex128."""
         text = node.text
         if node.imaginary is not None:
             return node.imaginary
@@ -143,7 +143,7 @@ class Evaluator:
     # Fields
 
     def base(self, dot: object, node: Owner) -> object:
-        """What the fields of `node` are taken from."""
+        """The value whose fields `node` reads."""
         if isinstance(node, ast.Variable):
             return self.variables[self.place_of(node)][1]
         if isinstance(node, ast.Field):
@@ -160,7 +160,7 @@ class Evaluator:
         names: Sequence[str],
         given: Given = NOTHING_GIVEN,
     ) -> object:
-        """`.a.b.c` taken from `receiver`; the arguments go to the last one, if it is a method."""
+        """`.a.b.c` of `receiver`; the last one gets the arguments, if it is a method."""
         for name in names[:-1]:
             receiver = self.field(dot, receiver, node, name, NOTHING_GIVEN)
         return self.field(dot, receiver, node, names[-1], given)
@@ -189,7 +189,7 @@ class Evaluator:
         return self.call(dot, Callee(node.name, self.run.functions[node.name]), whole, given)
 
     def short_circuit(self, dot: object, node: ast.Identifier, given: Given) -> object:
-        """`and` and `or` evaluate only as far as they need, and give the value that decided."""
+        """`and` and `or` evaluate no more than they need, and return the deciding value."""
         if not len(given):
             self.fail(node, f"wrong number of args for {node.name}: want at least 1 got 0")
         value: object = None
@@ -245,7 +245,7 @@ class Evaluator:
         return value
 
     def fit(self, value: object, parameter: Parameter, node: ast.Node) -> object:
-        """`value` if a parameter of that type takes it."""
+        """`value` if a parameter of that type accepts it."""
         if isinstance(value, NoValue) and parameter.nilable:
             return parameter.zero()
         if not parameter.accepts(value):
@@ -274,10 +274,10 @@ EVALUATE: Mapping[type, Callable[[Any, object, Any], object]] = {
 
 
 def nothing_there(node: Owner, name: str) -> tuple[str, str]:
-    """What to say when `name` is wanted of nothing, and what to do about it."""
+    """The message and the hint for reading the field `name` of nothing."""
     owner = str(node).rsplit(f".{name}", 1)[0] or "."
     message = f'"{owner}" is not set, so it has no "{name}" (nil pointer evaluating .{name})'
-    return message, f"set it among the options, or write ({owner}).{name} to allow that"
+    return message, f"set it as an option, or write ({owner}).{name} to allow that"
 
 
 CONVERSIONS = {"string": "toString", "int": "int", "int64": "int64", "float64": "float64"}
@@ -285,6 +285,6 @@ CONVERSIONS = {"string": "toString", "int": "int", "int64": "int64", "float64": 
 
 def conversion_hint(value: object, parameter: Parameter) -> str:
     if value is None or isinstance(value, NoValue):
-        return "is the option set? A default can be given with: default ..."
+        return "is the option set? To set a default: `default ...`"
     conversion = CONVERSIONS.get(parameter.go_type)
     return f"convert it with `{conversion}`" if conversion else ""

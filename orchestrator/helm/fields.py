@@ -1,4 +1,4 @@
-"""What a template may reach in a value by name: keys of maps, fields of structs, some methods."""
+"""Access to parts of a value by name: keys of maps, fields of structs, some methods."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class NoSuchField(Exception):
 
 
 def method_of(value: object, name: str) -> Function | None:
-    """The method `name` of `value`, to be called with `value` first. There are no others than
-    those that the type lists."""
+    """The method `name` of `value`, called with `value` first. Only methods that the type lists
+    can be called."""
     return value.methods().get(name) if isinstance(value, Opaque | Map) else None
 
 
 def field_of(value: object, name: str) -> object:
-    """The field of a struct, or the key of a map: what is not there is the zero of its type."""
+    """The field of a struct or the key of a map; a missing key is the zero value of its type."""
     if isinstance(value, Struct):
         fields = {**value.promoted, **value.fields}
         if name in fields:

@@ -1,4 +1,4 @@
-"""JSON as Go's encoding/json writes and reads it."""
+"""JSON, written and read like Go's encoding/json."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Encoder:
 
 
 def number(value: float) -> str:
-    """ES6's way: an exponent only for the very small and the very large."""
+    """As in ES6: an exponent only for very small and very large numbers."""
     if not math.isfinite(value):
         raise NotJson(f"json: unsupported value: {format_float(value)}")
     if value and not 1e-6 <= abs(value) < 1e21:
@@ -155,7 +155,7 @@ def refuse_constant(name: str) -> object:
     raise NotJson(f"invalid character '{name[0]}' looking for beginning of value")
 
 
-# What Python's complaints are in Go's words.
+# Python's error messages, and Go's.
 COMPLAINTS = {
     "Extra data": "after top-level value",
     "Expecting property name": "looking for beginning of object key string",
@@ -170,12 +170,12 @@ def complaint(text: str, error: json.JSONDecodeError) -> str:
     if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
         return "unexpected end of JSON input"
     place = next((go for python, go in COMPLAINTS.items() if error.msg.startswith(python)), "")
-    char = chr(to_bytes(text[error.pos])[0])  # Go looks at bytes
+    char = chr(to_bytes(text[error.pos])[0])  # Go reads bytes
     return f"invalid character '{char}' {place or 'looking for beginning of value'}"
 
 
 def without_surrogates(value: object) -> object:
-    """Halves of characters, which `\\ud800` alone gives, are replaced as Go does."""
+    """Lone surrogates, such as from `\\ud800`, are replaced as in Go."""
     if isinstance(value, str):
         return re.sub("[\ud800-\udfff]", "\ufffd", value)
     if isinstance(value, list):

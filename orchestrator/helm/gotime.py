@@ -38,7 +38,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Location(Opaque):
-    """A time zone: tells the abbreviation and the offset in seconds at a moment."""
+    """A time zone: has an abbreviation and an offset in seconds at each time."""
 
     go_type = "*time.Location"
     kind = "ptr"
@@ -105,7 +105,7 @@ LOCAL = LocalZone("Local")
 
 @lru_cache(maxsize=64)
 def load_location(name: str) -> Location | None:
-    """time.LoadLocation: None for a zone nobody knows."""
+    """time.LoadLocation: None for an unknown zone."""
     if name in ("", "UTC"):
         return UTC_ZONE
     if name == "Local":
@@ -119,7 +119,7 @@ def load_location(name: str) -> Location | None:
 
 
 def civil(days: int) -> tuple[int, int, int]:
-    """Year, month and day so many days after 1970, in the calendar of today, in any year."""
+    """Year, month and day of so many days after 1970, in the proleptic Gregorian calendar."""
     days += EPOCH_DAY + 306  # from 1 March of year 0
     era, rest = divmod(days, 146_097)
     year = (rest - rest // 1460 + rest // 36_524 - rest // 146_096) // 365
@@ -133,7 +133,7 @@ def civil(days: int) -> tuple[int, int, int]:
 
 
 def days_of(year: int, month: int, day: int) -> int:
-    """Days from 1970 to that day; a month or day out of its range counts on into the next."""
+    """Days from 1970 to that day; a month or day out of range overflows into the next."""
     year, month = year + (month - 1) // 12, (month - 1) % 12 + 1
     year -= month <= 2
     shifted = (month + 9) % 12
@@ -144,7 +144,7 @@ def days_of(year: int, month: int, day: int) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Time(Opaque):
-    """A moment in nanoseconds since 1970, and the zone it is shown in."""
+    """A time in nanoseconds since 1970, and the zone in which it is shown."""
 
     go_type: ClassVar[str] = "time.Time"
 
@@ -153,8 +153,8 @@ class Time(Opaque):
 
     @classmethod
     def of(cls, moment: datetime) -> Time:
-        """A datetime; without a zone it is taken as local time. The machine's own offset is its
-        own zone, as Go reads times."""
+        """A datetime; without a zone it is local time. A zone with the local offset is the local
+        zone, as in Go."""
         if moment.tzinfo is None:
             moment = moment.astimezone()
         elapsed = moment - EPOCH
@@ -173,7 +173,7 @@ class Time(Opaque):
 
     @classmethod
     def date(cls, year: int, month: int, day: int, second_of_day: int, zone: Location) -> Time:
-        """That day and second on the clocks of `zone`."""
+        """That day and second in `zone`."""
         local = days_of(year, month, day) * DAY_S + second_of_day
         offset = zone.at(local)[1]
         offset = zone.at(local - offset)[1]
@@ -220,7 +220,7 @@ class Time(Opaque):
         return go_syntax(self)
 
     def inside(self) -> object:
-        """What the verbs that are not for strings print."""
+        """The value for verbs that are not for strings."""
         seconds = self.unix_s + EPOCH_DAY * DAY_S
         fields: dict[str, object] = {
             "wall": Uint64(self.nanosecond),
@@ -266,7 +266,7 @@ class Named(Sized, Opaque):
 
 
 class Duration(Named):
-    """A span of time in nanoseconds."""
+    """A duration in nanoseconds."""
 
     go_type = "time.Duration"
     kind = "int64"

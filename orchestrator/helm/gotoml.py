@@ -1,4 +1,4 @@
-"""TOML as BurntSushi/toml writes it, and reads it into Go's types."""
+"""TOML, written like BurntSushi/toml, and read into Go's types."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ESCAPES = {
 
 
 class NotToml(Exception):
-    """`NotToml(message)`: a value has no TOML, or a text is none."""
+    """`NotToml(message)`: a value has no TOML form, or a text is not TOML."""
 
 
 def encode(value: object) -> str:
@@ -56,9 +56,9 @@ class Encoder:
             yield from self.table((), table)
 
     def table(self, path: tuple[str, ...], table: dict[str, object]) -> Iterator[str]:
-        """The plain keys first, then the tables below."""
+        """First the plain keys, then the tables."""
         if len(path) > MAX_DEPTH:
-            raise NotToml("toml: tables lie too deep inside each other")
+            raise NotToml("toml: tables are nested too deeply")
         for keys in split_keys(table):
             for key in keys:
                 if not is_nil(table[key]) or isinstance(table[key], Slice):
@@ -118,7 +118,7 @@ def is_table_array(items: list[object]) -> bool:
 def element(value: object, depth: int) -> str:
     """A value within a line."""
     if depth > MAX_DEPTH:
-        raise NotToml("toml: lists lie too deep inside each other")
+        raise NotToml("toml: lists are nested too deeply")
     if isinstance(value, Opaque):
         value = value.in_yaml()
     if isinstance(value, list):
@@ -205,7 +205,7 @@ def adopted(value: object) -> object:
 
 
 def local_time(value: datetime | date | time) -> Time:
-    """A time without a zone has one that says so."""
+    """A time without a zone gets a zone named as local."""
     name = {datetime: "datetime-local", date: "date-local", time: "time-local"}[type(value)]
     year, month, day = 0, 1, 1
     clock = time(0)

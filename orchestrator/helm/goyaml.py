@@ -1,4 +1,4 @@
-"""YAML as Go's packages yaml.v2 and yaml.v3 write it: block style, sorted keys."""
+"""YAML, written like Go's yaml.v2 and yaml.v3: block style, sorted keys."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from orchestrator.helm.yamlwriter import BREAKS, WIDTH, Look, Writer
 INDENT = 2
 LONGEST_SIMPLE_KEY = 128
 SURROGATE = re.compile("[\ud800-\udfff]")
-# What the YAML reader that the JSON goes through refuses, and a break that it folds.
+# What the YAML reader, through which the JSON passes, refuses, and a break that it folds.
 UNREADABLE = re.compile("[\x7f-\x84\x86-\x9f\ufffe\uffff]")
 FOLDED = re.compile("(?: *\x85 *)+")
 
 
 def to_yaml(value: object) -> str:
     """sigs.k8s.io/yaml: through JSON, then yaml.v2. Raises `NotJson`."""
-    text = gojson.encode(value)  # what has no JSON has no YAML here
+    text = gojson.encode(value)  # a value without JSON has no YAML here
     if UNREADABLE.search(text):
         raise NotJson("yaml: control characters are not allowed")
     return Emitter(is_v3=False).document(json_view(value))
@@ -47,7 +47,7 @@ def to_yaml_pretty(value: object) -> str:
 
 
 def json_view(value: object) -> object:
-    """What is left of `value` after it went through JSON: whole floats have become integers."""
+    """`value` after conversion to JSON and back: whole floats have become integers."""
     if isinstance(value, Opaque):
         value = value.in_json()
     if isinstance(value, Slice | Map) and value.is_nil:
@@ -66,7 +66,7 @@ def json_view(value: object) -> object:
 
 def json_key(key: object) -> object:
     if isinstance(key, str) and "\x85" in key:
-        raise NotJson("yaml: a key goes over a line break")
+        raise NotJson("yaml: a key has a line break")
     return json_view(key)
 
 
@@ -75,7 +75,7 @@ def json_text(text: str) -> str:
 
 
 def folded(found: re.Match[str]) -> str:
-    """One break is a space, of several all but one stay."""
+    """One break becomes a space, of several one is removed."""
     return "\n" * (found[0].count("\x85") - 1) or " "
 
 
@@ -98,7 +98,7 @@ def yaml_view(value: object) -> object:
 
 
 class InOrder(dict[str, object]):
-    """Fields of a struct, whose order counts."""
+    """Fields of a struct, in their order."""
 
 
 class Emitter:
@@ -143,7 +143,7 @@ class Emitter:
             yield from self.beside(value, indent, depth, column=indent + len(text) + 1)
 
     def beside(self, value: object, indent: int, depth: int, *, column: int) -> Iterator[str]:
-        """What follows on the line of a `-` or `:`, which ends at `column`."""
+        """`value` after a `-` or `:` that ends at `column`."""
         if is_nested(value):
             text = "".join(self.nested(value, indent + INDENT, depth + 1))
             yield f" {text[indent + INDENT :]}"
@@ -161,7 +161,7 @@ class Emitter:
         return plain_scalar(value)
 
     def text(self, text: str, writer: Writer, *, is_key: bool) -> str:
-        """In the style that yaml.v2 and yaml.v3 choose for it."""
+        """In the style that yaml.v2 and yaml.v3 use for it."""
         if SURROGATE.search(text):
             data = text.encode("utf-8", "surrogateescape")
             return f"!!binary {base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""Carries out a parsed template: walks its statements and writes what they print.
+"""Executes a parsed template: walks its statements and writes their output.
 
 The rules are those of Go's text/template with the option `missingkey=zero`, as Helm sets it.
 """
@@ -24,8 +24,8 @@ from tasks.errors import TemplateError
 if TYPE_CHECKING:
     from orchestrator.helm.gotime import Time
 
-TEXT_NAME = "gotpl"  # what Helm calls a text given to `tpl`
-NOTHING_PRINTED = "<no value>"  # what Go prints for nothing, and Helm then removes
+TEXT_NAME = "gotpl"  # Helm's name of a text passed to `tpl`
+NOTHING_PRINTED = "<no value>"  # printed by Go for nothing, and removed by Helm
 
 
 class BreakLoop(Exception):
@@ -38,7 +38,7 @@ class ContinueLoop(Exception):
 
 @dataclass(slots=True)
 class Output:
-    """The text written so far."""
+    """The output so far."""
 
     budget: Budget
     pieces: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One rendering: what all templates that take part in it share."""
+    """One rendering: the state shared by all its templates."""
 
     templates: Mapping[str, ast.Template]
     functions: Mapping[str, Function]
@@ -63,7 +63,7 @@ class Run:
     now: Time
 
     def execute(self, template: ast.Template, data: object) -> str:
-        """What `template` makes of `data`."""
+        """The output of `template` with `data` as the dot."""
         output = Output(self.budget)
         self.enter(template, NO_VALUE if data is None else data, output)
         return output.text()
@@ -73,15 +73,15 @@ class Run:
         if depth >= self.budget.limits.depth:
             raise LimitReached(
                 f"more than {depth} templates call each other",
-                f'does "{template.name}" call itself without an end?',
+                f'does "{template.name}" call itself endlessly?',
             )
         self.budget.depth += 1
         Interpreter(self, template, dot, output).walk(dot, template.body)
         self.budget.depth = depth
 
     def render_text(self, text: str, data: object) -> str:
-        """What a text made by a template gives, itself taken as a template. What it defines is
-        known inside it only."""
+        """Render `text`, made by a template, as a template. Its definitions are known only
+        inside it."""
         try:
             defined = parse(text, TEXT_NAME, self.functions, file=TEXT_NAME)
         except SyntaxProblem as problem:
@@ -100,7 +100,7 @@ class Run:
 def kept(
     defined: Mapping[str, ast.Template], known: Mapping[str, ast.Template]
 ) -> dict[str, ast.Template]:
-    """The new definitions that count: a blank one replaces none."""
+    """The definitions to add: a blank one replaces none."""
     return {
         name: template
         for name, template in defined.items()
@@ -198,7 +198,7 @@ class Interpreter(Evaluator):
             self.walk(element, node.body)
 
     def entries(self, node: ast.Range, value: object) -> Iterable[tuple[object, object]]:
-        """What a range goes over: indices and elements, or keys and values in their order."""
+        """The pairs of a range: indices and elements, or keys and values in order."""
         if value is NO_VALUE or value is None:
             return ()
         if isinstance(value, list):

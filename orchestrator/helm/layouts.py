@@ -1,4 +1,4 @@
-"""Times to text and back by a Go layout, which shows how the moment
+"""Formats times by a Go layout, which shows how the time
 `Mon Jan 2 15:04:05 MST 2006` would be written."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from orchestrator.helm.gotime import LOCAL, MONTHS, UTC_ZONE, WEEKDAYS
 if TYPE_CHECKING:
     from orchestrator.helm.gotime import Time
 
-# The elements of a layout, the first that fits at a place wins.
+# The elements of a layout; at each position the first match wins.
 ELEMENT = re.compile(
     r"January|Jan(?![a-z])|Monday|Mon(?![a-z])|MST|0[1-6]|002|15|1|2006|2"
     r"|_(?=2006)(?P<literal>)|_2|__2|3|4|5|PM|pm"
@@ -31,7 +31,7 @@ def format_time(moment: Time, layout: str) -> str:
 
 
 class Fields:
-    """The parts of one moment, in its zone."""
+    """The parts of one time, in its zone."""
 
     def __init__(self, moment: Time) -> None:
         self.year, self.month, self.day = moment.ymd()
@@ -101,7 +101,7 @@ SHOWN: dict[str, Callable[[Fields], str]] = {
 
 
 def go_syntax(moment: Time) -> str:
-    """What `%#v` prints."""
+    """The output of `%#v`."""
     year, month, day = moment.ymd()
     hour, minute, second = moment.clock()
     name = {UTC_ZONE: "time.UTC", LOCAL: "time.Local"}.get(moment.zone)

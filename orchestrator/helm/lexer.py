@@ -1,7 +1,7 @@
-"""Template text to tokens, as Go's text/template cuts it.
+"""Splits template text into tokens, as Go's text/template does.
 
-Text lies between actions, `{{ ... }}`. A `-` beside a delimiter, with a space next to it, trims
-the white space of the text on that side. Positions count characters of the text from 0.
+Text is between actions, `{{ ... }}`. A `-` at a delimiter, followed by a space, trims the white
+space of the text on that side. Positions count characters of the text from 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from orchestrator.helm.errors import SyntaxProblem
 
 
 class T(Enum):
-    """Kinds of token. The value is how an error message speaks of it."""
+    """Kinds of token. The value is its name in error messages."""
 
     TEXT = "text"
     LEFT = "{{"
@@ -96,7 +96,7 @@ class Token(NamedTuple):
 
 
 def lex(text: str) -> Iterator[Token]:
-    """The tokens of `text`, the last one `EOF`; `SyntaxProblem` where it cannot be cut."""
+    """The tokens of `text`, the last one `EOF`; `SyntaxProblem` if it is invalid."""
     return Lexer(text).tokens()
 
 
@@ -135,7 +135,7 @@ class Lexer:
             raise SyntaxProblem(
                 "comment ends before closing delimiter",
                 found.end(),
-                'nothing but "}}" or " -}}" may follow "*/"; a comment is an action of its own',
+                'nothing but "}}" or " -}}" may follow "*/"; a comment is a separate action',
             )
         self.close(closing)
 
@@ -145,7 +145,7 @@ class Lexer:
             self.pos += 1
 
     def action(self, start: int) -> Iterator[Token]:
-        """The tokens up to and with the `}}` of the action that began at `start`."""
+        """The tokens up to and including the `}}` of the action that begins at `start`."""
         depth = 0
         while not (closing := CLOSING.match(self.text, self.pos)):
             if self.pos >= len(self.text):
@@ -167,7 +167,7 @@ class Lexer:
         return self.scanner(char)(char)
 
     def scanner(self, char: str) -> Callable[[str], Token]:
-        """What reads the token that begins with `char`."""
+        """The method that reads a token beginning with `char`."""
         following = self.text[self.pos + 1 : self.pos + 2]
         is_digit = "0" <= char <= "9"
         choices = (
@@ -239,7 +239,7 @@ class Lexer:
         return self.take(T.DOT if end == self.pos + 1 else T.FIELD, end)
 
     def name_end(self, end: int) -> int:
-        """The end of the name at `end`; after a name only some characters may follow."""
+        """Check the end of a name at `end`: only some characters may follow it."""
         while end < len(self.text) and is_name_character(self.text[end]):
             end += 1
         follower = self.text[end : end + 1]

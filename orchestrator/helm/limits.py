@@ -1,4 +1,4 @@
-"""What a template may use up, so that no template can hang or eat the machine."""
+"""Limits of time and memory for a template."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from orchestrator.helm.errors import LimitReached
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """`steps` bounds what the interpreter carries out, `size` the characters of one value or of
-    the output, `items` those of one list, `values` those of a list or map and all that it holds
-    when it is printed or compared, `work` the characters and items of all that is made on the way,
-    and `depth` the templates that call each other."""
+    """`steps` bounds what the interpreter executes, `size` the characters of one value or of the
+    output, `items` those of one list, `values` those of a list or map with all nested ones when
+    it is printed or compared, `work` the characters and items of all intermediate results, and
+    `depth` the templates that call each other."""
 
     steps: int = 500_000
     size: int = 4_000_000
@@ -24,7 +24,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Budget:
-    """What has been used up of the limits by one rendering."""
+    """The usage of one rendering, checked against its limits."""
 
     limits: Limits
     steps: int = 0
@@ -36,11 +36,11 @@ class Budget:
         if self.steps > self.limits.steps:
             raise LimitReached(
                 f"the template takes more than {self.limits.steps} steps",
-                "does a loop go on for too long?",
+                "does a loop run for too long?",
             )
 
     def reserve(self, size: int) -> None:
-        """Ask before a text of `size` characters is made."""
+        """Call before a text of `size` characters is made."""
         if size > self.limits.size:
             raise LimitReached(
                 f"the template makes a text of more than {self.limits.size} characters"
@@ -52,14 +52,14 @@ class Budget:
             )
 
     def reserve_items(self, count: int) -> None:
-        """Ask before a list of `count` items is made."""
+        """Call before a list of `count` items is made."""
         if count > self.limits.items:
             raise LimitReached(f"the template makes a list of more than {self.limits.items} items")
         self.work += max(count, 0)
 
     def measure(self, *values: object) -> int:
-        """Ask before `values` are walked to their depth, to print or compare them; gives how many
-        there are. A list may hold another many times over, so its own length says little."""
+        """Call before `values` are walked recursively, to print or compare them; returns how many
+        there are. A list may contain another many times, so its own length is not enough."""
         size = count = 0
         waiting = list(values)
         while waiting:

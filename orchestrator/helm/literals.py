@@ -1,4 +1,4 @@
-"""Constants of the template language: strings, characters and numbers as Go writes them."""
+"""Constants of the template language: strings, characters and numbers in Go's syntax."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FLOAT = re.compile(
 
 
 def unquote(token: Token) -> str:
-    """The value of a string constant. Bytes that are not UTF-8 become surrogates, as everywhere."""
+    """The value of a string constant. Bytes that are not UTF-8 become surrogates."""
     if token.kind is T.RAWSTRING:
         return token.text[1:-1].replace("\r", "")
     return unescape(token.text[1:-1], token.pos, quote='"')
@@ -65,7 +65,7 @@ def unescape(text: str, pos: int, quote: str) -> str:
 
 
 def escaped(found: re.Match[str], pos: int) -> bytes:
-    """The bytes of one escape: `\\x` and octal give a byte, `\\u` a character."""
+    """The bytes of one escape: `\\x` and octal are a byte, `\\u` a character."""
     if found["simple"]:
         return bytes([SIMPLE[found["simple"]]])
     if code := found["short"] or found["long"]:
@@ -78,7 +78,7 @@ def escaped(found: re.Match[str], pos: int) -> bytes:
 
 def rune(code: int, text: str, pos: int) -> str:
     if code > 0x10FFFF or 0xD800 <= code < 0xE000:
-        raise SyntaxProblem(f"escape {text} is no character of Unicode", pos)
+        raise SyntaxProblem(f"escape {text} is not a Unicode character", pos)
     return chr(code)
 
 
@@ -162,7 +162,7 @@ def parse_int(text: str) -> int | None:
 
 
 def parse_float(text: str) -> float | None:
-    """A float in Go's syntax; None if it is none or too large."""
+    """A float in Go's syntax; None if it is not a float, or too large."""
     found = FLOAT.fullmatch(text)
     if not found:
         return None

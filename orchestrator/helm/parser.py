@@ -13,7 +13,7 @@ from orchestrator.helm.errors import SyntaxProblem
 from orchestrator.helm.lexer import T, Token, lex
 from orchestrator.helm.literals import number, unquote
 
-MAX_DEPTH = 500  # of parentheses and blocks inside each other
+MAX_DEPTH = 500  # of nested parentheses and blocks
 
 BRANCHES: dict[T, type[ast.If | ast.With | ast.Range]] = {
     T.IF: ast.If,
@@ -61,7 +61,7 @@ class Parser:
         self.loops = 0
         self.depth = 0
 
-    # Tokens: `index` may go back within `seen`.
+    # Tokens: `index` may move back within `seen`.
 
     def next(self) -> Token:
         if self.index == len(self.seen):
@@ -75,7 +75,7 @@ class Parser:
         return token
 
     def skip_space(self) -> Token:
-        """The next token that is not a space, not yet taken."""
+        """The next token that is not a space, without taking it."""
         while self.peek().kind is T.SPACE:
             self.index += 1
         return self.peek()
@@ -106,7 +106,7 @@ class Parser:
         self.add(name, tuple(body), 0)
 
     def at_definition(self) -> bool:
-        """Whether `{{ define` comes next; if so, it is taken."""
+        """Whether `{{ define` is next; if so, take it."""
         start = self.index
         if self.next().kind is T.LEFT and self.next_solid().kind is T.DEFINE:
             return True
@@ -125,7 +125,7 @@ class Parser:
 
     @contextmanager
     def scope_of_definition(self) -> Iterator[None]:
-        """A definition sees no variable and no loop of the text around it."""
+        """A definition has no access to variables and loops of the text around it."""
         outside = self.variables, self.loops
         self.variables, self.loops = ["$"], 0
         with self.deeper(self.peek()):
@@ -136,9 +136,7 @@ class Parser:
     def deeper(self, token: Token) -> Iterator[None]:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise SyntaxProblem(
-                f"more than {MAX_DEPTH} parentheses or blocks inside each other", token.pos
-            )
+            raise SyntaxProblem(f"more than {MAX_DEPTH} nested parentheses or blocks", token.pos)
         yield
         self.depth -= 1
 
@@ -194,13 +192,13 @@ class Parser:
         return kind(keyword.pos)
 
     def otherwise(self, keyword: Token) -> Token:
-        """`{{ else }}`; before `if` and `with` the action goes on, see `control`."""
+        """`{{ else }}`; before `if` and `with` the action continues, see `control`."""
         if self.skip_space().kind not in (T.IF, T.WITH):
             self.expect(T.RIGHT, "else")
         return keyword
 
     def control(self, keyword: Token) -> ast.Statement:
-        """`if`, `with` and `range`. `{{ else if x }}` is `{{ else }}{{ if x }}`, one `end` less."""
+        """`if`, `with`, `range`. `{{ else if x }}` is `{{ else }}{{ if x }}`; one `end` less."""
         outside = len(self.variables)
         is_loop = keyword.kind is T.RANGE
         with self.deeper(keyword):
@@ -319,7 +317,7 @@ class Parser:
         return ast.Command(pos, tuple(operands))
 
     def operand(self) -> ast.Operand | None:
-        """A term and the fields taken from it; None if no term comes next."""
+        """A term with its fields; None if no term is next."""
         term = self.term()
         if term is None or self.peek().kind is not T.FIELD:
             return term
@@ -356,7 +354,7 @@ class Parser:
                 f'function "{token.text}" not defined',
                 token.pos,
                 did_you_mean(token.text, self.functions)
-                or f"an option is written with a dot: .Values.{token.text}",
+                or f"options are read with a dot: .Values.{token.text}",
             )
         return ast.Identifier(token.pos, token.text)
 

@@ -1,4 +1,4 @@
-"""Where in a template something went wrong, and the error that says so."""
+"""Positions in templates, and errors at them."""
 
 from __future__ import annotations
 

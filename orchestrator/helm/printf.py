@@ -1,5 +1,4 @@
-"""Go's fmt.Sprintf: flags, width, precision, arguments by number, and its words for
-what is wrong."""
+"""Go's fmt.Sprintf: flags, width, precision, indexed arguments, and its error texts."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ class Formatter:
         return "".join(pieces) + self.extra()
 
     def extra(self) -> str:
-        """The complaint about values that no verb took."""
+        """The error text for values that no verb used."""
         if self.reordered or self.next_value >= len(self.values):
             return ""
         shown = (
@@ -53,7 +52,7 @@ class Formatter:
         return self.layout[self.pos : self.pos + 1]
 
     def verb(self) -> str:
-        """What one `%` and what belongs to it print."""
+        """The output of one verb, with its flags, width and precision."""
         self.good_number = True
         flags = self.flags()
         self.number()
@@ -90,7 +89,7 @@ class Formatter:
         return found
 
     def number(self) -> None:
-        """`[3]`: the number of the value to take next, counted from 1."""
+        """`[3]`: the number of the next value, counted from 1."""
         self.after_number = False
         if self.char() != "[":
             return
@@ -138,7 +137,7 @@ class Formatter:
         return replace(flags, precision=self.digits() or 0), ""
 
     def taken(self) -> int | None:
-        """A value that says how wide or precise, if it is a fitting integer."""
+        """A value used as width or precision, if it is an integer in range."""
         if self.next_value >= len(self.values):
             return None
         value = self.values[self.next_value]

@@ -1,4 +1,4 @@
-"""How Go's fmt prints a value: one verb, its flags, width and precision."""
+"""Prints a value like Go's fmt: one verb, its flags, width and precision."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from orchestrator.helm.values import (
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What stands between `%` and the verb. `go_syntax` is `%#v`, `names` is `%+v`."""
+    """The part between `%` and the verb. `go_syntax` is `%#v`, `names` is `%+v`."""
 
     plus: bool = False
     minus: bool = False
@@ -42,7 +42,7 @@ class Flags:
     precision: int | None = None
 
     def pad(self, text: str, *, zeros: bool = True) -> str:
-        """`text` as wide as asked for."""
+        """`text` padded to the width."""
         missing = (self.width or 0) - len(text)
         if missing <= 0:
             return text
@@ -64,7 +64,7 @@ def to_text(value: object) -> str:
 
 
 def format_value(value: object, verb: str, flags: Flags, depth: int = 0) -> str:
-    """`value` printed with `verb`, and Go's complaint in its place where the two do not fit."""
+    """`value` printed with `verb`, or Go's error text if the verb does not apply."""
     if depth > MAX_DEPTH:
         raise too_deep()
     if verb == "T":
@@ -81,7 +81,7 @@ def format_value(value: object, verb: str, flags: Flags, depth: int = 0) -> str:
     for python_type, nested in NESTED:
         if isinstance(value, python_type):
             return nested(value, verb, flags, depth)
-    raise TypeError(f"{type(value).__name__} is no value of a template")
+    raise TypeError(f"{type(value).__name__} is not a value of a template")
 
 
 def format_nil(_: NoValue | None, verb: str, flags: Flags, depth: int) -> str:
@@ -95,7 +95,7 @@ def format_bool(value: bool, verb: str, flags: Flags) -> str:  # noqa: FBT001
 
 
 def bad(value: object, verb: str, flags: Flags) -> str:
-    """Go's complaint that the verb does not fit; it prints without the help of methods."""
+    """Go's error text for a verb that does not apply; it does not call methods."""
     shown = value.inside() if isinstance(value, Opaque) else value
     return f"%!{verb}({type_of(value)}={format_value(shown, 'v', flags)})"
 
@@ -125,7 +125,7 @@ def format_quoted(text: str, flags: Flags) -> str:
 
 
 def format_bytes(data: bytes, verb: str, flags: Flags) -> str:
-    """Bytes in hexadecimal; a space flag parts them, `#` puts `0x` before."""
+    """Bytes in hexadecimal; the space flag separates them, `#` adds `0x`."""
     data = data if flags.precision is None else data[: flags.precision]
     prefix = ("0x" if verb == "x" else "0X") if flags.sharp and data else ""
     spaced = " ".join(f"{prefix}{byte:02x}" for byte in data)
@@ -154,7 +154,7 @@ def format_integer(value: int, verb: str, flags: Flags) -> str:
 
 
 def in_base(value: int, base: int, verb: str, flags: Flags) -> str:
-    """Digits at least as many as the precision says, or as the width does with the flag `0`."""
+    """Digits, padded to the precision, or to the width with the flag `0`."""
     if flags.precision == 0 and value == 0:
         return " " * (flags.width or 0)
     sign = "-" if value < 0 else "+" if flags.plus else " " if flags.space else ""
@@ -206,7 +206,7 @@ def format_real(value: float, verb: str, flags: Flags) -> str:
 
 
 def pad_signed(text: str, flags: Flags) -> str:
-    """Zeros go between the sign and the digits."""
+    """Pad with zeros between the sign and the digits."""
     if text[0] == "+" and not flags.plus:
         return flags.pad(text[1:])
     if flags.zero and not flags.minus and (flags.width or 0) > len(text):
@@ -215,7 +215,7 @@ def pad_signed(text: str, flags: Flags) -> str:
 
 
 def with_point(text: str, verb: str, precision: int) -> str:
-    """The flag `#`: always a decimal point, and no zeros taken from the end by `%g`."""
+    """The flag `#`: always a decimal point, and `%g` keeps trailing zeros."""
     marks = "pP" if verb in "xX" else "eEpP"
     cut = next((i for i, char in enumerate(text) if i and char in marks), len(text))
     number, tail = text[:cut], text[cut:]
@@ -239,7 +239,7 @@ def format_complex(value: complex, verb: str, flags: Flags) -> str:
 
 
 def format_opaque(value: Opaque, verb: str, flags: Flags, depth: int) -> str:
-    """What has a `String` method prints by it, with the verbs for strings."""
+    """A value with a `String` method is printed by it, for the verbs for strings."""
     if verb == "v" and flags.go_syntax:
         text = value.go_syntax()
         if text is None:
@@ -322,7 +322,7 @@ NESTED: tuple[tuple[type, Callable[..., str]], ...] = (
 
 
 def format_pointer(value: object, flags: Flags) -> str:
-    """Where a value lies is nobody's business and differs in every run: it is told as zero."""
+    """A pointer is printed as zero: the address is private and differs in every run."""
     if value is None or kind_of(value) not in ("slice", "map", "ptr"):
         return "%!p(<nil>)" if value is None else bad(value, "p", flags)
     return in_base(0, 16, "x", replace(flags, sharp=not flags.sharp))

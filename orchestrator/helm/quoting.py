@@ -17,7 +17,7 @@ ESCAPES = {
 
 
 def quote(text: str, mark: str = '"', *, ascii_only: bool = False) -> str:
-    """`text` as a Go constant between two `mark`."""
+    """`text` as a Go constant in quotes `mark`."""
     return mark + "".join(escape(char, mark, ascii_only=ascii_only) for char in text) + mark
 
 
@@ -27,7 +27,7 @@ def escape(char: str, mark: str, *, ascii_only: bool) -> str:
     if char in ESCAPES:
         return ESCAPES[char]
     code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     if char.isprintable() and (code < 128 or not ascii_only):
         return char
@@ -45,7 +45,7 @@ def can_backquote(text: str) -> bool:
 
 
 def format_float(value: float, verb: str = "g", precision: int = -1) -> str:
-    """strconv.FormatFloat: `precision` -1 is as many digits as tell `value` from its neighbours."""
+    """strconv.FormatFloat: `precision` -1 is the fewest digits that identify `value`."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):

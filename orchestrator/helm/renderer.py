@@ -1,4 +1,4 @@
-"""One rendering from beginning to end, with the values Helm's renderer puts in scope."""
+"""Renders a template with the values that Helm's renderer puts in scope."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orchestrator.helm.scope import NAME, scope
 from tasks.errors import TemplateError
 
 DEFAULT_LIMITS = Limits()
-FRAMES_PER_TEMPLATE = 40  # of Python's stack, for one template that calls another
+FRAMES_PER_TEMPLATE = 40  # of Python's stack, for each template that calls another
 FRAMES_TO_PARSE = 10_000
 
 
@@ -32,10 +32,10 @@ def render(
     now: datetime | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> str:
-    """What the template `text` gives with `options` as `.Values`.
+    """Render the template `text` with `options` as `.Values`.
 
-    `name` is what errors call the text; `now` is what the function of that name gives, by default
-    this moment. Raises `TemplateError` with the place of what is wrong.
+    `name` is the name of the text in errors; `now` is the value of the function of that name, by
+    default the current time. Raises `TemplateError` with the position of the error.
     """
     with room_for(limits.depth):
         templates = parsed(text, name)
@@ -46,7 +46,7 @@ def render(
         except FunctionError as error:
             raise TemplateError(str(error), error.hint, name, 1, 1) from error
         except RecursionError as error:
-            raise TemplateError("the template nests too deep", "", name, 1, 1) from error
+            raise TemplateError("the template is nested too deeply", "", name, 1, 1) from error
     return rendered.replace(NOTHING_PRINTED, "")
 
 
@@ -61,12 +61,12 @@ def parsed(text: str, file: str) -> Mapping[str, ast.Template]:
         raise TemplateError(problem.message, problem.hint, file, line, column) from problem
     except UnicodeEncodeError as error:
         line, column = place(text, error.start)
-        raise TemplateError("this character is no Unicode", "", file, line, column) from error
+        raise TemplateError("this character is not Unicode", "", file, line, column) from error
 
 
 @contextmanager
 def room_for(depth: int) -> Iterator[None]:
-    """A Python stack deep enough for so many templates inside each other."""
+    """A Python stack deep enough for so many nested templates."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, depth * FRAMES_PER_TEMPLATE + FRAMES_TO_PARSE))
     try:

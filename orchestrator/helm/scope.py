@@ -1,4 +1,4 @@
-"""What `.` is at the beginning: the values that Helm's renderer puts in scope."""
+"""The initial value of `.`: what Helm's renderer puts in scope."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from orchestrator.helm.interpreter import Run
     from orchestrator.helm.signature import Function
 
-# The methods below take a receiver, `it`, and their arguments, and need few of them.
+# The methods below take a receiver, `it`, and their arguments, and use few of them.
 # ruff: noqa: ARG001
 
 NAME = "tpl/templates"
@@ -20,8 +20,8 @@ VALUES = "chartutil.Values"
 
 
 def scope(options: Mapping[str, object]) -> Map:
-    """`.Values` is a copy of `options`. There is no release and no cluster, so `.Release` and
-    `.Capabilities` are nothing."""
+    """`.Values` is a copy of `options`. Without a release and a cluster, `.Release` and
+    `.Capabilities` are nil."""
     values: dict[str, object] = {
         "Values": adopt(options),
         "Chart": chart(),
@@ -35,7 +35,7 @@ def scope(options: Mapping[str, object]) -> Map:
 
 
 def no_files() -> Map:
-    """A chart may bring files; here there are none."""
+    """The files of a chart; here there are none."""
     nothing = Slice((), "uint8", is_nil=True)
     return Map((), "engine.files", zero=nothing, methods=FILES_METHODS)
 

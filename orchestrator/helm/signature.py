@@ -1,11 +1,11 @@
-"""What a function takes: the Go types of its parameters, read from its Python annotations.
+"""The Go types of a function's parameters, read from its Python annotations.
 
-A function of the language is a Python function whose annotations say what Go's say:
+A function of the language is a Python function with annotations for Go's types:
 
     def repeat(run: Run, count: int, text: str) -> str
 
-A first parameter annotated `Run` is given by the interpreter and hidden from the template. `object`
-takes anything; a starred parameter takes any number of arguments.
+A first parameter annotated `Run` is passed by the interpreter and hidden from the template.
+`object` accepts any value; a starred parameter accepts any number of arguments.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from orchestrator.helm.values import Int64, Map, NoValue, Slice, Uint32, type_of
 Function = Callable[..., object]
 
 MAP = "map[string]interface {}"
-ALSO = {MAP: ("chartutil.Values",)}  # types that are assignable, being the same below their name
+ALSO = {
+    MAP: ("chartutil.Values",)
+}  # types that are assignable, since their underlying types are the same
 NILABLE = frozenset(
     {"interface {}", "map[string]interface {}", "[]interface {}", "*semver.Version"}
 )
@@ -29,7 +31,7 @@ NILABLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter: the Go name of its type, and whether nothing at all will do for it."""
+    """One parameter: the Go name of its type, and whether it accepts nil."""
 
     go_type: str
 
@@ -61,12 +63,12 @@ class Parameter:
 
     @property
     def wanted(self) -> str:
-        """How an error message calls this type."""
+        """The name of this type in error messages."""
         return PLAIN_WORDS.get(self.go_type, self.go_type)
 
 
 def integer_type(go_type: str) -> type[int] | None:
-    """The class of the signed integers of that type."""
+    """The class for signed integers of that type."""
     if go_type in ("int", "int64"):
         return int if go_type == "int" else Int64
     from orchestrator.helm.gotime import Duration, Month
@@ -120,7 +122,7 @@ class Signature:
         return self.rest
 
     def complaint(self, name: str, given: int) -> str:
-        """What is wrong with that many arguments; empty if nothing is."""
+        """The error for that many arguments; empty if they are accepted."""
         least = len(self.parameters)
         if given == least or (self.rest and given > least):
             return ""
@@ -139,7 +141,7 @@ def signature_of(function: Function) -> Signature:
     if code.co_flags & 0x04:  # the code has *args
         name = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
         rest = Parameter(ANNOTATIONS[annotations[name]])
-    # A method calls its receiver `it`.
+    # The receiver of a method is called `it`.
     fixed = (annotations[name] for name in names[wants_run:] if name != "it")
     return Signature(wants_run, tuple(Parameter(ANNOTATIONS[word]) for word in fixed), rest)
 

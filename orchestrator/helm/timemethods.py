@@ -21,7 +21,7 @@ from orchestrator.helm.layouts import format_time, go_syntax
 from orchestrator.helm.signature import Function
 from orchestrator.helm.values import Int64
 
-# The receiver is called `it`: it is no argument of the template.
+# The receiver is called `it`; the template does not pass it.
 
 
 def add(it: Time, span: Duration) -> Time:

@@ -1,4 +1,4 @@
-"""Text to a time by a Go layout: time.ParseInLocation."""
+"""Parses a time by a Go layout: time.ParseInLocation."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ABBREVIATION = re.compile(r"ChST|MeST|WITA|GMT[+-][0-9]{1,2}|[A-Z]{3,5}(?![A-Z])
 
 
 class Misfit(Exception):
-    """The text does not fit the layout."""
+    """The text does not match the layout."""
 
 
 @dataclass(slots=True)
 class Draft:
-    """A time while it is read."""
+    """A time while it is parsed."""
 
     text: str
     year: int = 0
@@ -57,7 +57,7 @@ class Draft:
         return value
 
     def name(self, names: list[str]) -> int:
-        """The place of the name that comes next, in any case of letters."""
+        """The index of the name that is next, ignoring case."""
         for index, name in enumerate(names):
             if self.text[: len(name)].lower() == name.lower():
                 self.text = self.text[len(name) :]
@@ -66,7 +66,7 @@ class Draft:
 
 
 def parse_time(layout: str, text: str, zone: Location) -> Time | None:
-    """The time that `text` shows, in `zone` unless it says another; None if it does not fit."""
+    """The time in `text`, in `zone` unless it names another; None if it does not match."""
     draft = Draft(text)
     try:
         read(draft, layout)
@@ -89,7 +89,7 @@ def read(draft: Draft, layout: str) -> None:
 
 
 def skip(draft: Draft, literal: str) -> None:
-    """What the layout says word for word; a space stands for any number of them."""
+    """Literal text of the layout; a space matches any number of spaces."""
     for char in literal:
         if char == " ":
             if draft.text and draft.text[0] != " ":
@@ -110,7 +110,7 @@ def element(draft: Draft, name: str, following: str) -> None:
         offset(draft, name)
     if name in ("5", "05") and re.match(r"[.,][0-9]", draft.text):
         after = ELEMENT.match(following)
-        if not (after and after[0][0] in ".,"):  # the layout may leave a fraction out
+        if not (after and after[0][0] in ".,"):  # the layout may omit a fraction
             set_fraction(draft, draft.take(r"[.,][0-9]+")[0])
 
 
@@ -242,8 +242,8 @@ def finished(draft: Draft, zone: Location) -> Time:
 
 
 def in_abbreviated_zone(utc: Time, name: str, zone: Location) -> Time:
-    """A zone told by letters alone is known if it is the local one; otherwise it is taken as
-    UTC under that name."""
+    """An abbreviation is known if it is that of the local zone; otherwise it is UTC under that
+    name."""
     known, offset_s = zone.at(utc.unix_s)
     if known == name:
         return Time(utc.ns - offset_s * SECOND, zone)

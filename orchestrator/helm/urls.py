@@ -1,4 +1,4 @@
-"""URLs as Go's net/url takes them apart and puts them together."""
+"""URLs, parsed and assembled like Go's net/url."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.helm.values import from_bytes, to_bytes
 
 
 class Part(Enum):
-    """Where a character stands in a URL, which says whether it must be escaped."""
+    """The part of a URL, which determines the characters to escape."""
 
     PATH = "$&+,/:;=@"
     USER = "$&+,;="
@@ -53,8 +53,8 @@ def unescape(text: str, part: Part) -> str:
 
 @dataclass(slots=True)
 class Url:
-    """`raw_path` and `raw_fragment` are how they were written, where that tells more. `user` is
-    None where there is none; it is escaped."""
+    """`raw_path` and `raw_fragment` are the original text, if it differs. `user` is escaped, or
+    None if there is none."""
 
     scheme: str = ""
     opaque: str = ""
@@ -107,7 +107,7 @@ class Url:
 
 
 def as_written(raw: str, text: str, part: Part) -> str:
-    """The escaped text: as it was written, if that still means the same."""
+    """The escaped text: the original one, if it is equivalent."""
     fits = raw and all(byte in ENCODED or byte in ALLOWED[part] for byte in to_bytes(raw))
     return raw if fits and unescape(raw, part) == text else escape(text, part)
 

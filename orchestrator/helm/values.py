@@ -1,8 +1,9 @@
-"""The values of a template, with the types Go would give them.
+"""The values of a template, with their Go types.
 
 Most are plain Python values: str, bool, float (float64), int (int), None (a nil interface), list
-([]interface {}) and dict (map[string]interface {}). What Go tells apart and Python does not has a
-subclass here. A str holds bytes that are not UTF-8 as surrogates (`surrogateescape`).
+([]interface {}) and dict (map[string]interface {}). Types that Go
+distinguishes and Python does not have a subclass here. Bytes of a str that are not UTF-8 are
+surrogates (`surrogateescape`).
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from orchestrator.helm.errors import FunctionError
 if TYPE_CHECKING:
     from orchestrator.helm.signature import Function
 
-MAX_DEPTH = 500  # of lists and maps inside each other
+MAX_DEPTH = 500  # of nested lists and maps
 
 
 class NoValue:
-    """What a pipeline gives when there is nothing: Go's invalid value, not even a nil."""
+    """The value of a pipeline without one: Go's invalid value, which is not nil."""
 
     def __repr__(self) -> str:
         return "<no value>"
@@ -40,7 +41,7 @@ class Sized(int):
 
     @classmethod
     def wrap(cls, value: int) -> Sized:
-        """`value` as arithmetic of this type leaves it: what does not fit is cut off."""
+        """`value` after overflow in this type: the excess bits are cut off."""
         value &= (1 << cls.bits) - 1
         if cls.signed and value >> (cls.bits - 1):
             value -= 1 << cls.bits
@@ -82,8 +83,8 @@ class Slice(list[object]):
 
 
 class Map(dict[object, object]):
-    """A map of another type than map[string]interface {}, or a nil one. `zero` is what it holds
-    for a key that is not there."""
+    """A map of another type than map[string]interface {}, or a nil one. `zero` is the value
+    of a missing key."""
 
     __slots__ = ("functions", "go_type", "is_nil", "zero")
 
@@ -108,7 +109,7 @@ class Map(dict[object, object]):
 
 class Struct:
     """A Go struct: fields by name, in order. Those of an embedded struct are `promoted`; `json` is
-    what JSON and YAML show, where that is not the fields."""
+    the value for JSON and YAML, if it is not the fields."""
 
     __slots__ = ("fields", "go_type", "json", "promoted")
 
@@ -126,7 +127,7 @@ class Struct:
 
 
 class NilPointer:
-    """A pointer to nothing, which only shows where a struct prints its fields."""
+    """A nil pointer, visible only in the printed fields of a struct."""
 
     __slots__ = ("go_type",)
 
@@ -135,14 +136,14 @@ class NilPointer:
 
 
 class Verbatim(str):
-    """A text that YAML and TOML show without quotes, since there it stands for something else."""
+    """A text that YAML and TOML write without quotes, as another type."""
 
     __slots__ = ()
 
 
 class Opaque:
-    """A value of a type of its own: methods and no fields. Prints as its type unless that type
-    says otherwise."""
+    """A value of a named type with methods and no fields. Printed as its type unless the class
+    overrides that."""
 
     go_type: ClassVar[str]
     kind: ClassVar[str] = "struct"
@@ -151,19 +152,19 @@ class Opaque:
         return self.go_type
 
     def go_syntax(self) -> str | None:
-        """What `%#v` prints, if not what is inside."""
+        """The output of `%#v`, if it is not the content."""
         return None
 
     def inside(self) -> object:
-        """What the verbs that are not for strings print."""
+        """The value for verbs that are not for strings."""
         return str(self)
 
     def in_json(self) -> object:
-        """The value that stands for it in JSON."""
+        """The value for JSON."""
         return str(self)
 
     def in_yaml(self) -> object:
-        """The value that stands for it in YAML, as yaml.v3 writes it, and in TOML."""
+        """The value for YAML (as in yaml.v3) and TOML."""
         return str(self)
 
     def methods(self) -> Mapping[str, Function]:
@@ -202,11 +203,11 @@ def type_of(value: object) -> str:
     if isinstance(value, dict):
         plain = all(isinstance(key, str) for key in value)
         return "map[string]interface {}" if plain else "map[interface {}]interface {}"
-    raise TypeError(f"{type(value).__name__} is no value of a template")
+    raise TypeError(f"{type(value).__name__} is not a value of a template")
 
 
 def kind_of(value: object) -> str:
-    """The Go kind of `value`, as reflection names it."""
+    """The Go kind of `value`, as named by reflection."""
     if value is None or isinstance(value, NoValue):
         return "invalid"
     if isinstance(value, Sized | Opaque):
@@ -222,7 +223,7 @@ UNSIGNED_KINDS = frozenset({"uint8", "uint32", "uint64"})
 
 
 def basic_kind(value: object) -> str:
-    """The kind by which values compare: all signed integers are one, all unsigned another."""
+    """The kind for comparisons: one for all signed integers, one for all unsigned ones."""
     kind = kind_of(value)
     if kind in INTEGER_KINDS:
         return "int"
@@ -232,14 +233,14 @@ def basic_kind(value: object) -> str:
 
 
 def is_nil(value: object) -> bool:
-    """Whether `value` is nil: nothing at all, or a nil list or map."""
+    """Whether `value` is nil: no value, or a nil list or map."""
     if isinstance(value, Slice | Map):
         return value.is_nil
     return value is None or isinstance(value, NoValue)
 
 
 def truth(value: object) -> bool:
-    """What `if` makes of `value`: structs are true, what is empty or zero is not."""
+    """Whether `value` is true for `if`: structs are, empty and zero values are not."""
     if value is None or isinstance(value, NoValue):
         return False
     if isinstance(value, bool | int | float | complex | str | list | dict):
@@ -248,7 +249,7 @@ def truth(value: object) -> bool:
 
 
 def is_empty(value: object) -> bool:
-    """Sprig's `empty`, which `default` and its kin go by."""
+    """Sprig's `empty`, also used by `default` and similar functions."""
     return not truth(value)
 
 
@@ -320,13 +321,13 @@ def deep_copy(value: object, depth: int = 0) -> object:
 
 def too_deep() -> FunctionError:
     return FunctionError(
-        f"lists and maps lie more than {MAX_DEPTH} deep inside each other",
+        f"lists and maps are nested more than {MAX_DEPTH} deep",
         "does a list or map contain itself?",
     )
 
 
 def adopt(value: object, depth: int = 0) -> object:
-    """A copy of `value`, which came from outside, in the types above.
+    """A copy of `value`, from outside, in the types above.
 
     Numbers too large for an int become an unsigned one or a float, as YAML reads them in Go.
     """

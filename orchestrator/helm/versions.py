@@ -37,7 +37,7 @@ class Version(Opaque):
 
     @classmethod
     def parse(cls, text: str) -> Version:
-        """A version may leave out its minor and patch numbers, and begin with a `v`."""
+        """Parse a version; its minor and patch numbers are optional, and so is a leading `v`."""
         found = VERSION.fullmatch(text) if len(text) <= LONGEST_VERSION else None
         if not found:
             raise FunctionError("invalid semantic version", f'"{text}" is not like 1.2.3')
@@ -59,7 +59,7 @@ class Version(Opaque):
         return self.major, self.minor, self.patch
 
     def compare(self, other: Version) -> int:
-        """-1, 0 or 1; the metadata does not count."""
+        """-1, 0 or 1; the metadata is ignored."""
         if self.release != other.release:
             return 1 if self.release > other.release else -1
         if self.pre == other.pre or not (self.pre and other.pre):
@@ -67,7 +67,7 @@ class Version(Opaque):
         return compare_pre(self.pre, other.pre)
 
     def moved(self, major: int, minor: int, patch: int) -> Version:
-        """Another release, and what it is written like."""
+        """Another release, with its text."""
         return self.with_parts(major=major, minor=minor, patch=patch, pre="", metadata="")
 
     def with_parts(self, **parts: object) -> Version:
@@ -85,7 +85,7 @@ class Version(Opaque):
 
 
 class VersionValue(Version):
-    """What a method gives: no pointer, so that methods which need one are missing."""
+    """The result of a method: not a pointer, so it lacks the methods of pointers."""
 
     go_type = "semver.Version"
     kind = "struct"
@@ -95,7 +95,7 @@ class VersionValue(Version):
 
 
 def compare_pre(one: str, other: str) -> int:
-    """Part by part; numbers come before words, and fewer parts before more."""
+    """Compare part by part; numbers sort before words, fewer parts before more."""
     mine, its = one.split("."), other.split(".")
     for index in range(max(len(mine), len(its))):
         left = mine[index] if index < len(mine) else ""
@@ -198,7 +198,7 @@ VALUE_METHODS = (
 )
 
 
-# Constraints: groups joined by `||`, each of parts that must all hold.
+# Constraints: groups joined by `||`, each of parts that must all match.
 
 NUMBER = r"[0-9|xX\*]+"
 PATTERN = rf"v?(?:{NUMBER})(?:\.{NUMBER})?(?:\.{NUMBER})?(?:-{WORDS})?(?:\+{WORDS})?"
@@ -217,7 +217,7 @@ RANGE = re.compile(rf"\s*(?P<low>{PATTERN})\s+-\s+(?P<high>{PATTERN})\s*")
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """One part. The numbers that were left out, or are an `x`, are `open_minor` and so on."""
+    """One part. Numbers that are omitted, or `x`, are marked by `open_minor` and so on."""
 
     operator: str
     version: Version
@@ -227,7 +227,7 @@ class Constraint:
 
 
 def satisfies(version: Version, constraints: str) -> bool:
-    """Whether `version` fulfils a group; a prerelease only does if the group names one, too."""
+    """Whether `version` matches a group; a prerelease only does if the group has one, too."""
     if len(constraints) > LONGEST_CONSTRAINT:
         raise FunctionError(f"constraint string is too long (max {LONGEST_CONSTRAINT} bytes)")
     groups = RANGE.sub(r">= \g<low>, <= \g<high> ", constraints).split("||")

@@ -16,7 +16,7 @@ TAG = "tag:yaml.org,2002:"
 
 
 class NotYaml(Exception):
-    """`NotYaml(message)`: the text is no YAML, or has no JSON."""
+    """`NotYaml(message)`: the text is not YAML, or has no JSON form."""
 
 
 def decode(text: str) -> object:
@@ -38,7 +38,7 @@ def decode(text: str) -> object:
 
 
 def first_line(error: Any) -> str:
-    """What yaml.v2 says: lines count from 0 in a parser's error and from 1 in a scanner's."""
+    """The message of yaml.v2: lines count from 0 in a parser's error and from 1 in a scanner's."""
     from yaml.scanner import ScannerError
 
     mark = getattr(error, "problem_mark", None)
@@ -124,7 +124,7 @@ def is_merge(event: Any) -> bool:
 
 
 def merge(mapping: dict[object, object], value: object) -> None:
-    """Of several merged maps the first wins, and all win over the keys before them."""
+    """Of several merged maps the first wins, and all override the keys before them."""
     for part in reversed(value) if isinstance(value, list) else [value]:
         if not isinstance(part, dict):
             raise NotYaml("yaml: map merge requires map or sequence of maps as the value")
@@ -132,7 +132,7 @@ def merge(mapping: dict[object, object], value: object) -> None:
 
 
 def key_text(event: Any, key: object) -> str:
-    """JSON's keys are texts."""
+    """The key as text, as JSON needs it."""
     if isinstance(key, bool):
         return "true" if key else "false"
     if isinstance(key, float):

@@ -1,4 +1,4 @@
-"""Plain scalars of YAML 1.1 as Go's yaml.v2 reads them, and what yaml.v3 takes for no text."""
+"""Plain scalars of YAML 1.1 as in Go's yaml.v2, and which of them are not text in yaml.v3."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TIMESTAMP = re.compile(
 
 
 def resolve(text: str) -> object:
-    """The value of a plain scalar; a time stays a text, as it does in untyped values of yaml.v2."""
+    """The value of a plain scalar; a time stays text, as in untyped values of yaml.v2."""
     if text in NULLS:
         return None
     if text in TRUE or text in FALSE:
@@ -64,20 +64,20 @@ def is_timestamp(text: str) -> bool:
 
 
 def is_text(text: str, *, is_v3: bool) -> bool:
-    """Whether `text` is read as a text again when it is not quoted, by all readers of YAML."""
+    """Whether all readers of YAML read `text`, unquoted, as text."""
     if is_base60(text):
         return False
     return is_string_v3(text) and text not in OLD_BOOLEANS if is_v3 else is_string(text)
 
 
 def is_string(text: str) -> bool:
-    """Whether yaml.v2 reads it as a text, when it is not quoted."""
+    """Whether yaml.v2 reads it, unquoted, as text."""
     is_time = text[:1].isdigit() and is_timestamp(text)
     return not is_time and isinstance(resolve(text), str)
 
 
 def is_string_v3(text: str) -> bool:
-    """Whether yaml.v3 does, to which `yes` and its kin are texts."""
+    """Whether yaml.v3 does; there `yes` and similar words are text."""
     if text in OLD_BOOLEANS:
         return True
     bare = text.replace("_", "")
@@ -90,7 +90,7 @@ def is_base60(text: str) -> bool:
     return ":" in text and bool(BASE60.fullmatch(text))
 
 
-# The order of keys: numbers first, digits inside texts by their value.
+# The order of keys: numbers first, digits in texts by their value.
 
 
 def key_less(one: object, other: object, *, is_v3: bool) -> bool:
@@ -117,7 +117,7 @@ def text_less(one: str, other: str, *, is_v3: bool) -> bool:
 
 
 def number_less(one: str, other: str, index: int) -> bool:
-    """Both differ from `index` on, where at least one is no letter."""
+    """Compare texts that differ from `index` on, where at least one has no letter."""
     start = 0
     if "0" in (one[index], other[index]):
         before = re.search(r"\d*$", one[:index])
@@ -129,7 +129,7 @@ def number_less(one: str, other: str, index: int) -> bool:
 
 
 def number_at(text: str, index: int, start: int) -> tuple[int, int]:
-    """The number that begins there, after the digit `start`, and its length."""
+    """The number that begins with the digit `start`, and its length."""
     found = re.compile(r"\d*").match(text, index)
     assert found
     digits = found[0][:18]

@@ -1,4 +1,4 @@
-"""Texts in the styles of YAML, written as libyaml's emitter writes them."""
+"""Texts in the styles of YAML, written like libyaml's emitter."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INNER_INDICATORS = re.compile(rf":(?:[{BLANKS}]|$)|(?<=[{BLANKS}])#")
 
 
 class Look:
-    """What the characters of a text allow: analyze_scalar of libyaml."""
+    """The styles that the characters of a text allow: libyaml's analyze_scalar."""
 
     def __init__(self, text: str, *, is_v3: bool) -> None:
         special = any(not is_printable(char, is_v3=is_v3) for char in text)
@@ -47,7 +47,7 @@ class Look:
 
 
 def is_printable(char: str, *, is_v3: bool) -> bool:
-    """libyaml's idea, to which a tab is none, nor what lies beyond the basic plane."""
+    """Printable for libyaml: neither tabs nor characters beyond the basic plane."""
     if char == "\t":
         return is_v3
     return (
@@ -60,8 +60,8 @@ def is_printable(char: str, *, is_v3: bool) -> bool:
 
 @dataclass(slots=True)
 class Writer:
-    """Writes one text that begins in `column`; what does not fit in `width` goes on in a new line,
-    indented by `indent`."""
+    """Writes one text from `column` on; it is folded at `width` into new lines, indented by
+    `indent`."""
 
     indent: int
     column: int
@@ -112,7 +112,7 @@ class Writer:
 
     def double_quoted(self, text: str) -> str:
         pieces = [self.put('"')]
-        if text.startswith(BOM):  # libyaml looks for it in the wrong place, and escapes all
+        if text.startswith(BOM):  # libyaml looks for it at the wrong position, and escapes all
             return "".join((*pieces, *map(code_of, text), '"'))
         spaced = False
         for index, char in enumerate(text):
@@ -126,7 +126,7 @@ class Writer:
         return "".join((*pieces, '"'))
 
     def literal(self, text: str, step: int) -> str:
-        """`|`: the lines as they are, one below the other; without the last line break."""
+        """`|`: the lines unchanged, without the last line break."""
         hint = str(step) if text[0] == " " or text[0] in BREAKS else ""
         if text[-1] not in BREAKS:
             hint += "-"

@@ -1,4 +1,4 @@
-"""The functions that a template may call, family by family."""
+"""The functions that a template may call, by family."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from orchestrator.helm.functions import (
 )
 from orchestrator.helm.signature import Function
 
-# Later families win: Sprig's `slice` over that of text/template.
+# Later families override earlier ones: Sprig's `slice` over that of text/template.
 FUNCTIONS: Mapping[str, Function] = {
     **builtins.FUNCTIONS,
     **strings.FUNCTIONS,

@@ -1,5 +1,5 @@
-"""The functions of text/template itself; `and` and `or` are the evaluator's, which need not
-evaluate all their arguments."""
+"""The functions of text/template itself. `and` and `or` are in the evaluator, since they do not
+always evaluate all arguments."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def not_(value: object) -> bool:
 
 
 def call(function: object, *_: object) -> object:
-    """No value of a template is a function, so there is nothing to call."""
+    """Always an error: no value of a template is a function."""
     raise FunctionError(f"{describe(function)} is not a function")
 
 
@@ -129,7 +129,7 @@ def urlquery(run: Run, *values: object) -> str:
 
 
 def escapable(run: Run, values: tuple[object, ...]) -> str:
-    """The text that is to be escaped; nothing at all is `<no value>` here."""
+    """The text to escape; no value is `<no value>` here."""
     run.budget.measure(*values)
     return sprint(tuple(NOTHING if value is None else value for value in values))
 
@@ -148,8 +148,8 @@ def printf(run: Run, layout: str, *values: object) -> str:
     return sprintf(run.budget, layout, values)
 
 
-# Comparison: all signed integers compare with each other and with unsigned ones, and nothing else
-# does with another kind.
+# Comparison: all signed integers compare with each other and with unsigned ones; otherwise only
+# values of the same kind compare.
 
 
 def eq(first: object, *others: object) -> bool:

@@ -19,7 +19,7 @@ def lower(text: str) -> str:
 
 
 def is_separator(char: str) -> bool:
-    """What ends a word for `title`: any sign of ASCII, and white space elsewhere."""
+    """Whether a character ends a word for `title`: ASCII punctuation, and any white space."""
     if char.isascii():
         return not (char.isalnum() or char == "_")
     return not (char.isalpha() or char.isdecimal()) and unicode.is_space(char)
@@ -44,7 +44,7 @@ def untitle(text: str) -> str:
 
 
 def swapcase(text: str) -> str:
-    """A lower-case letter that begins a word becomes a title one."""
+    """Change a lower-case letter that begins a word to title case."""
     gap = True
     changed: list[str] = []
     for char in text:
@@ -65,7 +65,7 @@ def is_connector(char: str) -> bool:
 
 
 def camelcase(text: str) -> str:
-    """`some_words` to `SomeWords`. Connectors at the beginning stay, of others all but one."""
+    """`some_words` to `SomeWords`. Connectors at the beginning stay, of others one is removed."""
     body = text
     while body and is_connector(body[0]):
         body = body[1:]
@@ -122,7 +122,7 @@ def is_number(char: str) -> bool:
 
 
 def is_letter(char: str) -> bool:
-    """A letter, save those of the scripts without case that Go's xstrings parts one by one."""
+    """A letter, except in the scripts without case whose characters Go's xstrings separates."""
     if not char.isalpha():
         return False
     return not any(low <= char <= high for low, high in CASELESS)
@@ -139,7 +139,7 @@ def run_of(text: str, start: int, fits: Callable[[str], bool]) -> int:
 
 
 def next_word(text: str) -> tuple[Word, str, str]:
-    """The first word of `text` by the kind of its characters, and what follows it."""
+    """The first word of `text`, by the kind of its characters, and the rest."""
     if not text:
         return Word.END, "", ""
     kind, end = first_word(text)
@@ -182,7 +182,7 @@ def small(word: str) -> str:
 
 
 class Separator:
-    """Writes words in lower case with a connector between two, as xstrings does for Sprig."""
+    """Writes words in lower case, joined by a connector, like xstrings for Sprig."""
 
     def __init__(self, text: str, connector: str) -> None:
         self.connector = connector
@@ -204,7 +204,7 @@ class Separator:
             self.written.append(small(word) if kind is Word.UPPER else word)
 
     def connect(self) -> None:
-        """A connector, if the next word does not bring one or end the text."""
+        """A connector, unless the next word has one or ends the text."""
         if self.kind not in JOINTS and self.kind is not Word.END:
             self.written.append(self.connector)
 
@@ -231,8 +231,8 @@ class Separator:
         return "".join(self.written)
 
     def after_letters(self) -> None:
-        """A number belongs to the letters before it, unless small letters follow: then it begins
-        a word with them."""
+        """A number belongs to the letters before it, unless lower-case letters follow: then it
+        begins a word with them."""
         if self.kind is not Word.NUMBER:
             self.connect()
         elif self.rest:

@@ -79,7 +79,7 @@ def must_to_date(layout: str, text: str) -> Time:
     moment = parse_time(layout, text, LOCAL)
     if moment is None:
         raise FunctionError(
-            f'parsing time "{text}" as "{layout}": they do not fit',
+            f'parsing time "{text}" as "{layout}": they do not match',
             "a layout shows how Mon Jan 2 15:04:05 MST 2006 would be written",
         )
     return moment
@@ -111,7 +111,7 @@ UNITS = (
 
 
 def duration_round(run: Run, value: object) -> str:
-    """The largest unit of a duration, or of the time since a moment."""
+    """The largest unit of a duration, or of the time since then."""
     ns = abs(span_of(run, value))
     return next((f"{ns // size}{unit}" for unit, size in UNITS if ns > size), "0s")
 

@@ -1,4 +1,4 @@
-"""Sprig's functions that choose between values, and those that ask what a value is."""
+"""Sprig's functions that choose between values, and that inspect types."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ GoMap = dict[object, object]
 
 
 def dict_(run: Run, *items: object) -> GoMap:
-    """Keys and values in turn; a last key alone gets an empty text."""
+    """A map of alternating keys and values; a last key without a value gets an empty text."""
     run.budget.measure(*items[::2])
     return {
         strval(key): items[index * 2 + 1] if index * 2 + 1 < len(items) else ""
@@ -66,7 +66,7 @@ def omit(mapping: GoMap, *unwanted: str) -> GoMap:
 
 
 def dig(*steps: object) -> object:
-    """Down the keys; the last but one argument where a key is missing."""
+    """Follow the keys down; the last but one argument is the default for a missing key."""
     if len(steps) < 3:
         raise FunctionError("dig needs at least three arguments")
     *path, fallback, place = steps
@@ -75,7 +75,7 @@ def dig(*steps: object) -> object:
             raise FunctionError(f"a key is a string, not {describe(key)}")
     for key in path:
         if type_of(place) != "map[string]interface {}" or not isinstance(place, dict):
-            raise FunctionError(f'"{key}" is wanted of {describe(place)}, which is no map')
+            raise FunctionError(f'"{key}" is read from {describe(place)}, which is not a map')
         if key not in place:
             return fallback
         place = place[key]
@@ -100,7 +100,7 @@ def merged(run: Run, target: GoMap, sources: tuple[GoMap, ...], *, overwrite: bo
 
 
 def merge_into(target: GoMap, source: GoMap, *, overwrite: bool) -> None:
-    """What is empty in `target` is filled from `source`; maps in both are merged."""
+    """Fill empty values of `target` from `source`; maps in both are merged."""
     for key, value in source.items():
         mine = target.get(key)
         if value is None:

@@ -19,7 +19,7 @@ def b64enc(text: str) -> str:
 
 
 def b64dec(text: str) -> str:
-    """What the text stands for; Go's complaint, as a text, if it is not base64."""
+    """The decoded text; Go's error message, as text, if it is not base64."""
     data = to_bytes(text)
     fault = fault_64(data)
     if fault is not None:
@@ -28,7 +28,7 @@ def b64dec(text: str) -> str:
 
 
 def fault_64(data: bytes) -> int | None:
-    """The place that Go's decoder complains about; line breaks count but do not matter."""
+    """The offset in Go's error message; line breaks are counted, but ignored otherwise."""
     solid = [(at, byte) for at, byte in enumerate(data) if byte not in LINE_BREAKS]
     for index, (at, byte) in enumerate(solid):
         if byte in LETTERS_64:
@@ -68,7 +68,7 @@ def fault_32(data: bytes) -> int | None:
 
 
 def padding_fault(data: bytes, at: int, place: int) -> int | None:
-    """What is wrong with the signs from `at` on, which are to fill up a group of eight."""
+    """The offset of the error in the padding from `at` on, which fills a group of eight."""
     padding = data[at + 1 : at + 8 - place]
     if len(padding) + place < 7:
         return len(data)

@@ -21,7 +21,7 @@ def json_of(run: Run, value: object, *, html: bool = True, indent: str = "") -> 
 
 
 def to_json(run: Run, value: object) -> str:
-    """Nothing where the value has no JSON."""
+    """Empty if the value has no JSON form."""
     try:
         return json_of(run, value)
     except NotJson:
@@ -55,7 +55,7 @@ def must(encode: Callable[[], str]) -> str:
 
 
 def from_json(text: str) -> Map:
-    """A map; its key `Error` says what is wrong with the text."""
+    """A map; its key `Error` has the error in the text."""
     from orchestrator.helm import gojson
 
     try:
@@ -114,7 +114,7 @@ def failed(message: str) -> Map:
 
 
 def to_yaml(run: Run, value: object) -> str:
-    """Nothing where the value has no YAML."""
+    """Empty if the value has no YAML form."""
     from orchestrator.helm import goyaml
 
     run.budget.measure(value)
@@ -155,11 +155,11 @@ def from_yaml_array(text: str) -> Slice:
 
 
 def to_toml(run: Run, value: object) -> str:
-    """The complaint, as a text, where the value has no TOML."""
+    """The error message, as text, if the value has no TOML form."""
     from orchestrator.helm import gotoml
 
     if value is None:
-        raise FunctionError("nil has no TOML", "is the option set?")
+        raise FunctionError("nil has no TOML form", "is the option set?")
     run.budget.measure(value)
     try:
         return gotoml.encode(value)

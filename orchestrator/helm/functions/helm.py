@@ -1,4 +1,4 @@
-"""Helm's own functions: templates that call templates, and what refuses to render."""
+"""Helm's own functions: calling templates, and failing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def include(run: Run, name: str, data: object) -> str:
     template = run.templates.get(name)
     if template is None:
-        raise FunctionError(f'no template "{name}"', 'write one with {{ define "..." }}')
+        raise FunctionError(f'no template "{name}"', 'define it with {{ define "..." }}')
     return run.execute(template, data)
 
 
@@ -34,12 +34,12 @@ def fail(message: str) -> str:
 
 
 def lookup(version: str, kind: str, namespace: str, name: str) -> dict[str, object]:  # noqa: ARG001
-    """There is no cluster to look into."""
+    """An empty map: there is no cluster."""
     return {}
 
 
 def get_host_by_name(name: str) -> str:  # noqa: ARG001
-    """Templates reach no network."""
+    """An empty text: templates have no network access."""
     return ""
 
 

@@ -1,6 +1,6 @@
 """Sprig's password hashes, ciphers, private keys and certificates, made by `cryptography`.
 
-They take long or need much of the machine, so each counts as many steps.
+They are slow or use much memory, so each counts as many steps.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def sized(text: str) -> bytes:
 
 
 def encrypt_aes(password: str, text: str) -> str:
-    """AES-256 in CBC mode, the key being the password filled up with zeros."""
+    """AES-256 in CBC mode, with the password, padded with zeros, as key."""
     import secrets
 
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes

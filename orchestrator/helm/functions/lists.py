@@ -31,7 +31,7 @@ def needs_list(value: object, action: str) -> list[object]:
         return value
     if value is None:
         raise FunctionError(f"Cannot {action} nil", "is the option set?")
-    raise FunctionError(f"Cannot {action} type {kind_of(value)}", "it takes a list")
+    raise FunctionError(f"Cannot {action} type {kind_of(value)}", "it needs a list")
 
 
 def list_(*items: object) -> list[object]:
@@ -113,7 +113,7 @@ def slice_(value: object, *indices: object) -> object:
     if not isinstance(value, list):
         raise FunctionError(
             f"list should be type of slice or array but {kind_of(value)}",
-            "substr and trunc cut texts",
+            "for texts use substr or trunc",
         )
     if not value:
         return None
@@ -159,7 +159,7 @@ def until_step(run: Run, start: int, stop: int, step: int) -> Slice:
 
 
 def seq(run: Run, *numbers: int) -> str:
-    """The numbers from the first to the last, as the program `seq` counts."""
+    """The numbers from the first to the last, like the program `seq`."""
     match numbers:
         case (end,):
             return joined(until_step(run, 1, end + sign(1, end), sign(1, end)))

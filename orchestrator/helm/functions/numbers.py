@@ -1,4 +1,4 @@
-"""Sprig's arithmetic. Integers are int64 and wrap around; what is no number counts as zero."""
+"""Sprig's arithmetic. Integers are int64 and wrap around; values that are not numbers are 0."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DECIMAL_TEXT = re.compile(r"(?P<whole>[-+]?[0-9]*)\.[0-9]*")
 
 
 def to_int(value: object) -> int:
-    """spf13/cast's ToInt: texts as Go writes integers, a fraction is cut off."""
+    """spf13/cast's ToInt: texts in Go's integer syntax, fractions are cut off."""
     match value:
         case bool():
             return int(value)
@@ -43,7 +43,7 @@ def is_calendar(value: object) -> bool:
 
 
 def int_of_float(value: float) -> int:
-    """As the processor converts: what does not fit becomes the smallest int64."""
+    """Convert like the processor: a value out of range becomes the smallest int64."""
     if math.isfinite(value) and INT64_MIN <= value < INT64_MAX:
         return int(value)
     return INT64_MIN
@@ -100,7 +100,7 @@ def atoi(text: str) -> int:
 
 
 def to_decimal(value: object) -> Int64:
-    """The number that the octal digits of `value` stand for."""
+    """The octal digits of `value` as a number."""
     text = to_text(value)
     if not re.fullmatch(r"[-+]?[0-7]+", text) or len(text) > 100:
         return Int64(0)
@@ -166,12 +166,12 @@ def minf(first: object, *rest: object) -> float:
 
 
 def by_size(number: float) -> tuple[float, float]:
-    """A zero has a sign that counts."""
+    """A zero keeps its sign."""
     return number, math.copysign(1, number)
 
 
-# Arithmetic on floats is done on the decimal numbers that they print as, so that 0.1 and 0.2 make
-# 0.3; a quotient has 16 places.
+# Floats are calculated as the decimal numbers that they print as, so that 0.1 + 0.2 is 0.3; a
+# quotient has 16 places.
 
 
 def addf(*values: object) -> float:
@@ -235,7 +235,7 @@ def ceil(value: object) -> float:
 
 
 def whole(rounding: Callable[[float], int], number: float) -> float:
-    """Rounded to a whole number that keeps its sign, even as a zero."""
+    """Rounded to a whole number with the same sign, even for zero."""
     if not math.isfinite(number):
         return number
     return (
@@ -246,7 +246,7 @@ def whole(rounding: Callable[[float], int], number: float) -> float:
 
 
 def round_(value: object, places: int, *half: float) -> float:
-    """To so many places; the last one goes up from `half`, by default 0.5."""
+    """Rounded to so many places, up from `half`, by default 0.5."""
     power = power_of_ten(places)
     digit = power * to_float(value)
     if not math.isfinite(digit):

@@ -8,7 +8,7 @@ from orchestrator.helm.signature import Function
 
 
 def clean(path: str) -> str:
-    """The shortest path that means the same."""
+    """The shortest equivalent path."""
     rooted = path.startswith("/")
     parts: list[str] = []
     for part in path.split("/"):

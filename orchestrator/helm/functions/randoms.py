@@ -1,4 +1,4 @@
-"""Sprig's functions that give something else every time."""
+"""Sprig's random functions."""
 
 from __future__ import annotations
 

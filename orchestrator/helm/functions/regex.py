@@ -1,7 +1,7 @@
-"""Regular expressions as in Go, which are those of RE2: linear in time, whatever the pattern.
+"""Regular expressions as in Go, with RE2's syntax: linear in time for any pattern.
 
-RE2 itself does the matching; how matches follow each other, and what `$1` stands for in a
-replacement, is Go's.
+RE2 does the matching; the sequence of matches, and the meaning of `$1` in a replacement, are as
+in Go.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from orchestrator.helm.values import Slice, from_bytes, strings, to_bytes
 if TYPE_CHECKING:
     from orchestrator.helm.interpreter import Run
 
-ANY_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")  # RE2 has it, Go has not
+ANY_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")  # in RE2, not in Go
 QUOTED = re.compile(r"\\Q.*?(?:\\E|$)", re.DOTALL)
 Spans: TypeAlias = list[tuple[int, int]]  # of the match and of its groups; -1 where one is missing
 
@@ -52,7 +52,7 @@ def character_width(data: bytes, pos: int) -> int:
 
 
 def matches(run: Run, expression: Any, data: bytes, limit: int) -> Iterator[Spans]:
-    """The matches one after the other; an empty one does not count right after another."""
+    """The matches in sequence; an empty one directly after another is skipped."""
     pos, last_end, count = 0, -1, 0
     while pos <= len(data) and count != limit:
         found = expression.search(data, pos)
@@ -72,7 +72,7 @@ def matches(run: Run, expression: Any, data: bytes, limit: int) -> Iterator[Span
 
 
 def regex_match(pattern: str, text: str) -> bool:
-    """A pattern that is none matches nothing."""
+    """An invalid pattern matches nothing."""
     try:
         return must_regex_match(pattern, text)
     except FunctionError:
@@ -118,7 +118,7 @@ def regex_split(run: Run, pattern: str, text: str, limit: int) -> Slice:
 
 
 def regex_replace_all(run: Run, pattern: str, text: str, replacement: str) -> str:
-    """`$1`, `${1}` and `${name}` in the replacement stand for what a group matched."""
+    """`$1`, `${1}` and `${name}` in the replacement are the text of a group."""
     expression = compiled(pattern)
     template = parsed_template(replacement)
     groups: Mapping[bytes, int] = expression.groupindex
@@ -162,7 +162,7 @@ NAME = re.compile(r"\$(?:\$|\{(?P<braced>\w+)\}|(?P<bare>\w+))")
 
 
 def parsed_template(replacement: str) -> list[bytes | Group]:
-    """Bytes to be copied, and the groups between them."""
+    """Literal bytes, and the groups between them."""
     parts: list[bytes | Group] = []
     end = 0
     for found in NAME.finditer(replacement):

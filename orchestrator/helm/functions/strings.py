@@ -1,4 +1,4 @@
-"""Sprig's functions on strings. Positions and lengths count bytes, as Go's do."""
+"""Sprig's functions on strings. Positions and lengths count bytes, as in Go."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def strval(value: object) -> str:
-    """Sprig's text of any value: a nil is `<nil>` here."""
+    """A value as text, as in Sprig: nil is `<nil>` here."""
     if isinstance(value, Slice) and value.element == "uint8":
         return format_value(value, "s", PLAIN)
     return format_value(value, "v", PLAIN) if value is None else to_text(value)
 
 
 def strslice(value: object) -> list[str]:
-    """Sprig's list of texts: the items but for nils, or the one value that is no list."""
+    """A list of texts, as in Sprig: the items without nils, or the single value."""
     if isinstance(value, list):
         return [strval(item) for item in value if item is not None]
     return [] if value is None else [strval(value)]
@@ -103,8 +103,8 @@ def abbrevboth(left: int, right: int, text: str) -> str:
 
 
 def abbreviated(text: str, offset: int, width: int) -> str:
-    """At most `width` bytes: dots stand for what was cut off the end, and the beginning as well if
-    `offset` bytes or more go there."""
+    """At most `width` bytes: dots replace what is cut off at the end, and at the beginning if
+    `offset` bytes or more are cut there."""
     data = to_bytes(text)
     if width < 4 or len(data) <= width:
         return text
@@ -121,8 +121,8 @@ def abbreviated(text: str, offset: int, width: int) -> str:
 
 
 def nospace(text: str) -> str:
-    """Without white space. It goes byte by byte, so that it mangles what is not ASCII if there is
-    any space to take out."""
+    """Without white space. It works on bytes, so that text with spaces is mangled if it is not
+    ASCII."""
     data = to_bytes(text)
     kept = [byte for byte in data if not unicode.is_space(chr(byte))]
     return text if len(kept) == len(data) else "".join(map(chr, kept))
@@ -162,7 +162,7 @@ def wrap_with(run: Run, length: int, separator: str, text: str) -> str:
 
 
 def wrapped(run: Run, text: str, length: int, separator: str, *, cuts_words: bool) -> str:
-    """Lines of at most `length` bytes, broken at spaces; a longer word is cut or left."""
+    """Lines of at most `length` bytes, broken at spaces; a longer word is cut or kept."""
     data, length = to_bytes(text), max(length, 1)
     run.budget.reserve(len(data) + (len(data) // length + data.count(b" ") + 1) * len(separator))
     lines: list[str] = []
@@ -236,7 +236,7 @@ def splitn(run: Run, separator: str, count: int, text: str) -> Map:
 
 
 def parts_of(run: Run, text: str, separator: str, count: int) -> list[str]:
-    """strings.SplitN: a negative count is no limit; no separator parts every character."""
+    """strings.SplitN: a negative count is no limit; an empty separator splits everywhere."""
     if count == 0:
         return []
     found = text.count(separator) if separator else len(text)

@@ -1,4 +1,4 @@
-"""Characters as Go's package unicode sees them: one to one case mapping, and its white space."""
+"""Characters as in Go's package unicode: one-to-one case mapping, and its white space."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_title(char: str) -> bool:
 
 
 def to_upper(char: str) -> str:
-    """The one upper-case character, where there is one: Go leaves an eszett as it is."""
+    """The upper-case character, if it is a single one: Go keeps an eszett."""
     upper = char.upper()
     if len(upper) == 1:
         return upper
