@@ -1,7 +1,7 @@
-"""What a build host does: the mechanism of stagefarm, run as root.
+"""The mechanism of stagefarm: runs builds on a host, as root.
 
 Nothing here reads YAML, renders templates or has a command line, and nothing here imports
-`orchestrator`. The Celery app is made on first use, so that importing a wire type costs nothing.
+`orchestrator`. The Celery app is made on first use, so that importing a wire type is cheap.
 """
 
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> "Celery":
-    """Give `celery -A tasks` its app without importing Celery for everyone else (PEP 562)."""
+    """The app for `celery -A tasks`; Celery is imported only when it is used (PEP 562)."""
     if name == "celery":
         from tasks.app import app
 

@@ -1,8 +1,8 @@
 """The Celery app and its configuration.
 
-Messages are hints; the ledger is the truth. So a message is acknowledged when it is taken (a late
-acknowledgement runs a step twice after the visibility timeout, or when a connection drops), no
-result is stored (nothing would read it), and what a host loses comes back through the ledger.
+Messages are hints; the ledger is the truth. So a message is acknowledged when it is received (a
+late acknowledgement runs a step twice after the visibility timeout, or when a connection drops), no
+result is stored (nothing would read it), and builds of lost hosts are recovered from the ledger.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from celery import Celery
 from tasks.settings import REDIS_HEALTH_CHECK_S, REDIS_TIMEOUT_S, Settings, current
 
 PRIORITIES = 10
-"""Redis transport's priorities, 0 first; it reads all queues of one before any of the next."""
+"""Number of the Redis transport's priorities; it reads all queues of one before the next."""
 
 
 def make_app(settings: Callable[[], Settings]) -> Celery:
-    """The app of one farm; its settings are read when its configuration is first looked at."""
+    """The app of one farm; the settings are read when its configuration is first used."""
     app = Celery("stagefarm")
     app.add_defaults(lambda: configuration(settings()))
     return app
@@ -36,12 +36,12 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "socket_connect_timeout": REDIS_TIMEOUT_S,
             "socket_keepalive": True,
             "health_check_interval": REDIS_HEALTH_CHECK_S,
-            # No `retry_on_timeout`: a subscription whose connection was cut would be read again on
-            # a new one, on which nothing is subscribed, and the worker's loop would wait for good.
+            # No `retry_on_timeout`: after a timeout a subscription would be read again on a new
+            # connection that has not subscribed, and the worker's loop would wait forever.
         },
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        # Forever: a step that ended while Redis is away is worth more than a free slot.
+        # Forever: the result of a step is worth more than a free slot while Redis is down.
         "task_publish_retry_policy": {
             "max_retries": None,
             "interval_start": 0.2,
@@ -54,7 +54,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_send_sent_event": True,
         "task_default_queue": "noarch.generic",
-        "worker_disable_prefetch": True,  # else a busy host keeps a message others could take
+        "worker_disable_prefetch": True,  # else a busy host reserves a message others could take
         "worker_prefetch_multiplier": 1,
         "worker_send_task_events": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,

@@ -1,22 +1,22 @@
-"""The errors of stagefarm, and the exit code each one means.
+"""The errors of stagefarm, each with its exit code.
 
-    StagefarmError            1   anything that ended the command
-    ├── BadInput              2   what the user gave cannot be used
+    StagefarmError            1   any error that ends the command
+    ├── BadInput              2   the user's input cannot be used
     │   ├── SpecProblems      2   all problems of the given specfiles at once
     │   └── TemplateError     2   a template that does not parse or render
     ├── HostUnfit             3   this machine lacks something: root, a program, disk, a handler
     ├── FarmUnreachable       4   Redis does not answer
     ├── BuildFailed           1   a build ended without its artifact
-    │   ├── SourceFailed      1   the seed could not be brought or unpacked
-    │   ├── CheckpointLost    1   what a build was to go on from could not be restored
+    │   ├── SourceFailed      1   the seed could not be fetched or unpacked
+    │   ├── CheckpointLost    1   the checkpoint to resume from could not be restored
     │   ├── HookFailed        1   a hook's command exited non-zero
     │   ├── PackFailed        1   the tarball could not be written
-    │   └── TimedOut          1   a time limit passed
-    ├── BuildCancelled        5   somebody asked for the build to stop
+    │   └── TimedOut          1   a time limit was exceeded
+    ├── BuildCancelled        5   the build was cancelled
     └── Stale                 6   this attempt has been taken over by a later one
 
 Everything an error needs is in `args`, and constructors do nothing, because Celery rebuilds an
-exception as `cls(*args)`. The first argument is the message, the second (optional) what to do.
+exception as `cls(*args)`. The first argument is the message, the optional second one a hint.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import ClassVar
 
 
 class StagefarmError(Exception):
-    """`StagefarmError(message, hint="")`: one clear sentence, and one saying what to do."""
+    """`StagefarmError(message, hint="")`: one clear sentence, and one about what to do."""
 
     exit_code: ClassVar[int] = 1
 
@@ -44,8 +44,8 @@ class BadInput(StagefarmError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing wrong in one file: `line` and `column` count from 1, 0 where unknown; `path` is
-    the place in the document, such as `jobs[2].source.uri`."""
+    """One error in a file: `line` and `column` count from 1, 0 if unknown; `path` is the path into
+    the document, such as `jobs[2].source.uri`."""
 
     file: str
     line: int
@@ -143,13 +143,13 @@ class Stale(StagefarmError):
 
 
 def of_system(error: OSError) -> HostUnfit:
-    """What the system refused, such as a write to a full disk, as an error for a person."""
+    """An error of the system, such as a full disk, as a `HostUnfit` with a clear message."""
     reason = error.strerror or str(error)
     return HostUnfit(f"{error.filename}: {reason}" if error.filename else reason)
 
 
 def by_name(name: str) -> type[StagefarmError]:
-    """The class of that name, for errors that crossed a process; `BuildFailed` if unknown."""
+    """The class of that name, for errors from another process; `BuildFailed` if unknown."""
     found = globals().get(name)
     if isinstance(found, type) and issubclass(found, StagefarmError):
         return found

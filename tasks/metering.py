@@ -1,4 +1,4 @@
-"""Counting a long piece of work, and telling a `Report` about it a few times a second."""
+"""Counts the progress of a long task, and reports it a few times per second."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ EVERY_S = 0.2
 
 @dataclass(slots=True)
 class Meter:
-    """Add to it as work is done; it reports at the start of the work, rarely in between, and when
-    `finish` is called."""
+    """Counts work done. It reports at the start, then at most every EVERY_S seconds, and on
+    `finish`."""
 
     report: Report
     what: str
@@ -30,13 +30,13 @@ class Meter:
         self.done = done
         if (now := time.monotonic()) >= self._next:
             self._next = now + EVERY_S
-            self._tell()
+            self._send()
 
     def finish(self) -> None:
-        """The work is complete: what was done is what there was to do."""
+        """Report that the work is complete, with what was done as the total."""
         self.total = self.done
-        self._tell()
+        self._send()
 
-    def _tell(self) -> None:
+    def _send(self) -> None:
         total = max(self.total, self.done) if self.total else 0
         self.report.progress(Progress(what=self.what, done=self.done, total=total, unit=self.unit))

@@ -1,7 +1,7 @@
-"""The types that cross a process or a machine: what is to be built, and what came of it.
+"""The types sent between processes and machines: builds, steps and their results.
 
-All are frozen and go over the wire as JSON (`encode`, `decode`). A `Build` is complete: a host
-needs no specfile, no template and no option of the submitter's machine to carry it out.
+All are frozen and sent as JSON (`encode`, `decode`). A `Build` is complete: a host can run it
+without the specfile, the templates and the options of the submitter's machine.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Stream(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
-    """A folder of the host (`source`) shown inside the root filesystem (`target`)."""
+    """A folder of the host (`source`) mounted inside the root filesystem (`target`)."""
 
     source: str
     target: str
@@ -93,10 +93,10 @@ class Bind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """Commands run one after the other, each as `entrypoint + [command]`.
+    """Commands run in sequence, each as `entrypoint + [command]`.
 
-    `timeout_s` is the time limit of each command, 0 for none; `retries` is how often a command
-    that failed is tried again.
+    `timeout_s` is the time limit of each command, 0 for none; `retries` is how often a failed
+    command is tried again.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Hook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenameRule:
-    """One name for another: of a file (`rename`), or of what names begin with (`rename_paths`)."""
+    """Replaces a name: of a whole file (`rename`), or the beginning of names (`rename_paths`)."""
 
     source: str
     dest: str
@@ -119,7 +119,7 @@ class RenameRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterRules:
-    """What goes into the tarball beside the root filesystem: paths of the host."""
+    """Paths of the host to pack in addition to the root filesystem."""
 
     dirs: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -127,12 +127,12 @@ class WriterRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tarformers:
-    """Which files are unpacked or packed, as what, and for whom; the options of mark-devkit's
-    archive library that change what comes out. Paths begin at the root, as `/etc/hosts`.
+    """Which files are unpacked or packed, with which names and owners; the options of mark-devkit's
+    archive library that change the result. Paths start at the root: `/etc/hosts`.
 
-    Renaming comes before choosing when a source is unpacked, and after it when an output is packed.
-    `remap_uids` and `remap_gids` map numbers, as text. `same_owner` as false gives all that a
-    source unpacks to root; `same_chtimes` keeps access and change times in an output.
+    Files are renamed before they are selected when a source is unpacked, and after it when an
+    output is packed. `remap_uids` and `remap_gids` map numbers, as text. With `same_owner` false,
+    unpacked files belong to root; `same_chtimes` keeps access and change times in an output.
     """
 
     match_prefix: tuple[str, ...] = ()
@@ -149,13 +149,13 @@ class Tarformers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What the root filesystem starts from. Paths are absolute, save `anise_config` and `keyring`,
-    which are relative to the folder the build was started in.
+    """What the root filesystem starts from. Paths are absolute, except `anise_config` and
+    `keyring`, which are relative to the folder the build was submitted from.
 
-    A `uri` that ends with `.txt` is a pointer: a text file that names the tarball, as Gentoo's
-    `latest-stage3-*.txt` do. `checksums` is the address of a `.sha256` or `.DIGESTS` file, and
-    `signature` that of a detached OpenPGP signature (default: the tarball's with `.asc` behind
-    it); both may be relative to the tarball's.
+    A `uri` that ends with `.txt` is a pointer: a text file with the name of the tarball, such as
+    Gentoo's `latest-stage3-*.txt`. `checksums` is the URL of a `.sha256` or `.DIGESTS` file, and
+    `signature` that of a detached OpenPGP signature (default: the URL of the tarball plus `.asc`);
+    both may be relative to the URL of the tarball.
     """
 
     type: SourceType
@@ -175,7 +175,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """The tarball to make: file `name` in folder `dir`, compressed as the name's ending says."""
+    """The tarball to make: file `name` in folder `dir`, in the format of the name's extension."""
 
     name: str
     dir: str
@@ -186,7 +186,7 @@ class Output:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One Celery task of a build. `number` counts from 0; `file` and `hooks` are set for hooks.
-    `checkpoint` asks to keep the build's state once the step is done (`tasks.step.checkpoint`)."""
+    With `checkpoint` the build's state is kept after the step (`tasks.step.checkpoint`)."""
 
     number: int
     kind: StepKind
@@ -202,16 +202,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """One run of one rendered job, as the host carries it out.
+    """One run of one rendered job, as the host executes it.
 
-    `environment` is what hooks see beside the variables of the build's place; `folder` is where
-    the command was started; `context` is the digest of the bundle of that folder, empty on the
-    machine itself; `created_at` is the moment of submission in seconds since 1970; `timeout_s`
-    is the time limit of the whole build, 0 for none; `rootfs` is None where the host may choose.
-    No file of the tarball is given a time after `source_date_epoch`.
+    `environment` has the job's variables for hooks; `folder` is where the command was run;
+    `context` is the digest of the bundle of that folder, empty for `run`; `created_at` is the time
+    of submission in seconds since 1970; `timeout_s` is the time limit of the whole build, 0 for
+    none; `rootfs` is None if the host may choose. No file of the tarball gets a time after
+    `source_date_epoch`.
 
-    What renders the job again as it was: `overrides`, as JSON, and `now`, in ISO 8601 with the
-    name of its zone behind a blank. `rebuild_of` is the build that this one does once more.
+    To render the job again: `overrides`, as JSON, and `now`, in ISO 8601, followed by a space and
+    the name of its zone. `rebuild_of` is the build that this one repeats, and `after` the one that
+    it starts from.
     """
 
     id: str
@@ -257,14 +258,14 @@ _ID_END = re.compile(r"(-[0-9]{8}-[0-9a-f]{8})[0-9a-f]{8}$")
 
 
 def short_id(name: str) -> str:
-    """The id of a build or a batch as people are shown it: with half of its random digits. Every
-    command takes what an id begins with."""
+    """The id of a build or a batch as shown in output: with half of its random digits. Commands
+    accept any unique beginning of an id."""
     return _ID_END.sub(r"\1", name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A finished file: `path` on the host, or a URL once it is in the store."""
+    """A finished file: `path` is a path on the host, or a URL once it is in the store."""
 
     name: str
     path: str
@@ -275,8 +276,8 @@ class Artifact:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """The state of a build after step `step` of attempt `attempt`, kept in the store: the root
-    filesystem and the rest of the workspace, each a tarball. `lineage` is a digest of all that
-    led to it (`tasks.artifacts.fingerprint`)."""
+    filesystem and the rest of the workspace, each as a tarball. `lineage` is a digest of
+    everything that led to it (`tasks.artifacts.fingerprint`)."""
 
     attempt: int
     step: int
@@ -287,9 +288,9 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """What a step leaves for the steps after it and for the record; `beside` are the files that
-    tell what the artifacts are; `seed` is the digest of the seed that the root filesystem began
-    from, where there is one."""
+    """The result of a step, for later steps and the record; `sidecars` are the files that describe
+    the artifacts; `seed` is the digest of the seed that the root filesystem started from, if there
+    is one."""
 
     artifacts: tuple[Artifact, ...] = ()
     sidecars: tuple[Artifact, ...] = ()
@@ -299,7 +300,7 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of a log; `hook` is empty for what stagefarm itself says."""
+    """One line of a log; `hook` is empty for lines of stagefarm itself."""
 
     text: str
     hook: str = ""
@@ -308,7 +309,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a long piece of work is; `total` is 0 while unknown, `unit` is `B` or `files`."""
+    """Progress of a long task; `total` is 0 while unknown, `unit` is `B` or `files`."""
 
     what: str
     done: int
@@ -317,7 +318,7 @@ class Progress:
 
 
 def encode(value: Any) -> bytes:
-    """`value`, one of the types above, as compact JSON; `BadInput` for a path that is not text."""
+    """`value`, of a type above, as compact JSON; `BadInput` for a path that is not UTF-8."""
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""Where a step's lines and progress go: a terminal, the ledger, or a pipe to one of them."""
+"""Receivers of a step's log lines and progress: a terminal, the ledger, or a pipe to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tasks.model import Line, Progress
 
 
 class Report(Protocol):
-    """Takes what happens as it happens; never raises for a reader that is gone."""
+    """Receives log lines and progress; never raises because a reader is gone."""
 
     def line(self, line: Line) -> None: ...
 
@@ -16,7 +16,7 @@ class Report(Protocol):
 
 
 class Silent:
-    """A `Report` that forgets everything."""
+    """A `Report` that discards everything."""
 
     def line(self, line: Line) -> None:
         pass

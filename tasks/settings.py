@@ -1,4 +1,4 @@
-"""Settings of one machine: `STAGEFARM_*` variables over one TOML file, read once and frozen."""
+"""Settings of a machine: `STAGEFARM_*` variables override a TOML file. Read once, frozen."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ DEFAULT_FILE = Path("/etc/stagefarm.toml")
 PREFIX = "STAGEFARM_"
 REDIS_TIMEOUT_S = 5.0
 REDIS_HEALTH_CHECK_S = 15
-EVERY = "README.md has every setting"
+EVERY = "README.md lists every setting"
 SCANS_A_LEASE = 4
-"""So many looks of the supervisor a lease must outlast: one may be late, one may be lost."""
+"""The scans of the supervisor within one lease, at least: one may be late, one may be lost."""
 
 Name = Annotated[str, Meta(min_length=1)]
 Limit = Annotated[int, Meta(ge=0)]
@@ -34,7 +34,7 @@ Interval = Annotated[float, Meta(gt=0)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Every field can be set as `name` in the file or as `STAGEFARM_NAME` in the environment."""
+    """Each field can be set as `name` in the file or as `STAGEFARM_NAME` in the environment."""
 
     state_dir: Name = "/var/lib/stagefarm"
     """Folder for everything stagefarm keeps on this machine: builds, seeds, contexts, store."""
@@ -52,49 +52,49 @@ class Settings:
     """This machine's name in the farm."""
 
     store_url: str = ""
-    """Where finished artifacts go, such as `file:///srv/stages`; default `<state_dir>/store`."""
+    """Where artifacts are stored, such as `file:///srv/stages`; default `<state_dir>/store`."""
 
     context_limit_bytes: Limit = 16 * 1024 * 1024
     """Largest bundle of a submitter's folder, compressed."""
 
     log_limit_lines: Some = 5_000
-    """Newest lines of each build kept in Redis; the whole log is a file on the host."""
+    """Newest log lines of each build kept in Redis; the whole log is a file on the host."""
 
     log_file_limit_bytes: Limit = 256 * 1024 * 1024
     """Largest log file of a build on its host and in the store."""
 
     rootfs: Annotated[str, Meta(pattern="^(auto|overlay|plain)$")] = "auto"
-    """`overlay`, `plain`, or `auto`: overlay where the machine can."""
+    """`overlay`, `plain`, or `auto`: overlay if the machine supports it."""
 
     lease_s: Interval = 90.0
     """How long a silent host keeps its builds."""
 
     heartbeat_s: Interval = 2.0
-    """How often a host renews its leases and hears of cancels and drains."""
+    """How often a host renews its leases and checks for cancels and drains."""
 
     pids_max: Some = 16_384
-    """Processes one step may have, where control groups can limit them."""
+    """Most processes of one step, where control groups are available."""
 
     scan_s: Interval = 10.0
     """How often the supervisor looks for lost hosts."""
 
     resend_s: Seconds = 120.0
-    """A build queued for so long whose message is gone gets a new one."""
+    """How long a build may be queued without a message before a new one is sent."""
 
     keep_days: Annotated[float, Meta(ge=0)] = 90.0
-    """How long the ledger remembers builds that have ended; the store keeps them."""
+    """How long the ledger keeps builds that have ended; the store keeps their artifacts."""
 
     stop_grace_s: Seconds = 600.0
-    """How long a worker that is told to stop lets its running steps go on."""
+    """How long running steps may continue when their worker is stopped."""
 
     attempts_max: Some = 3
     """How often a build is tried when its host is lost."""
 
     idle_limit_s: Seconds = 8 * 3600.0
-    """A step that prints nothing for so long is ended."""
+    """A step without output for so long is stopped."""
 
     disk_free_min_bytes: Limit = 2 * 1024**3
-    """A host with less free space in `state_dir` takes no new build."""
+    """A host with less free space in `state_dir` takes no new builds."""
 
     seeds_limit_bytes: Limit = 64 * 1024**3
     """Unpacked seeds and downloads that this machine keeps; those in use always stay."""
@@ -106,22 +106,22 @@ class Settings:
     """How many times its own size a tarball may unpack to, once that is more than 1 GiB."""
 
     download_tries: Some = 6
-    """How many tries in a row may bring nothing before a download fails."""
+    """Consecutive tries without progress before a download fails."""
 
     zstd_level: Annotated[int, Meta(ge=1, le=19)] = 3
-    """How hard `.zst` tarballs are compressed, 1 to 19."""
+    """Compression level of `.zst` tarballs, 1 to 19."""
 
     zstd_long: Annotated[int, Meta(ge=0, le=31)] = 0
-    """Window of `.zst` tarballs as a power of two, such as 27; 0 is the level's own."""
+    """Window of `.zst` tarballs as a power of two, such as 27; 0: the default of the level."""
 
     xz_level: Annotated[int, Meta(ge=0, le=9)] = 6
-    """How hard `.xz` tarballs are compressed, 0 to 9."""
+    """Compression level of `.xz` tarballs, 0 to 9."""
 
     gzip_level: Annotated[int, Meta(ge=1, le=9)] = 6
-    """How hard `.gz` tarballs are compressed, 1 to 9."""
+    """Compression level of `.gz` tarballs, 1 to 9."""
 
     bzip2_level: Annotated[int, Meta(ge=1, le=9)] = 9
-    """How hard `.bz2` tarballs are compressed, 1 to 9."""
+    """Compression level of `.bz2` tarballs, 1 to 9."""
 
     @property
     def state(self) -> Path:
@@ -132,7 +132,7 @@ class Settings:
         return self.store_url or (self.state / "store").absolute().as_uri()
 
     def broker_url(self) -> str:
-        """`redis_url` with the password of `redis_password_file` put in. Never log it."""
+        """`redis_url` with the password from `redis_password_file`. Never log it."""
         if not self.redis_password_file:
             return self.redis_url
         parts = urlsplit(self.redis_url)
@@ -151,13 +151,13 @@ def _first_line(file: str) -> str:
             "set redis_password_file to a file that this user can read",
         ) from error
     if not line:
-        raise BadInput(f"{file} holds no Redis password", "its first line is to be the password")
+        raise BadInput(f"{file} has no Redis password", "put the password in its first line")
     return line
 
 
 def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
-    """Settings from `environ` over `file` (default `$STAGEFARM_SETTINGS`, then
-    `/etc/stagefarm.toml` if it is there); `BadInput` names what is wrong and where."""
+    """Settings from `environ`, which override `file` (default `$STAGEFARM_SETTINGS`, then
+    `/etc/stagefarm.toml` if it exists); `BadInput` with the invalid setting and its source."""
     given = environ.get(f"{PREFIX}SETTINGS")
     named = file or (Path(given) if given else None)
     values = _from_file(named or DEFAULT_FILE, required=named is not None)
@@ -172,20 +172,20 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
     if settings.lease_s < SCANS_A_LEASE * settings.scan_s:
         raise BadInput(
             f"lease_s is {settings.lease_s:g} and scan_s {settings.scan_s:g}",
-            f"a lease must outlast {SCANS_A_LEASE} scans, else hosts that live lose their builds",
+            f"lease_s must be at least {SCANS_A_LEASE} * scan_s, or live hosts lose their builds",
         )
     return settings
 
 
 def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Each variable that is a setting, and the setting's name. One that is nearly a setting is
-    `BadInput`; others, such as those that Kubernetes makes for its services, are not ours."""
+    """Each variable that is a setting, and the setting's name. One that looks like a misspelled
+    setting is `BadInput`; others, such as those of Kubernetes services, are ignored."""
     for variable in environ:
         name = variable.removeprefix(PREFIX).lower()
         if name in NAMES and variable == PREFIX + name.upper():
             yield variable, name
         elif variable.startswith(PREFIX) and (near := _near(name)):
-            raise BadInput(f"{variable} is no setting", f"did you mean {PREFIX}{near.upper()}?")
+            raise BadInput(f"{variable} is not a setting", f"did you mean {PREFIX}{near.upper()}?")
 
 
 def _from_file(file: Path, *, required: bool) -> dict[str, Any]:
@@ -213,11 +213,11 @@ def _from_file(file: Path, *, required: bool) -> dict[str, Any]:
 NAMES = frozenset(item.name for item in fields(Settings))
 
 DEFAULTS = Settings()
-"""The defaults, for what is used without the settings of a machine."""
+"""The defaults, for code that is used without the settings of a machine."""
 
 
 def _near(name: str) -> str:
-    """The setting whose name is nearly `name`, if there is one."""
+    """The setting with the most similar name; empty if none is similar."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name, NAMES, n=1, cutoff=0.8)), "")

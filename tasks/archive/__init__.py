@@ -1,1 +1,1 @@
-"""Tarballs: unpacking, packing, compression."""
+"""Unpacks, packs and compresses tarballs."""

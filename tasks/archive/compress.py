@@ -1,4 +1,4 @@
-"""Compressing: the same bytes for the same content, with all cores."""
+"""Compresses reproducibly, on all cores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tasks.settings import DEFAULTS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Levels:
-    """How hard each format tries; 0 is the format's own default."""
+    """Compression levels; `zstd_long` is a window as a power of two, 0 for that of the level."""
 
     zstd: int = DEFAULTS.zstd_level
     zstd_long: int = DEFAULTS.zstd_long
@@ -35,8 +35,8 @@ class Levels:
 def compressed(
     pieces: Iterator[bytes], compression: Compression, levels: Levels
 ) -> Iterator[bytes]:
-    """The compressed form of all `pieces`; the same pieces give the same bytes, whatever the number
-    of cores (save that `pigz` and `lbzip2` differ from Python's modules)."""
+    """`pieces`, compressed; the same pieces become the same bytes for any number of cores (except
+    that `pigz` and `lbzip2` differ from Python's modules)."""
     if compression is Compression.NONE:
         return pieces
     if argv := _compressor(compression, levels):
@@ -45,8 +45,8 @@ def compressed(
 
 
 def _compressor(compression: Compression, levels: Levels) -> list[str]:
-    """The program that uses all cores, if it is there. One thread alone would write other bytes
-    than two, so there are at least two."""
+    """The program that uses all cores, if it is installed. One thread writes other bytes than
+    several, so there are always at least two."""
     cores = max(2, os.cpu_count() or 2)
     argv = {
         Compression.XZ: ["xz", "-c", f"-{levels.xz}", f"--threads={0 if cores > 2 else cores}"],
@@ -64,7 +64,7 @@ def _piped(argv: list[str], pieces: Iterator[bytes]) -> Iterator[bytes]:
     ):
         yield from drained(program.stdout)
     if program.returncode:
-        raise PackFailed(f"{argv[0]} ended with exit code {program.returncode}")
+        raise PackFailed(f"{argv[0]} failed with exit code {program.returncode}")
 
 
 def _encoded(pieces: Iterator[bytes], encoder: _Encoder) -> Iterator[bytes]:
@@ -93,7 +93,7 @@ def _encoder(compression: Compression, levels: Levels) -> _Encoder:
 
 
 def _zstd(levels: Levels) -> _Encoder:
-    """Worker threads even on one core: one core alone would write other bytes than two."""
+    """With worker threads even on one core: without them it writes other bytes."""
     parameters = zstandard.ZstdCompressionParameters.from_level(
         levels.zstd,
         threads=os.cpu_count() or 1,

@@ -1,10 +1,7 @@
-"""How tarballs are compressed: which ending means what, and the way in and out of each format.
+"""Decompresses the streams of tarballs.
 
-What a file is, is decided by its first bytes; its name's ending only says what to write. Reading
-is exact: a stream that ends early, is damaged, or has anything but zeros behind its end is refused.
-Programs that keep all cores at work (`xz`, `pigz`, `lbzip2`) are used where they are there, and
-Python's own modules otherwise. What is written hangs on the level alone, not on the number of
-cores.
+Reading is strict: a stream that ends early, is damaged, or has anything but zeros after its end is
+refused. `xz` is used if it is installed, because it uses all cores, and Python's modules otherwise.
 """
 
 from __future__ import annotations
@@ -27,16 +24,16 @@ from tasks.host.pipes import CHUNK_BYTES, drained, feeding, killed_on_error
 from tasks.host.process import piped
 
 _SLICE_BYTES = 8 << 10
-"""How much zstd data is decompressed at once: it has no limit on its output, which is at most
-32768 times as much."""
+"""How much zstd data is decompressed at once: its output is not limited, and at most 32768 times
+as large."""
 
 
 Read = Callable[[int], bytes]
-"""Gives up to so many bytes, and nothing at the end, as the `read` of a file does."""
+"""Returns up to so many bytes, and none at the end, like the `read` of a file."""
 
 
 def decompress(read: Read, compression: Compression) -> Iterator[bytes]:
-    """The plain bytes of a stream, in pieces, none of them empty; `Damaged` if it is not whole."""
+    """The decompressed bytes of a stream, in non-empty pieces; `Damaged` if it is not complete."""
     if compression is Compression.NONE:
         return pieces_of(read)
     if compression is Compression.XZ and which("xz"):
@@ -51,8 +48,8 @@ def pieces_of(read: Read) -> Iterator[bytes]:
 
 @contextmanager
 def ahead(pieces: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
-    """`pieces`, joined to large ones and made in a thread of their own: whoever takes them need
-    not wait while the next are made, nor the maker while they are taken."""
+    """`pieces`, joined to larger ones and read ahead in a thread, so that the producer and the
+    consumer run in parallel."""
     made: Queue[bytes | BaseException] = Queue(maxsize=_AHEAD)
     stopped = threading.Event()
 
@@ -90,7 +87,7 @@ def _piece_of(made: bytes | BaseException) -> bytes:
 
 
 def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces that are worth a turn."""
+    """The same bytes in pieces of at least _JOINED_BYTES."""
     parts: list[bytes] = []
     size = 0
     for piece in pieces:
@@ -104,7 +101,7 @@ def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Stream(Protocol):
-    """One compressed stream (a file can hold several): gives pieces until `feed` is used up."""
+    """One compressed stream (a file can have several): `feed` yields the pieces of its data."""
 
     def feed(self, data: bytes) -> Iterator[bytes]: ...
 
@@ -151,7 +148,7 @@ class _Gzip:
 
 
 class _Block:
-    """The shape that `lzma` and `bz2` share."""
+    """The interface that `lzma` and `bz2` share."""
 
     _object: lzma.LZMADecompressor | bz2.BZ2Decompressor
 
@@ -188,7 +185,7 @@ _READERS: dict[Compression, Callable[[], _Stream]] = {
 
 
 def _streams(read: Read, new: Callable[[], _Stream], size: int) -> Iterator[bytes]:
-    """Stream after stream, until the end or zeros that pad it; each must be whole."""
+    """All streams up to the end, or to the zeros that pad it; each must be complete."""
     stream, begun, count = new(), False, 0
     while data := read(size):
         while data := data if begun or not count else data.lstrip(b"\0"):
@@ -209,7 +206,7 @@ _GARBAGE = "something else follows its end"
 
 
 def _through(argv: list[str], read: Read) -> Iterator[bytes]:
-    """What the program makes of the stream; `Damaged` says what it complains of."""
+    """The output of the program for the stream; `Damaged` with its error message."""
     pipe = subprocess.PIPE
     with piped(argv, stdin=pipe, stdout=pipe, stderr=pipe) as program:
         yield from _fed(program, read)
@@ -224,7 +221,7 @@ def _fed(program: subprocess.Popen[bytes], read: Read) -> Iterator[bytes]:
 
 
 def _explain(complaint: str) -> str:
-    """The three things that can be wrong, however the program puts them."""
+    """The message for one of the three possible errors, from that of the program."""
     lower = complaint.lower()
     if "garbage" in lower or "format not recognized" in lower:
         return _GARBAGE

@@ -1,4 +1,4 @@
-"""Formats of tarballs: which ending means what, and what the first bytes say."""
+"""Formats of tarballs, recognised by extension and by the first bytes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Compression(StrEnum):
 
 
 class Damaged(StagefarmError):
-    """`Damaged(message, hint="")`: what is read is no whole tarball. The caller says which file it
-    was, so the message begins with "it"."""
+    """`Damaged(message, hint="")`: the input is not a complete tarball. The caller adds the name of
+    the file, so the message begins with "it"."""
 
 
 _ENDINGS = {
@@ -42,33 +42,33 @@ _MAGIC = (
 
 
 HEAD_BYTES = 512
-"""How much of a file `by_content` wants to see."""
+"""How much of a file `by_content` needs."""
 
 
 def by_name(name: str) -> Compression:
-    """The compression that the ending of `name` asks for; `BadInput` for an unknown ending."""
+    """The compression for the extension of `name`; `BadInput` for an unknown extension."""
     for ending, compression in _ENDINGS.items():
         if name.endswith(ending):
             return compression
     raise BadInput(
-        f"{name}: the ending says no format for a tarball",
+        f"{name}: unknown extension for a tarball",
         f"use one of {', '.join(e for e in _ENDINGS if not e.startswith('.t') or e == '.tar')}",
     )
 
 
 def by_content(head: bytes) -> Compression | None:
-    """The format of a file that begins with `head`; None if it is no tarball at all."""
+    """The format of a file that begins with `head`; None if it is not a tarball."""
     for magic, compression in _MAGIC:
         if head.startswith(magic):
             return compression
     if len(head) >= 4 and 0x50 <= head[0] <= 0x5F and head[1:4] == b"\x2a\x4d\x18":
-        return Compression.ZSTD  # a skippable frame, which pzstd and seekable files begin with
+        return Compression.ZSTD  # a skippable frame, at the start of pzstd and seekable files
     return Compression.NONE if _is_tar_header(head) else None
 
 
 def _is_tar_header(block: bytes) -> bool:
-    """True for a header block with the right checksum (POSIX ustar: the sum of all bytes, with
-    those of the checksum taken as blanks), and for the zeros of an empty archive."""
+    """True for a header block with a valid checksum (POSIX ustar: the sum of all bytes, with the
+    checksum field as spaces), and for the zeros of an empty archive."""
     if len(block) < HEAD_BYTES:
         return False
     if not any(block[:HEAD_BYTES]):

@@ -1,4 +1,4 @@
-"""The `tar` program: how it is called, what it may complain of, and what its complaints mean."""
+"""Runs the `tar` program, and interprets its error messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _METADATA = (
     "--acls",
     "--xattrs",
     "--xattrs-include=*",
-    # What overlayfs keeps for itself: in a layer it would change what the layers above show.
+    # Internal to overlayfs: in a layer they would change the layers above.
     "--xattrs-exclude=trusted.overlay.*",
     "--xattrs-exclude=user.overlay.*",
 )
@@ -40,15 +40,15 @@ _REPRODUCIBLE = (
 )
 _CLAMPED = "--pax-option=delete=atime,delete=ctime"
 _ENVIRONMENT = {"PATH": STANDARD_PATH, "LC_ALL": "C", "TZ": "UTC0"}
-_UMASK = 0o022  # for folders that an archive has things in, but not themselves
+_UMASK = 0o022  # for folders that are missing in an archive, though files in them are not
 _NOTES_MAX = 20
 _BLOCK_BYTES = 512
 _LAST_WORDS = ("Exiting with failure status", "Error is not recoverable")
 
 
 def unpack(pieces: Iterator[bytes], rootfs: Path, report: Report, *, owners: bool = True) -> None:
-    """Make in the folder `rootfs` what the tar stream says, all for root without `owners`;
-    `SourceFailed` if tar cannot, `Damaged` if it is not whole."""
+    """Unpack the tar stream into the folder `rootfs`, all owned by root without `owners`;
+    `SourceFailed` if tar fails, `Damaged` if the stream is not complete."""
     owner = "--same-owner" if owners else "--no-same-owner"
     argv = ["--extract", owner, "--same-permissions", "--block-number", *_METADATA, *_labels()]
     pipes = subprocess.PIPE, subprocess.PIPE
@@ -56,7 +56,7 @@ def unpack(pieces: Iterator[bytes], rootfs: Path, report: Report, *, owners: boo
         assert tar.stdin
         assert tar.stdout
         size = used = 0
-        with suppress(BrokenPipeError), widened(tar.stdin) as pipe:  # then tar says why
+        with suppress(BrokenPipeError), widened(tar.stdin) as pipe:  # tar's error says why
             for piece in pieces:
                 if filled := len(piece.rstrip(b"\0")):
                     used = size + filled
@@ -71,9 +71,9 @@ def unpack(pieces: Iterator[bytes], rootfs: Path, report: Report, *, owners: boo
 
 
 def _check_end(said: bytes, used: int) -> None:
-    """`Damaged` unless tar has `said` that it saw the block of zeros which ends an archive, and
-    `used`, where the last byte is that is no zero, lies before it: tar itself looks no further,
-    and takes a stream without that block for whole."""
+    """`Damaged` unless tar has `said` that it found the block of zeros which ends an archive, and
+    `used`, the position after the last non-zero byte, is before it: tar itself reads no further,
+    and accepts a stream without that block."""
     end = re.search(rb"block (\d+): \*\* Block of NULs", said)
     if not end:
         raise Damaged("it ends too early")
@@ -83,8 +83,8 @@ def _check_end(said: bytes, used: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What is packed, where it is not all: names relative to the folder, and names relative to
-    `/`. `all_times` keeps access and change times, and with them no two tarballs are the same."""
+    """What to pack, if not everything: names relative to the folder, and names relative to `/`.
+    `all_times` keeps access and change times, so that no two tarballs are identical."""
 
     names: Iterable[bytes]
     also: Iterable[bytes] = ()
@@ -99,8 +99,8 @@ def pack(
     *,
     without: str = "",
 ) -> Iterator[bytes]:
-    """The tar stream of `folder`, the same for the same tree; `PackFailed` if tar cannot. Left out
-    is its folder `without`."""
+    """The tar stream of `folder`, without its folder `without`; identical for identical trees.
+    `PackFailed` if tar fails."""
     argv = ["--create", *_REPRODUCIBLE, *_METADATA, *_labels()]
     if not (selection and selection.all_times):
         argv.append(_CLAMPED)
@@ -118,26 +118,26 @@ def pack(
 
 @contextmanager
 def listed(into: IO[bytes], report: Report) -> Iterator[Callable[[bytes], None]]:
-    """A function that takes a tar stream, piece after piece; `into` then holds what is in it, as
-    `tar --list --verbose --verbose` shows it, times in UTC."""
+    """A function to call with each piece of a tar stream; `into` then has its content, as listed by
+    `tar --list --verbose --verbose`, with times in UTC."""
     argv = ["--list", "-vv", "--full-time", "--numeric-owner"]
     with _started(argv, subprocess.PIPE, into.fileno()) as (tar, complaints):
         assert tar.stdin
 
-        def tell(piece: bytes) -> None:
+        def feed(piece: bytes) -> None:
             try:
                 write_all(pipe.fileno(), piece)
-            except BrokenPipeError:  # then tar says why, and what is packed further is in vain
+            except BrokenPipeError:  # tar's error says why; stop packing
                 complaints.judge(tar.wait(), PackFailed, report)
 
         with widened(tar.stdin) as pipe:
-            yield tell
+            yield feed
         complaints.judge(tar.wait(), PackFailed, report)
 
 
 @contextmanager
 def _named(folder: Path, selection: Selection | None) -> Iterator[list[str]]:
-    """The arguments that say what is packed: all of `folder`, or the names of `selection`."""
+    """The arguments for what to pack: all of `folder`, or the names of `selection`."""
     if not selection:
         yield [f"--directory={folder}", "."]
         return
@@ -159,7 +159,7 @@ def _labels() -> list[str]:
 def _started(
     argv: list[str], stdin: int | None, stdout: int | None
 ) -> Iterator[tuple[subprocess.Popen[bytes], _Complaints]]:
-    """A running tar on standard input or output; killed if the body fails."""
+    """A running tar that uses its standard input or output; killed if the body fails."""
     with piped(
         ["tar", "--file=-", *argv],
         env=_ENVIRONMENT,
@@ -179,7 +179,7 @@ def _started(
 
 
 class _Complaints:
-    """What tar says on its standard error, collected while it works."""
+    """The messages of tar on its standard error, collected while it runs."""
 
     def __init__(self, pipe: IO[bytes] | None) -> None:
         self._lines: list[str] = []
@@ -189,7 +189,7 @@ class _Complaints:
         self._thread.start()
 
     def end(self) -> None:
-        """Wait for the last one: tar has ended, or is about to."""
+        """Wait for the last message; tar has exited, or is about to."""
         self._thread.join()
 
     def _collect(self, pipe: IO[bytes] | None) -> None:
@@ -203,12 +203,12 @@ class _Complaints:
                     self._lines.append(text)
 
     def tell_of(self, words: str) -> bool:
-        """Whether one of them, once all are there, has these words."""
+        """Whether any message has these words; waits for all of them."""
         self.end()
         return any(words in text for text in self._lines)
 
     def judge(self, code: int, failure: type[BuildFailed], report: Report) -> None:
-        """Pass the complaints on as notes, or as the failure that they are."""
+        """Report the messages as notes, or raise them as a failure."""
         self.end()
         if code and (self._unexpected or not self._count):
             raise failure(self._failure(code), _hint(self._lines))
@@ -221,15 +221,15 @@ class _Complaints:
         reasons = [text for text in self._lines if not text.startswith("Removing leading")]
         more = f" (and {self._count - 1} more)" if self._count > 1 else ""
         full = "no space left: " if _is_full(self._lines) else ""
-        return f"{full}tar: {reasons[0]}{more}" if reasons else f"tar ended with exit code {code}"
+        return f"{full}tar: {reasons[0]}{more}" if reasons else f"tar failed with exit code {code}"
 
 
 def _to_be_expected(complaint: str) -> bool:
-    """True for what nobody may do in a user namespace: make devices, give files to strangers, set
-    what only the kernel's root may set."""
+    """True for what is not allowed in a user namespace: making devices, changing owners to unmapped
+    ids, setting attributes that need the real root."""
     forbidden = complaint.endswith(("Operation not permitted", "Invalid argument"))
     return in_user_namespace() and (
-        (forbidden and any(deed in complaint for deed in _NOT_FOR_USERS))
+        (forbidden and any(words in complaint for words in _NOT_FOR_USERS))
         or complaint.startswith("Removing leading")
     )
 
@@ -244,7 +244,7 @@ _NOT_FOR_USERS = (
 
 @cache
 def in_user_namespace() -> bool:
-    """False where user ids mean what they mean to the kernel (user_namespaces(7))."""
+    """False in the initial user namespace, which maps ids to themselves (user_namespaces(7))."""
     return Path("/proc/self/uid_map").read_text().split() != ["0", "0", str(2**32 - 1)]
 
 
@@ -253,12 +253,12 @@ def _hint(complaints: list[str]) -> str:
         return "free some space on the disk"
     text = " ".join(complaints)
     if "changed as we read it" in text or "removed before we read it" in text:
-        return "something still writes to the root filesystem: does a hook leave a process behind?"
+        return "a process is still writing to the root filesystem: did a hook leave it running?"
     return ""
 
 
 def _is_full(complaints: list[str]) -> bool:
-    """tar calls the first write that does not fit a short one, and later ones by their error; of
-    its listing it does not say which error that was."""
+    """tar reports the first failing write as a short one, later ones with their error; for its
+    listing it does not report which error it was."""
     signs = ("No space left", "Disk quota exceeded", "Wrote only", "stdout: write error")
     return any(sign in text for text in complaints for sign in signs)

@@ -1,8 +1,8 @@
-"""Changing the headers of a tar stream while it flows: names, link targets, owners.
+"""Edits the headers of a tar stream on the fly: names, link targets, owners.
 
-What is not changed passes byte for byte. A changed entry says what is new in a pax header before
-it (POSIX.1-2017, pax, "pax Extended Header"), which every reader of today prefers to the old
-fields; so nothing of a header that is not understood here is lost.
+Unchanged entries pass byte for byte. A changed entry gets a pax header before it (POSIX.1-2017,
+pax, "pax Extended Header") with the new values, which all current readers prefer to the old
+fields; so header fields that are unknown here are kept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SPARSE_NAME = b"GNU.sparse.name"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What can be changed of an entry. `link` is set for hard links (`is_hard`) and others."""
+    """The editable part of an entry. `link` is set for hard (`is_hard`) and symbolic links."""
 
     name: bytes
     link: bytes
@@ -30,11 +30,11 @@ class Member:
 
 
 Edit = Callable[[Member], Member | None]
-"""Gives what an entry becomes; None leaves it out."""
+"""Returns the new entry; None leaves it out."""
 
 
 def edited(pieces: Iterator[bytes], edit: Edit) -> Iterator[bytes]:
-    """The stream of `pieces` with every entry as `edit` wants it."""
+    """The stream of `pieces` with every entry changed by `edit`."""
     source = _Source(pieces)
     while header := source.header():
         entry = _Entry(source, header)
@@ -49,7 +49,7 @@ def edited(pieces: Iterator[bytes], edit: Edit) -> Iterator[bytes]:
 
 
 class _Source:
-    """The stream, taken by blocks."""
+    """The stream, read in blocks."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -60,7 +60,7 @@ class _Source:
         return b"".join(self.data(size))
 
     def data(self, size: int) -> Iterator[bytes]:
-        """The next `size` bytes, and what fills their last block, as they come."""
+        """The next `size` bytes and the padding of their last block, in pieces."""
         left = _padded(size)
         while left:
             if self._at == len(self._piece) and not self._next():
@@ -75,7 +75,7 @@ class _Source:
         return bool(self._piece)
 
     def header(self) -> bytes:
-        """The next header block; empty at the end, which is left for `rest`."""
+        """The next header block; empty at the end, whose blocks are returned by `rest`."""
         block = self.take(BLOCK)
         if any(block):
             return block
@@ -88,7 +88,7 @@ class _Source:
 
 
 class _Entry:
-    """One entry: its header, and those before it that belong to it."""
+    """One entry: its header, and the extension headers before it."""
 
     def __init__(self, source: _Source, header: bytes) -> None:
         self.blocks: list[bytes] = []
@@ -112,20 +112,23 @@ class _Entry:
         self._find(long)
 
     def _find(self, long: dict[bytes, bytes]) -> None:
-        told = dict(self._records)
+        records = dict(self._records)
         header = self._header
-        size = _told(told, b"size", header[124:136])
+        size = _field(records, b"size", header[124:136])
         self.size = 0 if self._kind in _WITHOUT_DATA else size
         self.member = Member(
-            name=told.get(_SPARSE_NAME) or told.get(b"path") or long.get(b"L") or _name(header),
-            link=told.get(b"linkpath") or long.get(b"K") or header[157:257].partition(b"\0")[0],
-            uid=_told(told, b"uid", header[108:116]),
-            gid=_told(told, b"gid", header[116:124]),
+            name=records.get(_SPARSE_NAME)
+            or records.get(b"path")
+            or long.get(b"L")
+            or _name(header),
+            link=records.get(b"linkpath") or long.get(b"K") or header[157:257].partition(b"\0")[0],
+            uid=_field(records, b"uid", header[108:116]),
+            gid=_field(records, b"gid", header[116:124]),
             is_hard=self._kind == b"1",
         )
 
     def changed(self, wanted: Member) -> list[bytes]:
-        """The blocks of the entry as `wanted`, all that is known of it in one pax header."""
+        """The blocks of the entry as `wanted`, with one pax header for all of its records."""
         path = _SPARSE_NAME if _SPARSE_NAME in dict(self._records) else b"path"
         new = {path: wanted.name, b"uid": b"%d" % wanted.uid, b"gid": b"%d" % wanted.gid}
         if wanted.link:
@@ -149,7 +152,7 @@ def _content(source: _Source, header: bytes) -> bytes:
 
 
 def _sparse_blocks(source: _Source, header: bytes) -> list[bytes]:
-    """The further blocks of an old GNU sparse header: each says whether another follows."""
+    """The extension blocks of an old GNU sparse header: each has a flag for another one."""
     blocks: list[bytes] = []
     more = header[156:157] == b"S" and header[482]
     while more:
@@ -162,8 +165,8 @@ def _padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-def _told(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:
-    """A number as the pax header says it, or else the field of the old one."""
+def _field(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:
+    """A number from the pax header, else from the field of the old one."""
     if key not in records:
         return _number(field)
     if not records[key].isdigit():
@@ -172,7 +175,7 @@ def _told(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:
 
 
 def _number(field: bytes) -> int:
-    """A number in octal, or (GNU) in base 256 where the first bit is set."""
+    """A number in octal, or (GNU) in base 256 if the first bit is set."""
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     digits = field.strip(b" \0") or b"0"
@@ -229,7 +232,7 @@ def _extended(size: int) -> bytes:
 
 
 def _sealed(header: bytearray) -> bytes:
-    """`header` with its checksum: the sum of its bytes, those of the checksum taken as blanks."""
+    """`header` with its checksum: the sum of its bytes, with the checksum field as spaces."""
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     return bytes(header)

@@ -1,8 +1,8 @@
-"""Tarballs: a root filesystem out of one, and one out of a root filesystem.
+"""Unpacks a tarball to a root filesystem, and packs a root filesystem to a tarball.
 
-GNU tar is the archiver; its own protections are the base of ours (it strips what leads out of the
-folder from names, and makes symbolic links that could lead out last). Compressed data is fed to it
-and taken from it here, so that it can be counted, limited and hashed on the way.
+GNU tar is the archiver; our protections build on its own (it strips prefixes of names that lead out
+of the folder, and creates symbolic links that could lead out last). Data is decompressed and
+compressed here, so that it can be counted, limited and hashed on the way.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tasks.settings import DEFAULTS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a tarball may grow to; the ratio counts once `free_bytes` have been unpacked."""
+    """Limits of unpacking a tarball; the ratio applies beyond `free_bytes` of content."""
 
     size_bytes: int = DEFAULTS.unpack_limit_bytes
     ratio: int = DEFAULTS.unpack_limit_ratio
@@ -53,8 +53,8 @@ def extract(
 ) -> None:
     """Unpack `tarball` into the folder `rootfs` (made if missing), with all metadata.
 
-    `SourceFailed` for what is no tarball, not whole, too large, or does not fit on the disk. The
-    folder is then left as far as it came; throw it away.
+    `SourceFailed` if it is not a tarball, incomplete, too large, or does not fit on the disk. The
+    folder is then incomplete, and must be removed by the caller.
     """
     meter = Meter(report, f"unpack {tarball.name}")
     try:
@@ -83,7 +83,7 @@ def unpack(
     limits: Limits,
     tarformers: Tarformers | None = None,
 ) -> None:
-    """`extract` for the stream that `read` gives, known as `name`; `Damaged` if it is not whole."""
+    """`extract` for the stream from `read`, called `name`; `Damaged` if it is not complete."""
     rootfs.mkdir(parents=True, exist_ok=True)
     counted = partial(_counted_read, read, meter)
     head = counted(formats.HEAD_BYTES)
@@ -107,25 +107,25 @@ def _counted_read(read: decompress.Read, meter: Meter, size: int) -> bytes:
 
 
 def _put_back(head: bytes, read: decompress.Read) -> decompress.Read:
-    """`read`, with `head` before what it gives."""
+    """`read`, preceded by `head`."""
     first = [head]
     return lambda size: first.pop() if first else read(size)
 
 
 def _recognise(head: bytes, name: str, report: Report) -> Compression:
-    """What a file that begins with `head` is, with a note if its name says something else."""
+    """The format of a file that begins with `head`, with a note if its name does not match."""
     found = formats.by_content(head)
     if found is None:
         raise Damaged(
-            "it is no tarball" if head else "it is empty",
-            f"it begins with {head[:40]!r}: is this what the source should give?",
+            "it is not a tarball" if head else "it is empty",
+            f"it begins with {head[:40]!r}: is the source right?",
         )
-    if found is not _said_by(name):
-        report.line(Line(text=f"{name} holds {found} data, whatever its name says"))
+    if found is not _expected(name):
+        report.line(Line(text=f"{name} has {found} data, which does not match its name"))
     return found
 
 
-def _said_by(name: str) -> Compression | None:
+def _expected(name: str) -> Compression | None:
     try:
         return formats.by_name(name)
     except BadInput:
@@ -133,19 +133,19 @@ def _said_by(name: str) -> Compression | None:
 
 
 def _limited(pieces: Iterator[bytes], meter: Meter, limits: Limits) -> Iterator[bytes]:
-    """`pieces`, until they are more than a tarball has any reason to be."""
+    """`pieces`, up to the limits; `Damaged` beyond them."""
     size = 0
     for piece in pieces:
         size += len(piece)
         if size > limits.size_bytes:
             raise Damaged(
                 f"it unpacks to more than {limits.size_bytes:,} bytes",
-                "raise unpack_limit_bytes if it is meant to",
+                "raise unpack_limit_bytes if this is expected",
             )
         if size > limits.free_bytes and size > limits.ratio * meter.done:
             raise Damaged(
                 f"it unpacks to more than {limits.ratio} times its size",
-                "raise unpack_limit_ratio if it is meant to",
+                "raise unpack_limit_ratio if this is expected",
             )
         yield piece
 
@@ -158,7 +158,7 @@ def pack(
     source_date_epoch: int | None = None,
     levels: Levels | None = None,
 ) -> Artifact:
-    """`pack_summed`, with the result as an artifact."""
+    """`pack_summed`, with an artifact as the result."""
     sums = pack_summed(
         rootfs, target, report=report, source_date_epoch=source_date_epoch, levels=levels
     )
@@ -177,13 +177,12 @@ def pack_summed(
     listing: IO[bytes] | None = None,
     tarformers: Tarformers | None = None,
 ) -> Sums:
-    """Pack the folder `rootfs` as `target`, compressed as its ending says.
+    """Pack the folder `rootfs` as `target`, in the format of its extension.
 
-    What is mounted below `rootfs` is not packed; sockets are skipped with a note. Nothing is found
-    under the target's name before it is complete and on the disk. No file is given a time after
-    `source_date_epoch` (seconds since 1970; reproducible-builds.org). `PackFailed` if the disk is
-    full, or if something changes the tree meanwhile. `listing` is given what is packed, as
-    `tar --list` shows it.
+    Mounts below `rootfs` are not packed; sockets are skipped with a note. `target` exists only once
+    it is complete and on disk. No file gets a time after `source_date_epoch` (seconds since 1970;
+    reproducible-builds.org). `PackFailed` if the disk is full, or the tree changes meanwhile.
+    `listing` gets the list of the packed files, as printed by `tar --list`.
     """
     kind = formats.by_name(target.name)
     meter = Meter(report, f"pack {target.name}")
@@ -203,7 +202,7 @@ def pack_summed(
 
 @contextmanager
 def packing(target: Path) -> Iterator[None]:
-    """What the system refuses as `target` is written, such as a write to a full disk, is a
+    """Turns errors of the system while `target` is written, such as a full disk, into
     `PackFailed`."""
     try:
         yield
@@ -224,7 +223,7 @@ def _counted(pieces: Iterator[bytes], meter: Meter) -> Generator[bytes]:
 
 
 def _listed(pieces: Iterator[bytes], listing: IO[bytes] | None, report: Report) -> Generator[bytes]:
-    """`pieces`, shown on their way to whoever fills `listing`."""
+    """`pieces`, which are also listed in `listing`."""
     if not listing:
         yield from pieces
         return
@@ -236,7 +235,7 @@ def _listed(pieces: Iterator[bytes], listing: IO[bytes] | None, report: Report) 
 
 @contextmanager
 def _sized(folder: Path, meter: Meter) -> Iterator[None]:
-    """Finds the size of the tree beside the body, so that the progress has an end."""
+    """Finds the size of the tree in parallel with the body, as the total of the progress."""
     argv = ["du", "--apparent-size", "--block-size=1", "--summarize", str(folder)]
     with piped(argv, stdout=subprocess.PIPE) as du:
         assert du.stdout

@@ -1,4 +1,4 @@
-"""mark-devkit's `tarformers_specs`: which files are unpacked or packed, as what, and for whom."""
+"""mark-devkit's `tarformers_specs`: which files are unpacked or packed, their names and owners."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.model import Tarformers
 
 
 class Rules:
-    """One `Tarformers`, ready to be asked. Paths begin at the root: `/etc/hosts`."""
+    """The compiled rules of a `Tarformers`. Paths start at the root: `/etc/hosts`."""
 
     def __init__(self, given: Tarformers) -> None:
         self._given = given
@@ -27,7 +27,7 @@ class Rules:
         self._gids = _numbers(given.remap_gids)
 
     def leaves_out(self, *paths: str) -> bool:
-        """Whether a file that goes by these paths is left out."""
+        """Whether a file with these paths is left out."""
         prefixes = self._given.match_prefix
         if prefixes and not any(path.startswith(prefixes) for path in paths):
             return True
@@ -37,8 +37,8 @@ class Rules:
         return path in self._ignored or any(pattern.search(path) for pattern in self._patterns)
 
     def new_name(self, path: str) -> str:
-        """What a file is called afterwards: one whole name for another, else the first rule whose
-        beginning it has."""
+        """The new name of a file: by a rule for the whole name, else by the first rule for its
+        beginning."""
         if path in self._renames:
             return self._renames[path]
         for rule in self._given.rename_paths:
@@ -47,7 +47,7 @@ class Rules:
         return path
 
     def on_unpacking(self) -> Edit:
-        """A source's entries are renamed, and then chosen by their new names."""
+        """The edit for a source: entries are renamed, then selected by their new names."""
 
         def edit(member: Member) -> Member | None:
             changed = self._changed(member)
@@ -56,7 +56,7 @@ class Rules:
         return edit
 
     def on_packing(self) -> Edit:
-        """An output's entries have been chosen before they were packed."""
+        """The edit for an output: its entries were selected before they are packed."""
         return self._changed
 
     def _changed(self, member: Member) -> Member:
@@ -74,8 +74,8 @@ class Rules:
         return name if new == path else os.fsencode("./" + new.lstrip("/"))
 
     def chosen(self, folder: Path, rootfs: Path) -> Iterator[bytes]:
-        """The names of all in `folder` that is to be packed, relative to it, sorted. Rules may also
-        name a file by its path on the host, as mark-devkit wants it: below `rootfs`."""
+        """The names of all files of `folder` to pack, relative to it, sorted. As in mark-devkit,
+        rules may also name a file by its path on the host, below `rootfs`."""
         for path in _walk(folder):
             if not self.leaves_out(path, f"{rootfs}{path}"):
                 yield os.fsencode(f".{path}")
@@ -85,7 +85,7 @@ class Rules:
         return self._given.same_chtimes
 
     def also(self) -> Iterator[bytes]:
-        """The names of what is packed beside the root filesystem, relative to `/`."""
+        """The names of files to pack in addition to the root filesystem, relative to `/`."""
         writer = self._given.writer
         if not writer:
             return
@@ -96,8 +96,8 @@ class Rules:
 
 
 def _walk(top: Path) -> Iterator[str]:
-    """Every path below `top`, the folder itself as `/` first, in tar's order: what is in a folder
-    follows it at once, sorted."""
+    """Every path below `top`, first the folder itself as `/`, in tar's order: each folder is
+    followed by its content, sorted."""
     pending = ["/"]
     while pending:
         path = pending.pop()
@@ -110,7 +110,7 @@ def _walk(top: Path) -> Iterator[str]:
 
 
 def _path(name: bytes) -> str:
-    """An entry's name as a path that begins at the root."""
+    """An entry's name as a path that starts at the root."""
     path = posixpath.normpath(os.fsdecode(name)).lstrip("/")
     return "/" if path == "." else f"/{path}"
 

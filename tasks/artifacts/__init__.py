@@ -1,1 +1,1 @@
-"""What a build leaves: the files beside a tarball, the store, comparison."""
+"""The results of a build: tarballs and their sidecar files, the store, comparison."""

@@ -1,4 +1,4 @@
-"""What differs between two tarballs: their files, byte by byte, and the packages installed."""
+"""Compares two tarballs: their files, byte by byte, and their installed packages."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tasks.metering import Meter
 from tasks.reporting import Report
 
 _KEPT_MAX_BYTES = 256 << 20
-"""A package database that is larger is not looked into."""
+"""A larger file of a package database is not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One file as the tarball has it; `content` is a checksum, or where a link points."""
+    """One file of a tarball; `content` is a checksum, the target of a link, or a device number."""
 
     kind: str
     mode: str
@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What is in one tarball."""
+    """The content of one tarball."""
 
     files: dict[str, Entry]
     packages: list[Package]
@@ -52,7 +52,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """A file that is in both, and in what it differs: names of the fields of `Entry`."""
+    """A file in both that differs; `what` are names of the fields of `Entry`."""
 
     path: str
     what: tuple[str, ...]
@@ -62,7 +62,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upgraded:
-    """A package that is in both with other versions."""
+    """A package in both with different versions."""
 
     manager: str
     name: str
@@ -72,7 +72,7 @@ class Upgraded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What leads from one tarball to another."""
+    """The changes from one tarball to another."""
 
     files_added: tuple[str, ...]
     files_removed: tuple[str, ...]
@@ -91,7 +91,7 @@ class Difference:
 
 
 def read(tarball: Path, report: Report) -> Content:
-    """All that is in `tarball`; `BadInput` if it is none or not whole."""
+    """The content of `tarball`; `BadInput` if it is not a complete tarball."""
     meter = Meter(report, f"read {tarball.name}")
     try:
         with tarball.open("rb", buffering=0) as file, tempfile.TemporaryDirectory() as kept:
@@ -109,7 +109,7 @@ def read(tarball: Path, report: Report) -> Content:
 
 
 def difference(before: Content, after: Content, *, times: bool = True) -> Difference:
-    """What leads from `before` to `after`; modification times count only with `times`."""
+    """The changes from `before` to `after`; modification times are compared only with `times`."""
     olds, news = _by_name(before.packages), _by_name(after.packages)
     return Difference(
         files_added=tuple(sorted(after.files.keys() - before.files.keys())),
@@ -130,7 +130,7 @@ def difference(before: Content, after: Content, *, times: bool = True) -> Differ
 
 
 def _by_name(packages: list[Package]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """The versions of each package: a name can be there in several slots or architectures."""
+    """The versions of each package; one can be installed in several slots or architectures."""
     found: dict[tuple[str, str], list[str]] = {}
     for package in packages:
         found.setdefault((package.manager, package.name), []).append(package.version)
@@ -152,7 +152,7 @@ def _changes(
 
 
 class _Stream:
-    """The plain bytes of a tarball, for `tarfile`."""
+    """The decompressed bytes of a tarball, for `tarfile`."""
 
     def __init__(self, pieces: Iterator[bytes], file: BinaryIO, meter: Meter) -> None:
         self._pieces = pieces
@@ -178,8 +178,8 @@ class _Stream:
         return bool(self._rest)
 
     def check_end(self, at: int) -> None:
-        """`Damaged` unless the archive ends at the byte `at`, with zeros and nothing but zeros:
-        `tarfile` read no further, and takes a header that it cannot read for an end."""
+        """`Damaged` unless the archive ends at byte `at` with zeros, and nothing else: `tarfile`
+        reads no further, and treats an unreadable header as the end."""
         while self._next():
             pass
         if self._used > at:
@@ -221,8 +221,8 @@ def _path(name: str) -> str:
 
 
 def _one_name_first(files: dict[str, Entry]) -> dict[str, Entry]:
-    """`files`, with the first name of each group of hard links for the file itself: which of them a
-    tarball has as the file is chance."""
+    """`files`, where the first name of each group of hard links is the file itself: which name a
+    tarball stores as the file is arbitrary."""
     groups: dict[str, list[str]] = {}
     for path in files:
         groups.setdefault(_linked_to(files, path), []).append(path)
@@ -236,7 +236,7 @@ def _one_name_first(files: dict[str, Entry]) -> dict[str, Entry]:
 
 
 def _linked_to(files: dict[str, Entry], path: str) -> str:
-    """The file that `path` is a hard link to, in the end; itself where that leads nowhere."""
+    """The file that `path` finally is a hard link to; `path` itself if there is none."""
     here = path
     for _ in range(LINKS_MAX):
         if here not in files or files[here].kind != _HARD_LINK:
@@ -274,7 +274,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, keep: Path | None) -
 
 
 def _kept_as(member: tarfile.TarInfo, kept: Path) -> Path | None:
-    """Where below `kept` a part of a package database is written to, its folder made."""
+    """The path below `kept` for a file of a package database, else None. Makes its folder."""
     path = PurePosixPath(member.name.lstrip("/"))
     inside = any(path.is_relative_to(place) for place in DATABASES)
     if not inside or ".." in path.parts or member.size > _KEPT_MAX_BYTES:

@@ -1,4 +1,4 @@
-"""The submitter's folder on a host: checked, and unpacked into the build's home."""
+"""Verifies the bundle of the submitter's folder, and unpacks it on the host."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ def digest_of(data: bytes) -> str:
 
 
 def unpack(data: bytes | None, digest: str, folder: Path) -> None:
-    """Unpack the bundle `data`, whose sha256 is `digest`, into `folder`; `BuildFailed` if it is
-    gone, not what was submitted, or would leave the folder."""
+    """Unpack the bundle `data`, whose sha256 is `digest`, into `folder`; `BuildFailed` if it is no
+    longer kept, is damaged, or cannot be unpacked within the folder."""
     if data is None:
         raise BuildFailed("the submitter's folder is no longer kept", "submit the build again")
     if digest_of(data) != digest:
-        raise BuildFailed("the submitter's folder arrived damaged", "submit the build again")
+        raise BuildFailed(
+            "the bundle of the submitter's folder is damaged", "submit the build again"
+        )
     bundle = folder.with_name(f"{folder.name}.tar.zst")
     bundle.write_bytes(data)
     try:

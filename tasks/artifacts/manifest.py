@@ -1,11 +1,11 @@
-"""The files beside a tarball that tell what it is.
+"""The sidecar files of a tarball.
 
 NAME.sha256          its checksum, for `sha256sum --check`
 NAME.DIGESTS         checksums of several kinds, in Gentoo's layout
-NAME.CONTENTS.gz     what is in it, as `tar --list --verbose` shows it, times in UTC
+NAME.CONTENTS.gz     its content, as listed by `tar --list --verbose`, with times in UTC
 NAME.packages.json   the packages installed in it
-NAME.build.json      how it was made (written by whoever knows)
-NAME.log.zst         the log of the build (likewise)
+NAME.build.json      how it was made (written by the caller)
+NAME.log.zst         the log of the build (written by the caller)
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def pack(
     levels: Levels | None = None,
     tarformers: Tarformers | None = None,
 ) -> tuple[Artifact, tuple[Artifact, ...]]:
-    """Pack `rootfs` as `target`, with its sidecar files that can be made on the way."""
+    """Pack `rootfs` as `target`, with the sidecar files that can be made on the way."""
     with packing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent) as listing:
@@ -63,7 +63,7 @@ def pack(
 
 
 def write_build(target: Path, about: dict[str, Any]) -> Artifact:
-    """Write how the tarball `target` was made: the rendered job, seed, hosts, times, versions."""
+    """Write how the tarball `target` was made: rendered job, seed, hosts, times, versions."""
     return _write(_sidecar(target, "build.json"), _json(about))
 
 
@@ -111,7 +111,7 @@ def _digests(files: dict[str, Sums]) -> bytes:
 
 def _packages(rootfs: Path, report: Report) -> bytes:
     def note(text: str) -> None:
-        report.line(Line(text=f"cannot tell all the installed packages: {text}"))
+        report.line(Line(text=f"cannot list all installed packages: {text}"))
 
     return _json({"packages": installed(rootfs, note)})
 

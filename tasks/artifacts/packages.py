@@ -1,7 +1,7 @@
-"""Which packages are installed in a root filesystem, from the databases that are in it.
+"""Lists the packages installed in a root filesystem, from the databases in it.
 
-Read without any program of the distribution, and without following links out of the root
-filesystem: Portage, dpkg, apk, and rpm's SQLite database (rpm 4.16 and newer).
+Reads Portage, dpkg, apk, and rpm's SQLite database (rpm 4.16 and newer), without any program of the
+distribution, and without following links out of the root filesystem.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ DPKG = ("var/lib/dpkg/status", "var/lib/dpkg/status.d")
 APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 RPM = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
 DATABASES = (PORTAGE, *DPKG, *APK, *RPM)
-"""Where the databases lie, below the root."""
+"""Paths of the databases, relative to the root."""
 
 
 TEXT_MAX = 64 << 20
-"""Characters of a database that are looked at."""
+"""Most characters of a database file that are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -41,8 +41,8 @@ class Package:
 
 
 def installed(rootfs: Path, note: Callable[[str], None] = lambda text: None) -> list[Package]:
-    """All packages of all managers, sorted. What is damaged is left out; `note` is told of a
-    database that cannot be read at all."""
+    """All packages of all managers, sorted. Damaged entries are left out; `note` is called with the
+    error of a database that cannot be read."""
     found: set[Package] = set()
     for packages in (_portage, _dpkg, _apk, _rpm):
         try:
@@ -70,7 +70,7 @@ def _portage(rootfs: Path) -> Iterator[Package]:
 
 
 def _folders(rootfs: Path, folder: Path) -> Iterator[Path]:
-    """What is in a folder that may not be there, or be a link to somewhere else."""
+    """The content of a folder that may be missing, or a link out of the root filesystem."""
     real = inside(rootfs, str(folder.relative_to(rootfs)))
     yield from real.iterdir() if real.is_dir() else ()
 
@@ -135,7 +135,7 @@ def _rpm_packages(file: Path) -> Iterator[Package]:
 
 
 def _has_table(database: sqlite3.Connection) -> bool:
-    """What has the name of the table can also be a view, and a view need have no end."""
+    """Whether it is a table: a view of that name could return endless rows."""
     query = "select 1 from sqlite_master where name = 'Packages' and type = 'table'"
     return database.execute(query).fetchone() is not None
 
@@ -163,8 +163,8 @@ def _rpm_tags(blob: bytes) -> dict[int, str]:
 
 
 def _text(rootfs: Path, file: Path) -> str:
-    """The content of a file that may not be there, or be a link to somewhere else; no more of it
-    than a database can have."""
+    """The first TEXT_MAX characters of a file that may be missing, or a link out of the root
+    filesystem."""
     real = inside(rootfs, str(file.relative_to(rootfs)))
     if not real.is_file():
         return ""

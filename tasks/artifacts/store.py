@@ -1,8 +1,8 @@
-"""Where finished artifacts go: `<store>/<batch or build>/<build>/<attempt>/`; and, until the build
-has succeeded, its checkpoints: `<store>/<batch or build>/<build>/checkpoints/<attempt>.<step>/`.
+"""Stores artifacts in `<store>/<batch or build>/<build>/<attempt>/`, and, until the build has
+succeeded, its checkpoints in `<store>/<batch or build>/<build>/checkpoints/<attempt>.<step>/`.
 
-A folder is filled as `<name>.<host>.partial` and renamed when it is whole and on disk. It counts
-only once the ledger says so: an attempt that loses there takes its folder away again.
+A folder is filled as `<name>.<host>.partial`, and renamed when it is complete and on disk. It is
+valid only once the ledger has accepted it: an attempt that the ledger rejects removes its folder.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class FileStore:
         artifacts: Sequence[Artifact],
         extras: Mapping[str, Path | bytes],
     ) -> tuple[Artifact, ...]:
-        """Bring `artifacts`, and `extras` by name, to their folder, all or nothing; gives the
-        artifacts with their URLs. `PackFailed` if one is not what its step said it is, or the
-        store cannot take it."""
+        """Copy `artifacts`, and `extras` by name, to their folder, all or nothing; returns the
+        artifacts with their URLs. `PackFailed` if a checksum differs from that of its step, or
+        writing fails."""
         folder = self.folder(build, attempt)
         with _whole(folder, folder.with_name(f"{attempt}.{host}.partial")) as partial:
             for artifact in artifacts:
@@ -67,11 +67,11 @@ class FileStore:
         )
 
     def withdraw(self, build: Build, attempt: int) -> None:
-        """Take away what an attempt put here: it did not count."""
+        """Remove the folder of an attempt that the ledger did not accept."""
         remove_tree(self.folder(build, attempt))
 
     def sweep(self, build: Build, attempt: int, counted: Collection[int]) -> None:
-        """Take away what attempts before `attempt` left here, save those that `counted`."""
+        """Remove what attempts before `attempt` left here, except those in `counted`."""
         for leftover in self.folder(build, attempt).parent.glob("[0-9]*"):
             number = int(leftover.name.partition(".")[0])
             left_behind = leftover.suffix == ".partial" or number not in counted
@@ -84,8 +84,8 @@ class FileStore:
 
     @contextmanager
     def new_checkpoint(self, build: Build, attempt: int, step: int, host: str) -> Iterator[Path]:
-        """Gives an empty folder to fill, which becomes the checkpoint's if all goes well. What an
-        earlier attempt left half done goes."""
+        """Yields an empty folder to fill, which becomes the checkpoint's on success. Incomplete
+        checkpoints of earlier attempts are removed."""
         for leftover in self._checkpoints(build).glob("*.partial"):
             if int(leftover.name.partition(".")[0]) < attempt:
                 remove_tree(leftover)
@@ -94,10 +94,10 @@ class FileStore:
             yield partial
 
     def sweep_checkpoints(self, keep_s: float) -> None:
-        """Take away checkpoints of builds that never succeeded, once they are so old."""
+        """Remove checkpoints older than `keep_s`, left by builds that never succeeded."""
         latest = time.time() - keep_s
         for folder in self.root.glob("*/*/checkpoints/*"):
-            with suppress(OSError, HostUnfit):  # another host sweeps as well
+            with suppress(OSError, HostUnfit):  # another host may be sweeping
                 if folder.stat().st_mtime < latest:
                     remove_tree(folder)
                     folder.parent.rmdir()
@@ -106,7 +106,7 @@ class FileStore:
         remove_tree(self.checkpoint(build, attempt, step))
 
     def drop_checkpoints(self, build: Build) -> None:
-        """Take away all checkpoints of a build: it has succeeded."""
+        """Remove all checkpoints of a build that has succeeded."""
         remove_tree(self._checkpoints(build))
 
     def _checkpoints(self, build: Build) -> Path:
@@ -115,7 +115,7 @@ class FileStore:
 
 @contextmanager
 def _whole(folder: Path, partial: Path) -> Iterator[Path]:
-    """Gives an empty folder to fill, which becomes `folder` if all goes well, else goes away."""
+    """Yields an empty folder to fill, which becomes `folder` on success, else is removed."""
     with ExitStack() as undo:
         undo.callback(remove_tree, partial)
         try:
@@ -123,7 +123,7 @@ def _whole(folder: Path, partial: Path) -> Iterator[Path]:
             partial.mkdir(parents=True)
             yield partial
             _sync(partial)
-            remove_tree(folder)  # what the same attempt put here before its process died
+            remove_tree(folder)  # left by the same attempt, whose process died
             partial.rename(folder)
             _sync(folder.parent)
         except OSError as error:
@@ -134,7 +134,7 @@ def _whole(folder: Path, partial: Path) -> Iterator[Path]:
 
 
 def _bring(artifact: Artifact, target: Path) -> None:
-    """Copy a file, checking that it is the one that was packed."""
+    """Copy a file and verify its checksum."""
     digest = hashlib.sha256()
     with Path(artifact.path).open("rb") as source, target.open("xb") as sink:
         while piece := source.read(PIECE_BYTES):

@@ -77,8 +77,8 @@ class Ledger:
         self, build: str, request: str, *, point: str = "", respecified: Build | None = None
     ) -> int:
         """Queue an ended build anew, from the checkpoint at `point` (a key of `checkpoints`), with
-        `respecified` in its place; gives its attempt. `request`, unique, is the same when this is asked
-        again. `BadInput` if the build has not ended."""
+        `respecified` in its place; returns its attempt. `request` is unique, and the same when this
+        is asked again. `BadInput` if the build has not ended."""
         spec = _written(respecified) if respecified else []
         answer, attempt = self.connection.script("retry", build, request, point, *spec)
         if self._known(build, answer) == "running":

@@ -104,7 +104,7 @@ def complaint(folder: Path, code: int, *words: str, before: tuple[str, ...] = ()
         ("missing.tar", "404"),
         ("cut.tar", "peer closed connection"),
         ("short.tar", "ends too early"),
-        ("page.tar", "no tarball"),
+        ("page.tar", "not a tarball"),
     ],
 )
 def test_a_source_that_is_not_as_it_should_be(

@@ -128,7 +128,7 @@ def test_a_bundle_that_would_leave_its_folder_is_refused(tmp_path: Path, data: b
 def test_a_bundle_that_is_gone_or_damaged_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match="no longer kept"):
         unpack(None, "x", tmp_path)
-    with pytest.raises(BuildFailed, match="arrived damaged"):
+    with pytest.raises(BuildFailed, match="is damaged"):
         unpack(b"x", digest_of(b"y"), tmp_path)
 
 

@@ -56,7 +56,7 @@ def test_a_wrong_variable_is_told_by_its_own_name(file: Path) -> None:
 
 
 def test_what_is_nearly_a_setting_is_not_overlooked(file: Path) -> None:
-    with pytest.raises(BadInput, match="STAGEFARM_LEESE_S is no setting") as caught:
+    with pytest.raises(BadInput, match="STAGEFARM_LEESE_S is not a setting") as caught:
         load({"STAGEFARM_LEESE_S": "4", "STAGEFARM_REDIS_PORT": "tcp://10.0.0.11:6379"})
     assert caught.value.hint == "did you mean STAGEFARM_LEASE_S?"
     file.write_text("leese_s = 4")
@@ -89,5 +89,5 @@ def test_the_password_is_the_first_line_of_its_file(file: Path) -> None:
     }
     assert load(given).broker_url() == "redis://u:se%20cr%3Aet%40%2F@h:1/2"
     file.write_text("\n")
-    with pytest.raises(BadInput, match="holds no Redis password"):
+    with pytest.raises(BadInput, match="has no Redis password"):
         load(given).broker_url()

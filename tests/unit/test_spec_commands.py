@@ -203,7 +203,11 @@ def test_validate_tells_what_jobs_lack_and_warns(call: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "path", "said"),
     [
-        ("output: {type: file, name: x.zip, dir: o}", "output.name", "no format for a tarball"),
+        (
+            "output: {type: file, name: x.zip, dir: o}",
+            "output.name",
+            "unknown extension for a tarball",
+        ),
         ("output: {type: file, name: a/x.tar, dir: o}", "output.name", "is a path: a/x.tar"),
         ('options: {a: "x\\0y"}', "options.a", "cannot contain NUL"),
         ('workspacedir: "x\\0y"', "workspacedir", "cannot contain NUL"),
