@@ -388,7 +388,7 @@ def test_the_end_of_an_attempt_is_answered_while_the_next_one_runs(asked: Asked)
     asked.begun()
     asked.ledger.end_step(FIRST, 0, RESULT)
     asked.ledger.lose(FIRST, "gone", LIMIT)
-    asked.ledger.claim(ClaimedAttempt("b-1", 2, TWO), 90.0)
+    asked.ledger.claim(ClaimedAttempt("b-1", 2, TWO), 0.0)
     assert asked.ledger.lose(FIRST, "gone", LIMIT) == queued(2)
     assert asked.ledger.end_step(FIRST, 0, RESULT) is EndOutcome.OK
     assert asked.ledger.lose(FIRST, "another reason", LIMIT).outcome is RequeueOutcome.STALE

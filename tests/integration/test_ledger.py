@@ -315,6 +315,7 @@ def test_a_build_that_is_retried_is_not_forgotten(ledger: Ledger) -> None:
     assert ledger.forget(-60) == 0
     assert ledger.connection.script("forget", "b-1", moment) == 0
     ledger.cancel("b-1", "enough")
+    assert ledger.connection.script("forget", "b-1", moment - 120) == 0, "it ended later"
     assert ledger.forget(-60) == 1
 
 
