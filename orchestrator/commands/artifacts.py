@@ -174,7 +174,7 @@ def _caches() -> tuple[Seeds, Downloads]:
     found = Seeds(state / "seeds"), Downloads(state / "downloads")
     for kept in found:
         if kept.root.exists() and not _may_change(kept.root):
-            raise HostUnfit(f"{kept.root}: only root may look at the {kept.root.name}", "use sudo")
+            raise HostUnfit(f"{kept.root}: only root may read the {kept.root.name}", "use sudo")
     return found
 
 
