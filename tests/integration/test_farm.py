@@ -30,7 +30,6 @@ SH = ("/bin/bash", "-c")
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory, seed: Path, can_isolate: None) -> Iterator[Farm]:
     """Two hosts on one queue, a third on another, for all tests of this module."""
-    pytest.importorskip("tasks.step.main")
     folder = tmp_path_factory.mktemp("farm")
     farm = Farm(folder, seed, RedisServer(folder / "redis"))
     farm.redis.start()

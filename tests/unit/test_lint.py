@@ -42,6 +42,25 @@ def test_tasks_knows_nothing_of_the_orchestrator(file: Path) -> None:
     assert imported(file).isdisjoint({"orchestrator", "yaml", "jinja2", "click"})
 
 
+def test_no_test_is_skipped_because_our_own_code_is_broken() -> None:
+    """`importorskip` takes a module that cannot be imported for one that is not installed."""
+    skipping = re.compile(r"""importorskip\(\s*["'](tasks|orchestrator|tests)\b""")
+    broken = [file for file in (ROOT / "tests").rglob("*.py") if skipping.search(file.read_text())]
+    assert broken == []
+
+
+def test_no_test_sleeps() -> None:
+    """Tests wait for conditions: see tests/waiting.py. The random delays of the soak are its
+    purpose."""
+    sleeping = re.compile(r"\btime\.sleep\(|from time import .*\bsleep\b|\bEvent\(\)\.wait\(")
+    known = {"faults/test_soak.py", "bench/noop_worker.py", "unit/test_lint.py"}
+    files = (ROOT / "tests").rglob("*.py")
+    found = [
+        file.relative_to(ROOT / "tests") for file in files if sleeping.search(file.read_text())
+    ]
+    assert {str(file) for file in found} - known == set()
+
+
 # The arrows between folders
 
 
