@@ -11,6 +11,7 @@
     │   ├── CheckpointLost    1   the checkpoint to resume from could not be restored
     │   ├── HookFailed        1   a hook's command exited non-zero
     │   ├── PackFailed        1   the tarball could not be written
+    │   ├── StepKilled        1   the step's process was killed from outside of the step
     │   └── TimedOut          1   a time limit was exceeded
     ├── BuildCancelled        5   the build was cancelled
     └── Stale                 6   this attempt has been taken over by a later one
@@ -21,6 +22,7 @@ exception as `cls(*args)`. The first argument is the message, the optional secon
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -130,6 +132,10 @@ class PackFailed(BuildFailed):
     pass
 
 
+class StepKilled(BuildFailed):
+    pass
+
+
 class TimedOut(BuildFailed):
     pass
 
@@ -142,10 +148,30 @@ class Stale(StagefarmError):
     exit_code = 6
 
 
+HOST_ERRNOS = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE),
+        *(errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENODEV, errno.ENXIO),
+    }
+)
+"""What the system says because of the machine, whatever a build does: its disk, its memory. The
+rest (no such file, not a folder, ...) can come of what lies in the root filesystem."""
+
+
 def of_system(error: OSError) -> HostUnfit:
     """An error of the system, such as a full disk, as a `HostUnfit` with a clear message."""
+    return HostUnfit(_in_words(error))
+
+
+def of_step(error: OSError) -> StagefarmError:
+    """What the system refused a step: `HostUnfit` where the machine is the cause, else
+    `BuildFailed`."""
+    return of_system(error) if error.errno in HOST_ERRNOS else BuildFailed(_in_words(error))
+
+
+def _in_words(error: OSError) -> str:
     reason = error.strerror or str(error)
-    return HostUnfit(f"{error.filename}: {reason}" if error.filename else reason)
+    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 def by_name(name: str) -> type[StagefarmError]:

@@ -1,4 +1,5 @@
-"""A limit on the number of processes of a step, where control groups allow one.
+"""A step's control group: a limit on its processes where one can be set, and whether the kernel
+ended one of them for want of memory.
 
 Version 1 (the `pids` hierarchy) and version 2 are known. In version 2 a group with processes of its
 own cannot give controllers to groups below it, so a step's group is made beside this process's
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 MOUNT = Path("/sys/fs/cgroup")
@@ -20,16 +22,59 @@ REMOVE_S = 2.0
 ENTER = 'echo $$ >"$0" && exec "$@"'
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The group of one step; `folder` is None where none can be made."""
+
+    folder: Path | None
+    oom_counter: Path | None
+    oom_kills: int
+
+    @property
+    def enter(self) -> tuple[str, ...]:
+        """The words to put before a command so that it runs in the group."""
+        return ("sh", "-c", ENTER, str(self.folder / "cgroup.procs")) if self.folder else ()
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel has ended a process for want of memory since the group was made. Where
+        version 1 counts, that may have been one of another step of this worker."""
+        return _oom_kills(self.oom_counter) > self.oom_kills
+
+
 @contextmanager
-def limited(pids_max: int) -> Iterator[tuple[str, ...]]:
-    """A group for one step: gives the words to put before a command so that it runs there, none
-    where no group can be made. The group goes with the step."""
-    group = _make(pids_max)
+def limited(pids_max: int) -> Iterator[Group]:
+    """A group for one step, which goes with it."""
+    folder = _make(pids_max)
+    counter = _oom_counter(folder)
+    group = Group(folder, counter, _oom_kills(counter))
     try:
-        yield ("sh", "-c", ENTER, str(group / "cgroup.procs")) if group else ()
+        yield group
     finally:
-        if group:
-            _remove(group)
+        if group.folder:
+            _remove(group.folder)
+
+
+def _oom_counter(folder: Path | None) -> Path | None:
+    """The file that counts what the kernel ended in the group `folder`, or else in this process's
+    own group, for want of memory."""
+    places = [place / "memory.events" for place in (folder, folder.parent)] if folder else []
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            places += [MOUNT / "memory" / path.lstrip("/") / "memory.oom_control"]
+        elif not controllers:
+            places += [MOUNT / path.lstrip("/") / "memory.events"]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _oom_kills(counter: Path | None) -> int:
+    """The line `oom_kill N` of `memory.events` (version 2) or `memory.oom_control` (version 1)."""
+    with suppress(OSError):
+        for line in counter.read_text().splitlines() if counter else ():
+            name, _, number = line.partition(" ")
+            if name == "oom_kill":
+                return int(number)
+    return 0
 
 
 def _make(pids_max: int) -> Path | None:

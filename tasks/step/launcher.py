@@ -8,13 +8,15 @@ a line on its standard output. It dies with its parent, and all that it started 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tasks.errors import BuildFailed, HostUnfit, TimedOut
+from tasks.errors import BuildFailed, HostUnfit, StepKilled, TimedOut
 from tasks.host import cgroup
 from tasks.host.binfmt import require_handler_for, runnable
 from tasks.host.process import GRACE_S, Limits, run, standard_environment
@@ -38,6 +40,8 @@ NAMESPACES = (
     "--mount-proc", "--",
 )  # fmt: skip
 SAID_MAX_LINES = 20
+FATAL_SIGNAL = 128
+"""A process ends with this plus the number of the signal that ended what it waited for."""
 PIDS_MAX = DEFAULTS.pids_max
 
 
@@ -54,9 +58,9 @@ def perform(
     restore: Restore | None = None,
 ) -> StepResult:
     """Run step number `step` of `build` to its end and give its result; raises what it raised,
-    `TimedOut` after `timeout_s`, what is left of the build's time limit (0: there is none), and
-    `BuildFailed` where its tree was killed. The caller holds the workspace's lock. `keep_in` and
-    `restore`: see `Assignment`."""
+    `TimedOut` after `timeout_s`, what is left of the build's time limit (0: there is none),
+    `StepKilled` where its process was killed, and `HostUnfit` where that could not be started.
+    The caller holds the workspace's lock. `keep_in` and `restore`: see `Assignment`."""
     require_fit(build)
     relay = _Relay(report)
     assignment = Assignment(
@@ -70,7 +74,7 @@ def perform(
     )
     with cgroup.limited(pids_max) as group, _naming_the_limit(build):
         code = run(
-            [*group, *NAMESPACES, sys.executable, "-P", "-m", "tasks.step.main"],
+            [*group.enter, *NAMESPACES, sys.executable, "-P", "-m", "tasks.step.main"],
             on_line=relay.take,
             env=standard_environment(),
             cwd="/",
@@ -79,11 +83,8 @@ def perform(
             grace_s=3 * GRACE_S,
             on_start=partial(record_tree, Path(workspace.home)),
         )
-    if relay.failure:
-        raise relay.failure.error()
-    if code or not relay.result:
-        raise BuildFailed(f"{build.steps[step].title}: {relay.last_words(code)}")
-    return relay.result
+        out_of_memory = group.ran_out_of_memory()
+    return relay.outcome(build.steps[step].title, code, out_of_memory=out_of_memory)
 
 
 @contextmanager
@@ -118,23 +119,45 @@ class _Relay:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._said: list[str] = []
-        self.result: StepResult | None = None
-        self.failure: Failure | None = None
+        self._started = False
+        self._result: StepResult | None = None
+        self._failure: Failure | None = None
 
     def take(self, line: str, stream: Stream) -> None:
         if stream is Stream.STDERR:
             self._said = [*self._said[1 - SAID_MAX_LINES :], line]
             return
         message = decode(line, Message)
+        self._started = True
         if message.line:
             self._report.line(message.line)
         if message.progress:
             self._report.progress(message.progress)
-        self.result = message.result or self.result
-        self.failure = message.failure or self.failure
+        self._result = message.result or self._result
+        self._failure = message.failure or self._failure
 
-    def last_words(self, code: int) -> str:
-        said = " / ".join(self._said)
-        if code < 0 or code > 128:
-            return f"the step's process was killed{f': {said}' if said else ''}"
-        return f"the step's process ended with {code}: {said or 'it said nothing'}"
+    def outcome(self, title: str, code: int, *, out_of_memory: bool) -> StepResult:
+        """The result of the step `title`, whose process exited with `code`; raises why there is
+        none."""
+        if self._result and not code:
+            return self._result
+        memory = ": out of memory, the kernel killed a process" if out_of_memory else ""
+        if failure := self._failure:
+            raise replace(failure, message=f"{failure.message}{memory}").error()
+        said = " / ".join(self._said) or "it said nothing"
+        if number := _signal(code, said):
+            raise StepKilled(f"{title}: the step's process was killed by signal {number}{memory}")
+        if not self._started:
+            raise HostUnfit(f"cannot start the step's process: {said}")
+        raise BuildFailed(f"{title}: the step's process ended with {code}: {said}")
+
+
+def _signal(code: int, said: str) -> int:
+    """The signal that ended the step's process, 0 if none did. unshare ends itself by the signal
+    that ended its child, and fails with these words where that is KILL, which has no handler to
+    reset (util-linux 2.36, sys-utils/unshare.c)."""
+    if code < 0:
+        return -code
+    if code > FATAL_SIGNAL:
+        return code - FATAL_SIGNAL
+    return signal.SIGKILL if "sigprocmask unblock failed" in said else 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tasks.artifacts import manifest
-from tasks.errors import BadInput, BuildFailed, PackFailed, StagefarmError, of_system
+from tasks.errors import BadInput, BuildFailed, PackFailed, StagefarmError, of_step
 from tasks.host.locks import exclusive
 from tasks.model import (
     Build,
@@ -137,18 +137,18 @@ def main() -> int:
     report = PipeReport(_take_stdout())
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    report.send(Message())
     try:
         report.send(Message(result=perform(decode(sys.stdin.buffer.read(), Assignment), report)))
     except StagefarmError as error:
         return _fail(report, error)
     except OSError as error:
-        return _fail(report, of_system(error))
+        return _fail(report, of_step(error))
     return 0
 
 
 def _fail(report: PipeReport, error: StagefarmError) -> int:
-    failure = Failure(kind=type(error).__name__, message=str(error), hint=error.hint)
-    report.send(Message(failure=failure))
+    report.send(Message(failure=Failure.of(error)))
     return error.exit_code
 
 

@@ -49,13 +49,18 @@ class Failure:
     message: str
     hint: str = ""
 
+    @classmethod
+    def of(cls, error: StagefarmError) -> Failure:
+        return cls(kind=type(error).__name__, message=str(error), hint=error.hint)
+
     def error(self) -> StagefarmError:
         return by_name(self.kind)(self.message, self.hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What a step's process tells: one of these a line; the last is a result or a failure."""
+    """What a step's process tells: one of these a line. The first is empty and says that the
+    process runs; the last is a result or a failure."""
 
     line: Line | None = None
     progress: Progress | None = None

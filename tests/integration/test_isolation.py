@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tasks.errors import BuildFailed, HookFailed, HostUnfit, TimedOut
+from tasks.errors import BuildFailed, HookFailed, HostUnfit, StepKilled, TimedOut
 from tasks.host import cgroup
 from tasks.host.locks import is_locked
 from tasks.host.process_tree import kill_tree
@@ -35,6 +36,7 @@ from tasks.model import (
 from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
 from tasks.step.launcher import perform
+from tests.farm import kill_all
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("can_isolate", "host_unchanged")]
@@ -90,7 +92,9 @@ class Farmer:
         return Build(**(fields | more))  # type: ignore[arg-type]
 
     def workspace(self, build: Build) -> Workspace:
-        return Workspace.on_farm(build, 1, self.settings)
+        made = Workspace.on_farm(build, 1, self.settings)
+        made.create()
+        return made
 
     def hooks(self, phase: HookType, *commands: str, **more: object) -> list[str]:
         build = self.build(phase, commands, **more)
@@ -311,7 +315,7 @@ def test_a_hook_with_retries_is_tried_again(farmer: Farmer) -> None:
 def test_processes_without_end_are_bounded(farmer: Farmer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.step.launcher.PIDS_MAX", 64)
     with cgroup.limited(64) as group:
-        if not group:
+        if not group.folder:
             pytest.skip("no control group with a limit on processes can be made here")
     hook = Hook(name="bomb", type=OUTER, commands=(FORKS,), entrypoint=(sys.executable, "-c"))
     step = Step(number=1, kind=StepKind.HOOKS, phase=OUTER, file="f.yml", hooks=(hook,))
@@ -367,11 +371,65 @@ def test_killing_the_tree_ends_what_left_its_session(farmer: Farmer) -> None:
                 self.killed = kill_tree(Path(workspace.home))
 
     killer = Killer()
-    with pytest.raises(BuildFailed, match="was killed"):
+    with pytest.raises(StepKilled, match="the step's process was killed by signal 9$"):
         perform(build, 1, workspace, killer)
     assert killer.killed
     assert eventually(lambda: not processes_below(farmer.folder))
     assert not kill_tree(Path(workspace.home))
+
+
+def test_a_step_whose_own_process_is_killed_says_so(farmer: Farmer) -> None:
+    build = farmer.build(OUTER, ["echo started; sleep 1000"])
+    workspace = farmer.workspace(build)
+    perform(build, 0, workspace, farmer.log)
+
+    class Killer(Log):
+        def line(self, line: Line) -> None:
+            if line.text == "started":
+                (outer, _) = (Path(workspace.home) / "tree.pid").read_text().split()
+                children = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
+                kill_all([int(pid) for pid in children])
+
+    with pytest.raises(StepKilled, match="the step's process was killed by signal 9$"):
+        perform(build, 1, workspace, Killer())
+
+
+def test_a_step_that_runs_out_of_memory_says_so(farmer: Farmer, little_memory: None) -> None:
+    eats = f"exec {sys.executable} -c 'bytearray(2**30)'"
+    build = farmer.build(OUTER, [f"echo 1000 > /proc/self/oom_score_adj; {eats}"])
+    workspace = farmer.workspace(build)
+    perform(build, 0, workspace, farmer.log)
+    with pytest.raises(HookFailed, match="signal 9: out of memory, the kernel killed"):
+        perform(build, 1, workspace, farmer.log)
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """This process, and what it starts, in a control group with little memory."""
+    (own,) = re.findall(r":memory:(.*)", Path("/proc/self/cgroup").read_text()) or [""]
+    root = cgroup.MOUNT / "memory"
+    group = root / f"stagefarm-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(256 * 2**20))
+    except OSError:
+        pytest.skip("needs control groups of version 1 that this user may make")
+    try:
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+        yield
+    finally:
+        (root / own.lstrip("/") / "cgroup.procs").write_text(str(os.getpid()))
+        assert eventually(lambda: not (group / "cgroup.procs").read_text())
+        group.rmdir()
+
+
+def test_a_step_that_cannot_be_started_is_no_failure_of_the_build(
+    farmer: Farmer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = farmer.build(OUTER, ["true"])
+    monkeypatch.setattr("tasks.step.launcher.NAMESPACES", ("unshare", "--root=/proc/none", "--"))
+    with pytest.raises(HostUnfit, match="cannot start the step's process: unshare: "):
+        perform(build, 0, farmer.workspace(build), farmer.log)
 
 
 def test_the_tree_dies_with_the_process_that_wanted_it(farmer: Farmer, tmp_path: Path) -> None:
