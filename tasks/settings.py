@@ -90,6 +90,10 @@ class Settings:
     attempts_max: Some = 3
     """How often a build is tried when its host is lost."""
 
+    store_wait_s: Seconds = 600.0
+    """How long a build that is packed waits for a store that cannot take it, before the build is
+    given to another host."""
+
     idle_limit_s: Seconds = 8 * 3600.0
     """A step without output for so long is stopped."""
 

@@ -42,6 +42,7 @@ QUICK = {
     "scan_s": 0.3,
     "resend_s": 3.0,
     "stop_grace_s": 5.0,
+    "store_wait_s": 2.0,
     "disk_free_min_bytes": 1,
     "context_limit_bytes": 1024 * 1024,
 }

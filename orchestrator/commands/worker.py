@@ -20,7 +20,7 @@ from tasks import settings as settings_of
 )
 @click.option("--name", metavar="HOST", help="This machine's name in the farm [default: its own].")
 @click.option("--quiet", is_flag=True, help="Log warnings only.")
-def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool) -> None:
+def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool) -> int:
     """Serve one or more queues on this machine, as root, until stopped.
 
     On TERM (systemctl stop) running steps may continue for up to stop_grace_s, then their builds
@@ -46,16 +46,16 @@ def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool
     arguments += ["--hostname", f"stagefarm@{host}", "--loglevel", "WARNING" if quiet else "INFO"]
     with exclusive_state(settings):
         require_own_name(host, settings, ledger)
-        _serve(arguments)
+        return _serve(arguments)
 
 
-def _serve(arguments: list[str]) -> None:
+def _serve(arguments: list[str]) -> int:
     from warnings import simplefilter
 
     from celery.exceptions import SecurityWarning
 
-    from tasks.app import app
+    from tasks.worker.startup import serve
 
     simplefilter("ignore", SecurityWarning)  # builds need root; messages are JSON only
     os.environ.setdefault("C_FORCE_ROOT", "1")
-    app.worker_main(arguments)
+    return serve(arguments)

@@ -146,7 +146,7 @@ def hosts_table(hosts: Sequence[Host], now: float, lease_s: float) -> Table:
     for host in hosts:
         table.add_row(
             host.name,
-            state_of(host, now, lease_s),
+            "\n".join([state_of(host, now, lease_s), *troubles_of(host, now)]),
             "\n".join(host.queues),
             f"{len(host.builds)}/{host.slots}",
             "\n".join(map(short_id, host.builds)),
@@ -168,6 +168,17 @@ def state_of(host: Host, now: float, lease_s: float) -> str:
     if host.drained:
         return "drained" if not host.builds else "draining"
     return f"refuses: {host.refuses}" if host.refuses else "up"
+
+
+def troubles_of(host: Host, now: float) -> list[str]:
+    """What is wrong with a host that builds on: the jobs it cannot build, the folders that it
+    cannot remove."""
+    unfit = [
+        f"builds no {job} for {duration(found.until - now)}: {found.reason}"
+        for job, found in sorted(host.unfit.items())
+        if found.until > now
+    ]
+    return unfit + [f"cannot clean up: {reason}" for reason in host.cleaning.values()]
 
 
 def artifacts_table(records: Sequence[Record]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from orchestrator.display.terminal import duration
 from tasks.ledger.hosts import Host
@@ -28,15 +29,28 @@ def explain(
     if record.state is BuildState.BLOCKED:
         return [_behind(record.after, before, now)]
     if record.state is not BuildState.QUEUED:
-        return [
+        ended = (
             f"It is not waiting: it is {record.state}{f', {record.reason}' * bool(record.reason)}."
-        ]
+        )
+        return [ended, *_left_behind(record.id, hosts)]
     lines = [f"It has waited in {record.queue} for {duration(now - record.queued)}."]
     serving = [host for host in hosts if record.queue in host.queues]
     if not [host for host in serving if host.alive(now, lease_s)]:
         lines.append(f"No host serves {record.queue} now: stagefarm worker --queue {record.queue}")
-    lines += [_about(host, running, refusals, now, lease_s) for host in serving]
-    return lines
+    for host in serving:
+        said = _closed(host, now, lease_s) or _open(host, record.job, running, refusals, now)
+        lines.append(f"{host.name}: {said}.")
+    return lines + _left_behind(record.id, hosts)
+
+
+def _left_behind(build: str, hosts: Sequence[Host]) -> list[str]:
+    """The folders of the build's attempts that hosts cannot remove."""
+    return [
+        f"{host.name} cannot clean up after it: {reason}."
+        for host in hosts
+        for home, reason in host.cleaning.items()
+        if PurePath(home).name.rpartition(".")[0] == build
+    ]
 
 
 def _on_its_host(record: Record, now: float) -> str:
@@ -56,16 +70,6 @@ def _behind(after: str, before: Record | None, now: float) -> str:
     return f"{waits}, which is {before.state}: stagefarm why {short_id(after)}"
 
 
-def _about(
-    host: Host,
-    running: Mapping[str, Record],
-    refusals: Mapping[str, tuple[float, str]],
-    now: float,
-    lease_s: float,
-) -> str:
-    return f"{host.name}: {_closed(host, now, lease_s) or _open(host, running, refusals, now)}."
-
-
 def _closed(host: Host, now: float, lease_s: float) -> str:
     """Why the host takes no builds at all; empty if it does."""
     if host.left:
@@ -79,6 +83,7 @@ def _closed(host: Host, now: float, lease_s: float) -> str:
 
 def _open(
     host: Host,
+    job: str,
     running: Mapping[str, Record],
     refusals: Mapping[str, tuple[float, str]],
     now: float,
@@ -86,6 +91,8 @@ def _open(
     if len(host.builds) >= host.slots:
         busy = [f"{short_id(build)} ({_since(running.get(build), now)})" for build in host.builds]
         return f"all {host.slots} slots are busy with {', '.join(busy)}"
+    if (unfit := host.unfit.get(job)) and unfit.until > now:
+        return f"builds no {job} for {duration(unfit.until - now)} more: {unfit.reason}"
     if host.name in refusals:
         at, reason = refusals[host.name]
         return f"refused it {duration(now - at)} ago: {reason}"

@@ -68,7 +68,9 @@ def write_build(target: Path, about: dict[str, Any]) -> Artifact:
 
 
 def compressed_log(log: Path) -> bytes:
-    return zstandard.ZstdCompressor(level=9).compress(log.read_bytes())
+    """The log, of which a full disk may have left nothing."""
+    content = log.read_bytes() if log.exists() else b""
+    return zstandard.ZstdCompressor(level=9).compress(content)
 
 
 def _sidecar(target: Path, ending: str) -> Path:

@@ -3,11 +3,16 @@ succeeded, its checkpoints in `<store>/<batch or build>/<build>/checkpoints/<att
 
 A folder is filled as `<name>.<host>.partial`, and renamed when it is complete and on disk. It is
 valid only once the ledger has accepted it: an attempt that the ledger rejects removes its folder.
+The folder of an attempt that the ledger accepted is never touched again.
+
+`HostUnfit` says that the store cannot take something now. Sweeping raises nothing: what cannot be
+removed now is left to the next sweep.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import time
@@ -17,9 +22,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tasks.errors import BadInput, HostUnfit, PackFailed
+from tasks.errors import BadInput, HostUnfit, PackFailed, Stale
 from tasks.host.removal import remove_tree
 from tasks.model import Artifact, Build
+
+logger = logging.getLogger(__name__)
 
 PIECE_BYTES = 1024 * 1024
 
@@ -52,11 +59,14 @@ class FileStore:
         host: str,
         artifacts: Sequence[Artifact],
         extras: Mapping[str, Path | bytes],
+        counted: Collection[int] = (),
     ) -> tuple[Artifact, ...]:
         """Copy `artifacts`, and `extras` by name, to their folder, all or nothing; returns the
-        artifacts with their URLs. `PackFailed` if a checksum differs from that of its step, or
-        writing fails."""
+        artifacts with their URLs. `PackFailed` if a checksum differs from that of its step,
+        `HostUnfit` if writing fails, `Stale` if the attempt was accepted before."""
         folder = self.folder(build, attempt)
+        if attempt in counted:
+            raise Stale(f"attempt {attempt} has ended: {folder} stays as it is")
         with _whole(folder, folder.with_name(f"{attempt}.{host}.partial")) as partial:
             for artifact in artifacts:
                 _bring(artifact, partial / artifact.name)
@@ -66,9 +76,10 @@ class FileStore:
             replace(artifact, path=(folder / artifact.name).as_uri()) for artifact in artifacts
         )
 
-    def withdraw(self, build: Build, attempt: int) -> None:
-        """Remove the folder of an attempt that the ledger did not accept."""
-        remove_tree(self.folder(build, attempt))
+    def withdraw(self, build: Build, attempt: int, counted: Collection[int] = ()) -> None:
+        """Remove the folder of an attempt, unless the ledger accepted it."""
+        if attempt not in counted:
+            _sweep(self.folder(build, attempt))
 
     def sweep(self, build: Build, attempt: int, counted: Collection[int]) -> None:
         """Remove what attempts before `attempt` left here, except those in `counted`."""
@@ -76,7 +87,7 @@ class FileStore:
             number = int(leftover.name.partition(".")[0])
             left_behind = leftover.suffix == ".partial" or number not in counted
             if left_behind and number < attempt:
-                remove_tree(leftover)
+                _sweep(leftover)
 
     def checkpoint(self, build: Build, attempt: int, step: int) -> Path:
         """The folder of the checkpoint after `step` of `attempt`."""
@@ -88,7 +99,7 @@ class FileStore:
         checkpoints of earlier attempts are removed."""
         for leftover in self._checkpoints(build).glob("*.partial"):
             if int(leftover.name.partition(".")[0]) < attempt:
-                remove_tree(leftover)
+                _sweep(leftover)
         folder = self.checkpoint(build, attempt, step)
         with _whole(folder, folder.with_name(f"{folder.name}.{host}.partial")) as partial:
             yield partial
@@ -97,17 +108,17 @@ class FileStore:
         """Remove checkpoints older than `keep_s`, left by builds that never succeeded."""
         latest = time.time() - keep_s
         for folder in self.root.glob("*/*/checkpoints/*"):
-            with suppress(OSError, HostUnfit):  # another host may be sweeping
+            with suppress(OSError):  # another host may be sweeping
                 if folder.stat().st_mtime < latest:
-                    remove_tree(folder)
+                    _sweep(folder)
                     folder.parent.rmdir()
 
     def drop_checkpoint(self, build: Build, attempt: int, step: int) -> None:
-        remove_tree(self.checkpoint(build, attempt, step))
+        _sweep(self.checkpoint(build, attempt, step))
 
     def drop_checkpoints(self, build: Build) -> None:
         """Remove all checkpoints of a build that has succeeded."""
-        remove_tree(self._checkpoints(build))
+        _sweep(self._checkpoints(build))
 
     def _checkpoints(self, build: Build) -> Path:
         return self.folder(build, 0).with_name("checkpoints")
@@ -117,7 +128,7 @@ class FileStore:
 def _whole(folder: Path, partial: Path) -> Iterator[Path]:
     """Yields an empty folder to fill, which becomes `folder` on success, else is removed."""
     with ExitStack() as undo:
-        undo.callback(remove_tree, partial)
+        undo.callback(_sweep, partial)
         try:
             remove_tree(partial)
             partial.mkdir(parents=True)
@@ -127,14 +138,25 @@ def _whole(folder: Path, partial: Path) -> Iterator[Path]:
             partial.rename(folder)
             _sync(folder.parent)
         except OSError as error:
-            raise PackFailed(
+            raise HostUnfit(
                 f"cannot store to {folder}: {error.strerror}",
                 "see `stagefarm workers` for the host's disk, and store_url in its settings",
             ) from error
 
 
+def _sweep(path: Path) -> None:
+    """Remove what nobody needs; that it cannot be now is no failure of anything."""
+    try:
+        remove_tree(path)
+    except (OSError, HostUnfit) as error:
+        logger.warning("left in the store: %s", error)
+
+
 def _bring(artifact: Artifact, target: Path) -> None:
     """Copy a file and verify its checksum."""
+    if not Path(artifact.path).exists():
+        hint = "does a hook move it after it was packed?"
+        raise PackFailed(f"{artifact.name} is not where it was packed to", hint)
     digest = hashlib.sha256()
     with Path(artifact.path).open("rb") as source, target.open("xb") as sink:
         while piece := source.read(PIECE_BYTES):

@@ -173,8 +173,9 @@ class Ledger:
             self.connection.script("forget", build, before, through=pipeline)
         return sum(self.connection.run(pipeline))
 
-    def refuse(self, build: str, attempt: int, host: str, reason: str) -> None:
-        self.connection.script("refuse", build, attempt, host, reason)
+    def refuse(self, build: str, attempt: int, host: str, reason: str) -> bool:
+        """`host` does not take the build; False if that does not wait any more."""
+        return bool(self.connection.script("refuse", build, attempt, host, reason) == "ok")
 
     def results(self, build: str, attempt: int, steps: int) -> dict[int, StepResult]:
         """What the steps of an attempt left, for those that have ended."""

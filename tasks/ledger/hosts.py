@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from tasks.ledger.answers import Holder, Requeued, RequeueOutcome
 from tasks.ledger.connection import Connection
+from tasks.model import decode, encode
 
 Info = Mapping[str, str | int | float]
 
@@ -44,8 +45,19 @@ class Orders:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unfit:
+    """Why a host could not do a build of a job, and until when it takes no other of that job."""
+
+    reason: str
+    at: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What is known of a host; `left` is when its worker ended orderly, 0 if it did not."""
+    """What is known of a host; `left` is when its worker ended orderly, 0 if it did not. `refuses`
+    is why it takes nothing new, `unfit` why it takes no build of a job, by job, and `cleaning` why
+    it cannot remove the folder of an attempt that is over, by folder."""
 
     name: str
     seen: float
@@ -61,6 +73,8 @@ class Host:
     left: float = 0.0
     disk_free_bytes: int = 0
     refuses: str = ""
+    cleaning: Mapping[str, str] = field(default_factory=dict)
+    unfit: Mapping[str, Unfit] = field(default_factory=dict)
     builds: tuple[str, ...] = ()
 
     def alive(self, now: float, lease_s: float) -> bool:
@@ -107,6 +121,23 @@ class Hosts:
         with self.connection.reaching() as client:
             return bool(client.hdel(self.connection.key("drained"), host))
 
+    def say_unfit(self, host: str, job: str, unfit: Unfit) -> None:
+        """`host` takes no build of `job` for a while."""
+        with self.connection.reaching() as client:
+            client.hset(self.connection.key("host", host, "unfit"), job, encode(unfit).decode())
+
+    def unfit(self, host: str, job: str) -> Unfit | None:
+        """Why `host` could not do a build of `job` when it tried last, if it could not."""
+        with self.connection.reaching() as client:
+            found = client.hget(self.connection.key("host", host, "unfit"), job)
+        return decode(found, Unfit) if found else None
+
+    def say_fit(self, host: str, *jobs: str) -> None:
+        """`host` could do a build of `jobs`; without any, all is forgotten."""
+        key = self.connection.key("host", host, "unfit")
+        with self.connection.reaching() as client:
+            client.hdel(key, *jobs) if jobs else client.delete(key)
+
     def all(self) -> list[Host]:
         """Every host ever seen and not forgotten, by name."""
         with self.connection.reaching() as client:
@@ -117,10 +148,13 @@ class Hosts:
         for name in names:
             pipeline.hgetall(self.connection.key("host", name))
             pipeline.smembers(self.connection.key("host", name, "builds"))
+            pipeline.hgetall(self.connection.key("host", name, "unfit"))
         found = self.connection.run(pipeline)
         return [
-            to_host(name, seen.get(name, 0.0), drained.get(name, 0), fields, builds)
-            for name, fields, builds in zip(names, found[::2], found[1::2], strict=True)
+            to_host(name, seen.get(name, 0.0), drained.get(name, 0), fields, builds, unfit)
+            for name, fields, builds, unfit in zip(
+                names, found[::3], found[1::3], found[2::3], strict=True
+            )
         ]
 
     def forget(self, host: str) -> None:
@@ -128,7 +162,9 @@ class Hosts:
         with self.connection.reaching() as client:
             client.zrem(self.connection.key("hosts"), host)
             client.hdel(self.connection.key("drained"), host)
-            client.delete(self.connection.key("host", host))
+            client.delete(
+                self.connection.key("host", host), self.connection.key("host", host, "unfit")
+            )
 
 
 def pairs(info: Info) -> list[str | int | float]:
@@ -144,9 +180,16 @@ def to_lease(item: list[Any]) -> Lease:
 
 
 def to_host(
-    name: str, seen: float, drained: str, fields: Mapping[str, str], builds: set[str]
+    name: str,
+    seen: float,
+    drained: str,
+    fields: Mapping[str, str],
+    builds: set[str],
+    unfit: Mapping[str, str],
 ) -> Host:
     values: dict[str, object] = {key: text for key, text in fields.items() if text}
     values["queues"] = fields.get("queues", "").split()
+    values["cleaning"] = msgspec.json.decode(fields.get("cleaning") or "{}")
+    values["unfit"] = {job: msgspec.json.decode(text) for job, text in unfit.items()}
     values.update(name=name, seen=seen, drained=drained or 0, builds=sorted(builds))
     return msgspec.convert(values, Host, strict=False)

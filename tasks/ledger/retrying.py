@@ -6,24 +6,25 @@ gives the same answer when it is asked for twice, so asking again does no harm.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from tenacity import Retrying, retry_if_exception_type, wait_exponential
 
 from tasks.errors import FarmUnreachable
-from tasks.ledger.builds import Ledger
+
+T = TypeVar("T")
 
 PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 5.0
 
 
-def patient(ledger: Ledger) -> Ledger:
-    """`ledger`, whose every method waits while Redis is away instead of raising
-    `FarmUnreachable`."""
-    return cast("Ledger", _Patient(ledger))
+def patient(ledger: T) -> T:
+    """`ledger`, or another object that asks Redis, whose every method waits while Redis is away
+    instead of raising `FarmUnreachable`."""
+    return cast("T", _Patient(ledger))
 
 
 class _Patient:
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: object) -> None:
         self._ledger = ledger
 
     def __getattr__(self, name: str) -> Any:

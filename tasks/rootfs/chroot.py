@@ -195,6 +195,14 @@ def _bind_target(rootfs: Path, item: Bind) -> Path:
 
 def _fchroot(build: Build) -> tuple[str, ...]:
     """fchroot and the options that mark-devkit gives it; `HostUnfit` where it cannot work."""
+    program = require_fchroot()
+    debug = ["--debug"] if build.fchroot_debug else []
+    cpu = [f"--cpu={build.cpu}"] if build.cpu else []
+    return (program, "-v", *debug, "--preserve-env", *cpu)
+
+
+def require_fchroot() -> str:
+    """The path of fchroot; `HostUnfit` where it cannot work."""
     program = shutil.which("fchroot")
     if not program:
         raise HostUnfit(
@@ -205,6 +213,4 @@ def _fchroot(build: Build) -> tuple[str, ...]:
             "fchroot needs /bin/chroot, which this host has elsewhere",
             "ln -s /usr/sbin/chroot /bin/chroot, or use the native chroot",
         )
-    debug = ["--debug"] if build.fchroot_debug else []
-    cpu = [f"--cpu={build.cpu}"] if build.cpu else []
-    return (program, "-v", *debug, "--preserve-env", *cpu)
+    return program

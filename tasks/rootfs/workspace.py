@@ -83,7 +83,7 @@ class Workspace:
     @staticmethod
     def all_on_farm(settings: Settings) -> list[Path]:
         """The homes that are there, of this incarnation of the worker or an earlier one."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             return sorted(path for path in (settings.state / "builds").iterdir() if path.is_dir())
         return []
 

@@ -2,8 +2,11 @@
 
 Every few seconds it gives the ledger a sign of life, which renews the leases, and does what the
 ledger says: ends what is cancelled or no longer this host's, takes nothing new while drained or
-short of disk, and gives up a step whose process died. Before a worker takes its first message, the
-agent ends and wipes what an earlier life left behind.
+unfit, and gives up a step whose process died. Before a worker takes its first message, the agent
+ends what an earlier incarnation left running.
+
+What may take long or hang is done beside it: removing folders (`Cleaner`) and looking at the disk
+and the store (`Fitness`).
 """
 
 from __future__ import annotations
@@ -17,23 +20,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+import msgspec
 from celery.utils.log import get_logger
 
 from tasks import __version__
-from tasks.errors import FarmUnreachable, HostUnfit
-from tasks.host.locks import is_locked, try_lock_folder
+from tasks.errors import (
+    BuildCancelled,
+    FarmUnreachable,
+    HostUnfit,
+    StagefarmError,
+    Stale,
+    StepKilled,
+)
 from tasks.host.machine import boot_id
 from tasks.host.process_tree import kill_tree
-from tasks.host.removal import remove_tree
 from tasks.ledger.answers import ClaimedAttempt, Holder, RepeatOutcome, Requeued, RequeueOutcome
 from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts, Lease, Orders
 from tasks.model import Build, StepKind
 from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
-from tasks.worker.fitness import unfit
+from tasks.worker.cleaning import Cleaner
+from tasks.worker.fitness import Fitness
 from tasks.worker.identity import state_id
 from tasks.worker.journal import Journal, Order
+from tasks.worker.refusals import Refusals
+from tasks.worker.verdict import Ending, How, Verdict
 
 logger = get_logger(__name__)
 
@@ -67,25 +79,37 @@ class Agent:
     worker: Worker
     stopping: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
+    cleaner: Cleaner = field(default_factory=Cleaner)
+    fitness: Fitness = field(init=False)
+    _state: str = ""
+    _later: set[tuple[str, int]] = field(default_factory=set)
     _stop_at: float = 0.0
     _suspects: dict[tuple[str, int], str] = field(default_factory=dict)
     _away: bool = False
     _looked: float = field(default_factory=monotonic)
 
+    def __post_init__(self) -> None:
+        self.fitness = Fitness(self.settings)
+
     # The life of a worker
 
     def arrive(self) -> None:
-        """Before the first message: wipe what an earlier life left, and say who is here."""
-        self.settings.state.mkdir(parents=True, exist_ok=True)
+        """Before the first message: end what an earlier incarnation left running, and say who is
+        here. Its folders are removed later; no attempt uses the folder of another."""
+        self._state = state_id(self.settings)
         for home in Workspace.all_on_farm(self.settings):
-            logger.warning("wiping %s, left by an earlier life of this worker", home.name)
-            wipe(home)
+            logger.warning("removing %s, left by an earlier run of this worker", home.name)
+            kill_tree(home)
+        self.fitness.look()
         hosts = Hosts(self.ledger.connection)
+        hosts.say_fit(self.holder.host)
         for requeued in hosts.register(self.holder, self.settings.attempts_max, self._info()):
             self._send_anew(requeued)
 
     def live(self) -> None:
         """Until the worker has ended: one look after another."""
+        self.fitness.start()
+        self.cleaner.start()
         threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
         while not self.ended.wait(self.settings.heartbeat_s):
             try:
@@ -98,7 +122,7 @@ class Agent:
                 logger.exception("the agent stumbled, and goes on")
 
     def _pulse(self) -> None:
-        """Renew the leases while a look takes long, as one does that removes a large tree."""
+        """Renew the leases while a look takes long, as one does whose trees are slow to die."""
         while not self.ended.wait(self.settings.lease_s / 6):
             with suppress(FarmUnreachable):
                 if monotonic() - self._looked < LOOK_LIMIT_S:
@@ -110,14 +134,24 @@ class Agent:
         self.stopping.set()
 
     def leave(self) -> None:
-        """No step runs any more: hand back what is still held, and say good-bye."""
+        """No step runs any more: hand back what is still held, say good-bye, and clean up."""
         self.ended.set()
+        self.fitness.stop()
+        self.cleaner.stop()
+        reason = Stale(f"the worker on {self.holder.host} was told to stop")
         try:
             for lease in self._beat().leases:
-                self._hand_back(lease)
+                self._end(lease, Verdict(How.HANDED_BACK, reason))
+            self._send_what_waits()
             Hosts(self.ledger.connection).mark_left(self.holder)
         except FarmUnreachable as error:
             logger.warning("%s; the leases of this host will run out", error)
+        self.cleaner.take(Workspace.all_on_farm(self.settings))
+        self.cleaner.clean()
+
+    def send_later(self, build: str, attempt: int) -> None:
+        """At the next look send the messages of a build that this host could not do now."""
+        self._later.add((build, attempt))
 
     # One look
 
@@ -132,18 +166,21 @@ class Agent:
             logger.warning("the farm's Redis answers again")
         self._away = False
         if not self.stopping.is_set():
-            self.worker.take_new(not orders.drained and not unfit(self.settings))
+            self.worker.take_new(not orders.drained and not self.fitness.reason)
+        self._send_what_waits()
         busy = self.worker.busy()
         for lease in orders.leases:
             self._look_after(lease, orders.now, busy)
-        held_now = {f"{lease.build}.{lease.attempt}" for lease in orders.leases}
-        for home in homes:
-            if home.name not in held_now:
-                self._end_stale(home, busy)
+        held = {self._home(lease) for lease in orders.leases}
+        leftovers = [home for home in homes if home not in held]
+        self._end_stale(leftovers, busy)
+        self.cleaner.take(leftovers)
 
     def _beat(self) -> Orders:
         hosts = Hosts(self.ledger.connection)
-        return hosts.renew_leases(self.holder, self.settings.lease_s, self._info())
+        orders = hosts.renew_leases(self.holder, self.settings.lease_s, self._info())
+        self.fitness.hear(orders.now)
+        return orders
 
     def _info(self) -> dict[str, str | int | float]:
         return {
@@ -152,10 +189,16 @@ class Agent:
             "boot": boot_id(),
             "pid": os.getpid(),
             "version": __version__,
-            "state": state_id(self.settings),
-            "disk_free_bytes": shutil.disk_usage(self.settings.state).free,
-            "refuses": unfit(self.settings),
+            "state": self._state,
+            "disk_free_bytes": self._disk_free_bytes(),
+            "refuses": self.fitness.reason,
+            "cleaning": msgspec.json.encode(self.cleaner.stuck()).decode(),
         }
+
+    def _disk_free_bytes(self) -> int:
+        with suppress(OSError):
+            return shutil.disk_usage(self.settings.state).free
+        return 0
 
     def _look_after(self, lease: Lease, now: float, busy: set[tuple[str, int]]) -> None:
         home = self._home(lease)
@@ -164,8 +207,7 @@ class Agent:
             if lease.cancel:
                 order(home, Order.CANCEL, lease.cancel)
         elif lease.cancel:
-            wipe(home)
-            self.ledger.cancelled(self._claim(lease))
+            self._end(lease, Verdict(How.CANCELLED, BuildCancelled(lease.cancel)))
         elif not self.stopping.is_set():
             self._look_after_idle(lease, now)
 
@@ -189,13 +231,15 @@ class Agent:
             self.ledger.end_step(self._claim(lease), lease.step, result)
             self._go_on(lease, lease.step + 1)
             return
+        if error := Journal(home).failure():
+            self._end(lease, Verdict(How.FAILED, error))
+            return
         reason = f"the worker's process died in step {lease.step}"
         logger.warning("%s of %s", reason, lease.build)
         if self._may_go_again(lease):
             self._go_on(lease, lease.step)
             return
-        wipe(home)
-        self._send_anew(self.ledger.lose(self._claim(lease), reason, self.settings.attempts_max))
+        self._end(lease, Verdict(How.LOST, StepKilled(reason)))
 
     def _may_go_again(self, lease: Lease) -> bool:
         """Packing and publishing change nothing that they begin from, so hours of hooks need not
@@ -207,13 +251,12 @@ class Agent:
             is not RepeatOutcome.SPENT
         )
 
-    def _end_stale(self, home: Path, busy: set[tuple[str, int]]) -> None:
-        """The build is no longer this host's: end its tree, and wipe unless its process does."""
-        build, _, attempt = home.name.rpartition(".")
-        if (build, int(attempt)) in busy:
-            order(home, Order.STALE, "this attempt was taken over")
-        elif not is_locked(home):
-            wipe(home)
+    def _end_stale(self, leftovers: list[Path], busy: set[tuple[str, int]]) -> None:
+        """The attempts are no longer this host's: tell the processes that still work on them."""
+        held = {f"{build}.{attempt}" for build, attempt in busy}
+        for home in leftovers:
+            if home.name in held:
+                order(home, Order.STALE, "this attempt was taken over")
 
     def _order_all(self, homes: list[Path]) -> None:
         for home in homes:
@@ -221,11 +264,21 @@ class Agent:
 
     # Giving builds on
 
-    def _hand_back(self, lease: Lease) -> None:
-        wipe(self._home(lease))
-        reason = f"the worker on {self.holder.host} was told to stop"
-        limit = self.settings.attempts_max
-        self._send_anew(self.ledger.hand_back(self._claim(lease), reason, limit))
+    def _end(self, lease: Lease, verdict: Verdict) -> StagefarmError:
+        """The verdict; the next look sees that the folder is left over."""
+        hosts, host = Hosts(self.ledger.connection), self.holder.host
+        refusals = Refusals(hosts, self.ledger, host, self.settings.lease_s)
+        ending = Ending(self.settings, self.ledger, refusals, self._send_to_queue)
+        return ending.end(self._claim(lease), self._home(lease), verdict)
+
+    def _send_to_queue(self, build: Build, attempt: int) -> None:
+        self.worker.send(build, attempt, 0, "")
+
+    def _send_what_waits(self) -> None:
+        while self._later:
+            build, attempt = waiting = next(iter(self._later))
+            self._send_to_queue(self.ledger.build(build), attempt)
+            self._later.discard(waiting)
 
     def _go_on(self, lease: Lease, step: int) -> None:
         build = self.ledger.build(lease.build)
@@ -234,7 +287,7 @@ class Agent:
     def _send_anew(self, requeued: Requeued) -> None:
         if requeued.outcome is RequeueOutcome.QUEUED:
             try:
-                self.worker.send(self.ledger.build(requeued.build), requeued.attempt, 0, "")
+                self._send_to_queue(self.ledger.build(requeued.build), requeued.attempt)
             except HostUnfit as error:  # another version's build, for another host
                 logger.warning("%s", error)
 
@@ -251,13 +304,3 @@ def order(home: Path, what: Order, reason: str) -> None:
     if home.is_dir() and not journal.ordered():
         journal.order(what, reason)
     kill_tree(home)
-
-
-def wipe(home: Path) -> None:
-    """End what runs in `home` and remove it, unless somebody works on it."""
-    if not home.is_dir():
-        return
-    kill_tree(home)
-    with try_lock_folder(home) as mine:
-        if mine:
-            remove_tree(home)

@@ -16,11 +16,13 @@ from celery.worker.request import Request
 from tasks.app import app
 from tasks.errors import StagefarmError, Stale
 from tasks.ledger.builds import Ledger
+from tasks.ledger.hosts import Hosts
 from tasks.ledger.retrying import patient
-from tasks.model import StepKind
+from tasks.model import Build, StepKind
 from tasks.settings import Settings, current
 from tasks.worker.identity import current_incarnation
 from tasks.worker.messages import rerouted, send, task_name
+from tasks.worker.refusals import Refusals
 from tasks.worker.step_runner import StepRunner
 
 
@@ -40,13 +42,27 @@ class StepTask(Task):  # type: ignore[type-arg]  # not generic at run time
     def farmhand(self, settings: Settings) -> StepRunner:
         """This process's hand, whose connection is made once."""
         self.ledger = self.ledger or patient(Ledger.open(settings))
+        holder, hosts = current_incarnation(), patient(Hosts(self.ledger.connection))
         return StepRunner(
-            settings, self.ledger, current_incarnation(), partial(send, app), self.pause
+            settings=settings,
+            ledger=self.ledger,
+            holder=holder,
+            refusals=Refusals(hosts, self.ledger, holder.host, settings.lease_s),
+            send=partial(send, app),
+            send_later=self.send_later,
+            take_nothing_new=self.take_nothing_new,
         )
 
-    def pause(self) -> None:
+    def take_nothing_new(self) -> None:
         """Stop this worker's intake of new builds; its agent starts it again."""
-        app.control.broadcast("take_nothing_new", destination=[str(self.request.hostname)])
+        self._tell("take_nothing_new")
+
+    def send_later(self, build: Build, attempt: int) -> None:
+        """Let this worker's agent send a build's messages."""
+        self._tell("send_later", build=build.id, attempt=attempt)
+
+    def _tell(self, what: str, **arguments: str | int) -> None:
+        app.control.broadcast(what, arguments, destination=[str(self.request.hostname)])
 
 
 def carry(task: StepTask, build: str, attempt: int, step: int) -> str:

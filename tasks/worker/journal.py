@@ -1,8 +1,8 @@
 """The journal of one attempt on its host: what must be known even while Redis is away.
 
-`journal.jsonl` in the build's home holds one entry a line: that a step ended, with its result,
-written and synced before the ledger hears of it; and that the agent ordered the build's end, so
-that the step whose tree is killed knows why.
+`journal.jsonl` in the build's home holds one entry a line: that a step ended, with its result, or
+that the build failed, written and synced before the ledger hears of it; and that the agent ordered
+the build's end, so that the step whose tree is killed knows why.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from tasks.errors import StagefarmError
 from tasks.model import StepResult, encode
+from tasks.step.protocol import Failure
 
 
 class Order(StrEnum):
@@ -28,10 +30,11 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Either `step` and `result`, or `order` and `reason`."""
+    """Either `step` and `result`, or `failure`, or `order` and `reason`."""
 
     step: int = -1
     result: StepResult | None = None
+    failure: Failure | None = None
     order: Order | None = None
     reason: str = ""
 
@@ -45,12 +48,20 @@ class Journal:
     def step_ended(self, step: int, result: StepResult) -> None:
         self._write(Entry(step=step, result=result))
 
+    def failed(self, error: StagefarmError) -> None:
+        self._write(Entry(failure=Failure.of(error)))
+
     def order(self, order: Order, reason: str) -> None:
         self._write(Entry(order=order, reason=reason))
 
     def result(self, step: int) -> StepResult | None:
         """What `step` left, or None if it did not end."""
         return next((entry.result for entry in self._read() if entry.step == step), None)
+
+    def failure(self) -> StagefarmError | None:
+        """Why the build failed, or None if it did not."""
+        failures = (entry.failure for entry in self._read() if entry.failure)
+        return next((failure.error() for failure in failures), None)
 
     def ordered(self) -> tuple[Order, str] | None:
         """The first order, or None."""
@@ -68,9 +79,10 @@ class Journal:
 
     def _read(self) -> list[Entry]:
         """Every whole entry; a line cut off by a full disk is no entry."""
-        if not self.file.exists():
-            return []
-        return [entry for line in self.file.read_bytes().splitlines() if (entry := _entry(line))]
+        with suppress(OSError):
+            lines = self.file.read_bytes().splitlines()
+            return [entry for line in lines if (entry := _entry(line))]
+        return []
 
 
 def _entry(line: bytes) -> Entry | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ import msgspec
 from tasks import __version__
 from tasks.artifacts.manifest import compressed_log
 from tasks.artifacts.store import FileStore
-from tasks.errors import PackFailed, StagefarmError
+from tasks.errors import StagefarmError
 from tasks.ledger.answers import ClaimedAttempt
 from tasks.ledger.builds import Ledger
+from tasks.ledger.records import Attempt
 from tasks.model import Artifact, Build
 from tasks.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 COUNTED = ("succeeded", "failed", "cancelled")
 
@@ -42,15 +46,17 @@ class Publisher:
         self, claim: ClaimedAttempt, build: Build, home: Path, error: StagefarmError
     ) -> str:
         """Store the log and the record of a failed build; gives the folder's URL, empty if the
-        store cannot take them, which must not hide why the build failed."""
+        store cannot take them, which must not hold up that the build failed."""
         ended = {"state": "failed", "error": type(error).__name__, "reason": str(error)}
         try:
             return self._put(claim, build, home, [], ended)[0]
-        except PackFailed:
+        except (OSError, StagefarmError) as failed:
+            logger.warning("no record of %s.%s: %s", claim.build, claim.attempt, failed)
             return ""
 
     def withdraw(self, claim: ClaimedAttempt, build: Build) -> None:
-        self._store.withdraw(build, claim.attempt)
+        """Take away what the attempt put into the store: the ledger did not count it."""
+        self._store.withdraw(build, claim.attempt, _counted(self.ledger.attempts(build.id)))
 
     @property
     def _store(self) -> FileStore:
@@ -65,9 +71,7 @@ class Publisher:
         ended: dict[str, Any],
         sidecars: Sequence[Artifact] = (),
     ) -> tuple[str, tuple[Artifact, ...]]:
-        history = self.ledger.attempts(build.id)
-        counted = {attempt.number for attempt in history if attempt.how in COUNTED}
-        record = self.ledger.record(build.id)
+        history, record = self.ledger.attempts(build.id), self.ledger.record(build.id)
         about = {
             "stagefarm": __version__,
             "attempt": claim.attempt,
@@ -86,10 +90,15 @@ class Publisher:
             extras[f"{artifact.name}.build.json"] = extras["record.json"]
             extras[f"{artifact.name}.log.zst"] = compressed_log(home / "build.log")
         extras |= {artifact.name: Path(artifact.path) for artifact in sidecars}
-        store = self._store
+        store, counted = self._store, _counted(history)
         store.sweep(build, claim.attempt, counted)
-        artifacts = store.put(build, claim.attempt, claim.holder.host, made, extras)
+        artifacts = store.put(build, claim.attempt, claim.holder.host, made, extras, counted)
         return store.folder(build, claim.attempt).as_uri(), artifacts
+
+
+def _counted(history: Sequence[Attempt]) -> set[int]:
+    """The attempts whose folders in the store are to stay."""
+    return {attempt.number for attempt in history if attempt.how in COUNTED}
 
 
 def _listed(artifact: Artifact) -> dict[str, str | int]:

@@ -1,4 +1,5 @@
-"""Ties a Celery worker to the farm: its host queue, its agent, the death of its pool with it."""
+"""Ties a Celery worker to the farm: its host queue, its agent, the death of its pool with it, and
+the code that it exits with."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from celery.worker import state
 from celery.worker.control import control_command
 
 from tasks.app import app
+from tasks.errors import StagefarmError
 from tasks.ledger.builds import Ledger
 from tasks.model import Build
 from tasks.settings import current
@@ -28,6 +30,11 @@ a queue `celeryev.<uuid>` in Redis."""
 agents: dict[str, Agent] = {}
 """The agent of each worker in this process, by node name: Celery's signals say no more."""
 
+workers: list[Any] = []
+failures: list[Exception] = []
+"""The workers that began in this process, and the errors that ended them: Celery logs an error of a
+step of its start, keeps a code in its worker, and returns."""
+
 
 class AgentStep(bootsteps.StartStopStep):
     """Starts the agent when the pool is there and before the first message is taken."""
@@ -40,6 +47,7 @@ class AgentStep(bootsteps.StartStopStep):
         settings = current()
         host = str(parent.hostname).partition("@")[2]
         holder = begin_incarnation(host)
+        workers.append(parent)
         self.intake = Intake(parent, host_queue(host))
         worker = Worker(self.intake.queues, parent.concurrency, busy, send_from, self.intake.open)
         self.agent = agents[parent.hostname] = Agent(
@@ -47,8 +55,12 @@ class AgentStep(bootsteps.StartStopStep):
         )
 
     def start(self, parent: Any) -> None:
-        self.agent.arrive()
-        self.agent.look()
+        try:
+            self.agent.arrive()
+            self.agent.look()
+        except Exception as error:
+            failures.append(error)
+            raise
         threading.Thread(target=self.agent.live, name="agent", daemon=True).start()
 
     def stop(self, parent: Any) -> None:
@@ -100,6 +112,13 @@ def take_nothing_new(state: Any) -> dict[str, str]:
     return {"ok": "taking nothing new"}
 
 
+@control_command(args=[("build", str), ("attempt", int)])
+def send_later(state: Any, build: str, attempt: int) -> dict[str, str]:
+    """A pool process could not do a build that others may do."""
+    agents[state.hostname].send_later(build, attempt)
+    return {"ok": "sending it later"}
+
+
 @signals.worker_process_init.connect
 def die_with_the_worker(**_: Any) -> None:
     """A pool process must not outlive the main process, which answers for it."""
@@ -116,6 +135,16 @@ def begin_to_stop(sender: str, **_: Any) -> None:
 def leave(sender: Any, **_: Any) -> None:
     if agent := agents.pop(sender.hostname, None):
         agent.leave()
+
+
+def serve(arguments: list[str]) -> int:
+    """Run `celery worker` with these arguments and give its exit code; raises the error of ours
+    that ended it."""
+    app.worker_main(arguments)
+    for failure in failures:
+        if isinstance(failure, StagefarmError):
+            raise failure
+    return max((int(worker.exitcode or 0) for worker in workers), default=1)
 
 
 app.steps["worker"].add(AgentStep)

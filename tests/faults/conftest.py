@@ -59,7 +59,7 @@ def published_once(farm: Farm, *builds: Build) -> None:
     """A build that succeeded has one whole artifact, at its last attempt; others have none."""
     for record in farm.ledger.records(build.id for build in builds):
         there = sorted((farm.store / (record.batch or record.id) / record.id).rglob("*.tar"))
-        told = [Path(urlsplit(artifact.path).path) for artifact in record.artifacts]
+        told = [Path(urlsplit(artifact.path).path).resolve() for artifact in record.artifacts]
         if record.state is BuildState.SUCCEEDED:
             assert there == told, record
             assert told[0].parent.name == str(record.attempt)

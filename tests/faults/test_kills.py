@@ -77,6 +77,45 @@ def test_a_process_of_the_pool_is_killed(farm: Farm, settled: Settled) -> None:
     assert (first.how, first.reason) == ("lost", "the worker's process died in step 1")
 
 
+def test_the_process_of_a_step_is_killed(farm: Farm, settled: Settled) -> None:
+    """That is no failure of the job: it is tried again."""
+    farm.worker("one")
+    (build,) = farm.submit(hanging(farm))
+    hangs(farm, build)
+    go(farm)
+    (outer, _) = (farm.folder / f"hosts/one/builds/{build.id}.1/tree.pid").read_text().split()
+    kill_all([int(pid) for pid in children(int(outer))])
+    settled(build)
+    assert attempts_begun(farm, build) == ["1", "2"]
+    (first, _) = farm.ledger.attempts(build.id)
+    assert (first.how, first.reason) == (
+        "lost",
+        "outer-pre-chroot hooks.yaml: the step's process was killed by signal 9",
+    )
+
+
+def test_a_failure_is_told_though_the_process_that_saw_it_is_killed(
+    farm: Farm, settled: Settled
+) -> None:
+    one = farm.worker("one")
+    (build,) = farm.submit(hanging(farm, "while ! test -e go; do sleep 0.1; done; exit 7"))
+    hangs(farm, build)
+    home = farm.folder / f"hosts/one/builds/{build.id}.1"
+    farm.redis.kill()
+    (home / "context/go").touch()
+    journal = home / "journal.jsonl"
+    assert eventually(lambda: journal.exists() and '"HookFailed"' in journal.read_text())
+    kill_all(pool_children(one))
+    farm.redis.start()
+    settled(build, state=BuildState.FAILED)
+    assert farm.record(build).error == "HookFailed"
+    assert attempts_begun(farm, build) == ["1"]
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
 @pytest.mark.parametrize(("deaths", "attempts"), [(1, ["1"]), (2, ["1", "2"])])
 def test_a_process_of_the_pool_is_killed_while_publishing(
     farm: Farm, settled: Settled, deaths: int, attempts: list[str]
