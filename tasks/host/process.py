@@ -134,7 +134,8 @@ def _start(
         process = subprocess.Popen(list(argv), env=dict(env), start_new_session=True, **options)
         _children.add(process.pid)
     except OSError as error:
-        raise HostUnfit(f"cannot start {argv[0]}: {error.strerror}") from error
+        hint = f"is {argv[0]} installed?" if error.filename == argv[0] else ""
+        raise HostUnfit(f"cannot start {argv[0]}: {error.strerror}", hint) from error
     finally:
         _starting.pop()
     return process

@@ -195,8 +195,10 @@ def test_a_body_that_fails_ends_the_program_and_its_group() -> None:
 
 
 def test_a_program_that_is_not_there_is_named() -> None:
-    with pytest.raises(HostUnfit, match="cannot start /no/such: No such file"), piped(["/no/such"]):
+    refused = pytest.raises(HostUnfit, match="cannot start /no/such: No such file")
+    with refused as caught, piped(["/no/such"]):
         pass
+    assert caught.value.hint == "is /no/such installed?"
 
 
 INIT = """
