@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test fuzz soak lint bench clean
+.PHONY: help install demo test fuzz soak release lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -33,6 +33,13 @@ bench: install ## Measure archives, looking, and the farm
 
 soak: install ## Break a farm at random for some minutes; SOAK_SEED=N does it again
 	SOAK_BUILDS=120 SOAK_FAULTS=36 SOAK_LIMIT_S=900 $(BIN)/pytest -q -s -o timeout=1500 tests/faults/test_soak.py
+
+release: install ## Build wheel and sdist, and run the demonstration from the installed wheel
+	rm -rf dist && $(BIN)/hatchling build
+	$(PYTHON) -m venv dist/venv
+	dist/venv/bin/pip install --quiet --require-hashes -r requirements.lock
+	dist/venv/bin/pip install --quiet --no-deps dist/*.whl
+	cd dist && venv/bin/stagefarm --version && venv/bin/stagefarm demo --folder demo
 
 lint: install ## Format and check the code
 	$(BIN)/ruff format .

@@ -101,6 +101,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "orchestrator.commands.change:undrain",
             "Let a drained host take builds again.",
         ),
+        "forget": (
+            "orchestrator.commands.change:forget",
+            "Remove a host that is gone for good from the farm's list.",
+        ),
         "supervisor": (
             "orchestrator.commands.supervisor:supervisor",
             "Requeue the builds of lost hosts.",

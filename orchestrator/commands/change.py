@@ -156,3 +156,31 @@ def undrain(*, host: str) -> None:
 
     undrained = Hosts(open_ledger().connection).undrain(host)
     click.echo(f"{host}: {'takes builds again' if undrained else 'was not drained'}")
+
+
+@click.command(short_help="Remove a host that is gone for good from the farm's list.")
+@click.argument("host", shell_complete=complete_host)
+def forget(*, host: str) -> None:
+    """Remove HOST from the list of hosts. Its worker must have stopped; if it starts again, the
+    host is listed again.
+
+    \b
+    Example:
+      stagefarm forget builder7
+    """
+    from orchestrator.farm.lookup import nearest, open_ledger
+    from tasks.errors import BadInput
+    from tasks.ledger.hosts import Hosts
+    from tasks.settings import current
+
+    ledger = open_ledger()
+    hosts = Hosts(ledger.connection)
+    known = {one.name: one for one in hosts.all()}
+    if not (found := known.get(host)):
+        near = nearest(host, list(known))
+        hint = f"did you mean {near}?" if near else "see `stagefarm workers`"
+        raise BadInput(f"there is no host {host}", hint)
+    if found.alive(ledger.now(), current().lease_s) or found.builds:
+        raise BadInput(f"{host} is running, or still holds builds", f"stagefarm drain {host}")
+    hosts.forget(host)
+    click.echo(f"{host}: removed")

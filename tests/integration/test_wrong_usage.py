@@ -105,6 +105,18 @@ def test_an_address_of_no_farm(
     assert said in capsys.readouterr().err
 
 
+def test_a_host_that_is_gone_can_be_forgotten(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hosts = Hosts(ledger.connection)
+    assert run(["forget", "builder7"]) == 2, "it was seen just now"
+    assert run(["forget", "builder8"]) == 2
+    assert "did you mean builder7?" in capsys.readouterr().err
+    hosts.mark_left(Holder("builder7", "life"))
+    assert run(["forget", "builder7"]) == 0
+    assert hosts.all() == []
+
+
 def test_a_password_that_is_wanted(server: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
     with server.client() as client:
         client.config_set("requirepass", "right")
