@@ -250,7 +250,7 @@ class Build:
 
 
 def queue_name(arch: str, subarch: str) -> str:
-    """`<arch>.<subarch>`; a job that names neither goes to `noarch.generic`."""
+    """`<arch>.<subarch>`; `noarch.generic` for a job with neither."""
     return f"{arch or 'noarch'}.{subarch or 'generic'}"
 
 

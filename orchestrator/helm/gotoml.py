@@ -213,7 +213,7 @@ def local_time(value: datetime | date | time) -> Time:
         year, month, day = value.year, value.month, value.day
     if isinstance(value, datetime | time):
         clock = time(value.hour, value.minute, value.second, value.microsecond)
-    offset = Time.now().zone_at()[1]  # of today, whatever the day is
+    offset = Time.now().zone_at()[1]  # today's offset, for any day
     seconds = (clock.hour * 60 + clock.minute) * 60 + clock.second
     moment = Time.date(year, month, day, seconds, FixedZone(name, offset))
     return moment.moved(clock.microsecond * 1000)

@@ -124,14 +124,14 @@ class Emitter:
         elif isinstance(value, list):
             for item in value:
                 yield " " * indent + "-"
-                yield from self.beside(item, indent, depth, column=indent + 1)
+                yield from self.inline(item, indent, depth, column=indent + 1)
 
     def entry(self, key: object, value: object, indent: int, depth: int) -> Iterator[str]:
         pad = " " * indent
         if not is_simple_key(key):
             hard = self.scalar(key, Writer(indent + INDENT, indent + 2, self.width))
             yield f"{pad}? {hard}\n{pad}:"
-            yield from self.beside(value, indent, depth, column=indent + 1)
+            yield from self.inline(value, indent, depth, column=indent + 1)
             return
         text = self.scalar(key, Writer(indent, indent, math.inf), is_key=True)
         yield f"{pad}{text}:"
@@ -140,9 +140,9 @@ class Emitter:
             yield "\n"
             yield from self.nested(value, indent + (0 if is_flush else INDENT), depth + 1)
         else:
-            yield from self.beside(value, indent, depth, column=indent + len(text) + 1)
+            yield from self.inline(value, indent, depth, column=indent + len(text) + 1)
 
-    def beside(self, value: object, indent: int, depth: int, *, column: int) -> Iterator[str]:
+    def inline(self, value: object, indent: int, depth: int, *, column: int) -> Iterator[str]:
         """`value` after a `-` or `:` that ends at `column`."""
         if is_nested(value):
             text = "".join(self.nested(value, indent + INDENT, depth + 1))
