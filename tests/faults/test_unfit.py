@@ -46,7 +46,7 @@ def test_a_host_with_an_unusable_store_fails_nothing(farm: Farm, settled: Settle
     farm.worker("bad", slots=2, within=unusable_store(farm, "bad"))
     waiting = farm.submit(*[farm.build(name="many") for _ in range(8)])
     said = "cannot write to the store: "
-    assert eventually(lambda: f"bad: takes nothing new: {said}" in why(farm, waiting[0]), 30.0)
+    assert eventually(lambda: f"bad: takes no new builds: {said}" in why(farm, waiting[0]), 30.0)
     assert state_of(farm, "bad").startswith(f"refuses: {said}")
     records = farm.ledger.records(build.id for build in waiting)
     assert {record.state for record in records} == {BuildState.QUEUED}
@@ -108,7 +108,7 @@ def test_a_store_that_fails_for_long_sends_the_build_to_another_host(
 ) -> None:
     farm.worker("one", within=unusable_later(farm))
     (build,) = farm.submit(breaks_the_store(farm))
-    assert eventually(lambda: "one: takes nothing new: cannot write" in why(farm, build), 60.0)
+    assert eventually(lambda: "one: takes no new builds: cannot write" in why(farm, build), 60.0)
     (first,) = farm.ledger.attempts(build.id)
     assert (first.how, first.reason.split(":")[0]) == (
         "handed back",

@@ -100,7 +100,7 @@ def test_a_whole_farm_works_as_the_user_of_the_file(
     waiting = farm.build(name="waiting", subarch="haswell")
     farm.submit(kept)
     farm.wait(kept, state=BuildState.FAILED)
-    assert "to go on with step 3" in say(farm, "retry", kept.id, "--from", "last")
+    assert "from step 3" in say(farm, "retry", kept.id, "--from", "last")
     farm.wait(kept, state=BuildState.FAILED)
 
     farm.submit(base, full, unwanted, waiting)

@@ -59,7 +59,7 @@ def migrate(farm: Farm, *options: str) -> str:
         (["status", "kept-0003"], "attempt 1 on one: failed hook work"),
         (["status", "ok-0001", "--json"], '"sha256"'),
         (["logs", "ok-0001"], "hello"),
-        (["why", "full-0005"], "It starts from what base-0004 makes"),
+        (["why", "full-0005"], "It starts from the tarball of base-0004"),
         (["why", "waits-0007"], "No host serves x86-64bit.haswell"),
         (["workers"], "drained"),
         (["follow", "ok-0001"], "ok.tar"),
