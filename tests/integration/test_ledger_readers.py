@@ -1,0 +1,421 @@
+"""What people and hosts read from the ledger, and what comes of a Redis that is not well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tasks.errors import BadInput, FarmUnreachable, HostUnfit
+from tasks.ledger import builds, events
+from tasks.ledger.answers import ClaimedAttempt, RequeueOutcome
+from tasks.ledger.builds import Ledger
+from tasks.ledger.connection import address, check_schema, connect, durability_problems
+from tasks.ledger.hosts import Host, Hosts, Lease, to_lease
+from tasks.ledger.logs import Logbook, Page
+from tasks.ledger.records import Record
+from tasks.ledger.retrying import patient
+from tasks.ledger.waiting import Late, Waiting
+from tasks.model import BuildState, Line, Progress, StepResult, Stream
+from tasks.settings import Settings
+from tests.ledgers import (
+    ATTEMPTS,
+    LONG_S,
+    ONE,
+    QUEUE,
+    TWO,
+    a_build,
+    claimed,
+    expire,
+    retry,
+    waiting,
+)
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
+
+
+# Builds
+
+
+def test_a_build_is_known_until_it_is_forgotten(ledger: Ledger) -> None:
+    assert ledger.find("b-1") is None
+    assert not ledger.knows("b-1")
+    ledger.submit([a_build()])
+    found = ledger.find("b-1")
+    assert found
+    assert (found.id, found.state) == ("b-1", BuildState.QUEUED)
+    assert ledger.knows("b-1")
+
+
+def test_what_is_not_there_is_the_users_mistake(ledger: Ledger) -> None:
+    ledger.submit([a_build()])
+    for ask in (ledger.record, ledger.build, lambda build: ledger.cancel(build, "x")):
+        with pytest.raises(BadInput, match="no build 'b-9'"):
+            ask("b-9")
+    with pytest.raises(BadInput, match="no build 'b-9'"):
+        ledger.records(["b-1", "b-9"])
+    assert expire(ledger, "b-9").outcome is RequeueOutcome.STALE
+
+
+def test_the_newest_come_first(ledger: Ledger, client: Any) -> None:
+    for number in range(4):
+        ledger.submit([a_build(f"b-{number}", batch=f"night-{number}")])
+        client.zadd("t:builds", {f"b-{number}": number})
+        client.zadd("t:batches", {f"night-{number}": number})
+    assert ledger.builds(2) == ["b-3", "b-2"]
+    assert ledger.builds(1) == ["b-3"]
+    assert ledger.builds(0) == ["b-3", "b-2", "b-1", "b-0"]
+    assert ledger.batches(2) == ["night-3", "night-2"]
+    assert [record.id for record in ledger.records(["b-2", "b-0"])] == ["b-2", "b-0"]
+
+
+def test_batches_are_summed_up(ledger: Ledger, client: Any) -> None:
+    ledger.submit([a_build("b-1", batch="x"), a_build("b-2", batch="y"), a_build("b-3", batch="y")])
+    client.zadd("t:batches", {"x": 1.0, "y": 2.0})
+    x, y, none = ledger.summaries(["x", "y", "none"])
+    assert (x.batch, x.submitted, x.counts) == ("x", 1.0, {BuildState.QUEUED: 1})
+    assert (y.batch, y.submitted, y.counts) == ("y", 2.0, {BuildState.QUEUED: 2})
+    assert (none.batch, none.submitted, none.counts) == ("none", 0.0, {})
+
+
+def test_who_waits_too_long_is_told_by_queue(ledger: Ledger, client: Any) -> None:
+    waits, other = Waiting(ledger.connection), "x86-64bit.other"
+    ledger.submit(
+        [*(a_build(f"b-{number}") for number in range(5)), a_build("b-9", subarch="other")]
+    )
+    now = ledger.now()
+    client.zadd(
+        f"t:waiting:{QUEUE}", {"b-0": now - 9, "b-1": now - 8, "b-2": now - 7, "b-3": now - 1}
+    )
+    client.zadd(f"t:waiting:{other}", {"b-9": now - 5.5})
+    at, late = waits.late(wait_s=5.0, limit=2)
+    assert at == pytest.approx(now, abs=60)
+    assert sorted(late, key=lambda one: one.build) == [
+        *(Late(QUEUE, "b-0", 1), Late(QUEUE, "b-1", 1), Late(other, "b-9", 1)),
+    ]
+    waits.mark_seen([*late[:1], *late[-1:], Late(QUEUE, "b-gone", 1)], at)
+    assert [one.build for one in waits.late(wait_s=5.0, limit=9)[1]] == ["b-1", "b-2"]
+    assert "b-gone" not in waiting(ledger)
+    ledger.claim(ClaimedAttempt("b-1", 1, ONE), LONG_S)
+    both = [Late(QUEUE, "b-1", 1), Late(QUEUE, "b-2", 1), Late(QUEUE, "b-2", 2)]
+    assert waits.mark_resent(both) == both[1:2]
+    assert waits.late(wait_s=5.0, limit=9)[1] == []
+
+
+def test_the_ids_that_were_taken_are_given_back(ledger: Ledger) -> None:
+    ledger.submit([a_build("b-2")])
+    again = [a_build("b-1"), a_build("b-2", variant="other"), a_build("b-3")]
+    assert ledger.submit(again) == ["b-2"]
+    assert ledger.build("b-2").variant == ""
+    assert ledger.build("b-3") == again[2]
+
+
+def test_a_build_is_read_once_an_attempt(ledger: Ledger, client: Any) -> None:
+    ledger.fail(claimed(ledger), "HookFailed", "no", "")
+    before = ledger.build_of("b-1", 1)
+    retry(ledger, "b-1", respecified=a_build(timeout_s=7.0))
+    assert ledger.build_of("b-1", 1) is before
+    assert ledger.build_of("b-1", 2).timeout_s == 7.0
+
+
+def test_not_every_build_is_kept(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builds, "BUILDS_KEPT", 2)
+    ledger.submit([a_build(f"b-{number}") for number in range(3)])
+    kept = [ledger.build_of(f"b-{number}", 1) for number in range(2)]
+    assert [ledger.build_of(f"b-{number}", 1) is kept[number] for number in range(2)] == [True] * 2
+    ledger.build_of("b-2", 1)
+    assert ledger.build_of("b-0", 1) is not kept[0]
+
+
+def test_each_step_has_its_times(ledger: Ledger, client: Any) -> None:
+    times = {"1.0.began": 1, "1.0.ended": 2, "1.1.began": 3, "2.1.began": 9}
+    client.hset("t:build:b-1:steps", mapping=times)
+    assert ledger.step_times("b-1", 1, 3) == [(1.0, 2.0), (3.0, 0.0), (0.0, 0.0)]
+
+
+def test_attempts_are_in_order(ledger: Ledger) -> None:
+    ledger.submit([a_build()])
+    for attempt in range(1, 12):
+        claim = ClaimedAttempt("b-1", attempt, ONE)
+        ledger.claim(claim, LONG_S)
+        ledger.hand_back(claim, f"stop {attempt}", ATTEMPTS)
+    told = ledger.attempts("b-1")
+    assert [attempt.number for attempt in told] == list(range(1, 12))
+    assert (told[10].reason, told[10].step) == ("stop 11", -1)
+
+
+def test_refusals_are_told_by_host(ledger: Ledger, client: Any) -> None:
+    reasons = {"one": "12.5 no disk is left", "two": "13.5 drained"}
+    client.hset("t:build:b-1:refusals", mapping=reasons)
+    assert ledger.refusals("b-1") == {"one": (12.5, "no disk is left"), "two": (13.5, "drained")}
+
+
+def test_an_attempt_goes_on_from_nothing_unless_told(ledger: Ledger, client: Any) -> None:
+    assert ledger.resume("b-1", 2) is None
+    client.hset("t:build:b-1:steps", "2.resume", "1.0 asked")
+    assert ledger.resume("b-1", 2) is None, "the checkpoint is gone"
+    client.hset("t:build:b-1:steps", "1.0.result", "{}")
+    assert ledger.resume("b-1", 2) is None
+
+
+def test_results_are_those_of_the_steps_that_ended(ledger: Ledger, client: Any) -> None:
+    client.hset("t:build:b-1:steps", mapping={"1.1.result": '{"seed":"s"}', "1.3.result": "{}"})
+    assert ledger.results("b-1", 1, 3) == {1: StepResult(seed="s")}
+
+
+def test_a_bundle_is_kept_for_a_month_from_its_last_use(ledger: Ledger, client: Any) -> None:
+    month_s = 30 * 24 * 3600
+    assert not ledger.touch_context("digest")
+    ledger.keep_context("digest", b"first")
+    assert month_s - 60 < client.ttl("t:context:digest") <= month_s
+    client.expire("t:context:digest", 10)
+    ledger.keep_context("digest", b"the same digest is the same bundle")
+    assert ledger.context("digest") == b"first"
+    assert month_s - 60 < client.ttl("t:context:digest") <= month_s
+
+
+@pytest.mark.parametrize(("step", "title"), [(-1, ""), (0, "first"), (1, "last"), (2, "")], ids=str)
+def test_the_title_of_the_step(step: int, title: str) -> None:
+    record = Record(
+        id="b",
+        job="j",
+        queue="q",
+        state=BuildState.RUNNING,
+        attempt=1,
+        titles=("first", "last"),
+        step=step,
+    )
+    assert record.step_title == title
+
+
+# Changes
+
+
+def test_changes_are_told_from_a_position_on(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = events.Events(ledger.connection)
+    nothing = stream.since()
+    assert (nothing.builds, nothing.position) == (None, events.START)
+    ledger.submit([a_build("b-1"), a_build("b-2")])
+    now = stream.since()
+    assert now.builds is None, "who has seen nothing yet has to read everything"
+    assert now.now == pytest.approx(ledger.now(), abs=60)
+    assert stream.since(now.position).builds == frozenset()
+    assert stream.since(now.position).position == now.position
+    ledger.cancel("b-2", "enough")
+    later = stream.since(now.position)
+    assert later.builds == {"b-2"}
+    assert stream.since(later.position).builds == frozenset()
+    assert stream.since(nothing.position).builds is None, "the stream may not go back so far"
+    monkeypatch.setattr(events, "READ_MAX", 2)
+    ledger.submit([a_build("b-3"), a_build("b-4")])
+    behind = stream.since(now.position)
+    assert behind.builds is None, "there is too much to read"
+    assert stream.since(behind.position).builds == frozenset()
+
+
+def test_a_stream_that_was_cut_does_not_tell_what_changed(ledger: Ledger, client: Any) -> None:
+    stream = events.Events(ledger.connection)
+    ledger.submit([a_build("b-1")])
+    seen = stream.since().position
+    ledger.submit([a_build("b-2"), a_build("b-3")])
+    (_, second, _) = (id_ for id_, _ in client.xrange("t:events"))
+    client.xtrim("t:events", maxlen=2, approximate=False)
+    assert stream.since(seen).builds is None
+    assert stream.since(second).builds == {"b-3"}
+
+
+def test_entries_are_in_the_order_of_their_numbers(ledger: Ledger, client: Any) -> None:
+    for id_, build in (("9-1", "b-1"), ("10-1", "b-2"), ("10-10", "b-3")):
+        client.xadd("t:events", {"build": build}, id=id_)
+    stream = events.Events(ledger.connection)
+    assert stream.since("9-1").builds == {"b-2", "b-3"}
+    assert stream.since("10-1").builds == {"b-3"}
+    assert stream.since("10-10").position == "10-10"
+
+
+# Hosts
+
+
+def test_all_that_is_known_of_hosts(ledger: Ledger, client: Any) -> None:
+    hosts = Hosts(ledger.connection)
+    hosts.register(TWO, ATTEMPTS, {"slots": 2, "queues": "a.b c.d", "refuses": ""})
+    claimed(ledger, holder=TWO)
+    claimed(ledger, a_build("b-0"), holder=TWO)
+    hosts.drain("one")
+    one, two = hosts.all()
+    assert (one.name, one.seen, one.slots, one.builds) == ("one", 0.0, 0, ())
+    assert one.drained == pytest.approx(ledger.now(), abs=60)
+    assert (two.name, two.queues, two.builds) == ("two", ("a.b", "c.d"), ("b-0", "b-1"))
+    assert (two.drained, two.left) == (0.0, 0.0)
+    hosts.mark_left(TWO)
+    assert hosts.all()[1].left == pytest.approx(ledger.now(), abs=60)
+
+
+def test_a_host_is_forgotten_wholly(ledger: Ledger, client: Any) -> None:
+    hosts = Hosts(ledger.connection)
+    for holder in (ONE, TWO):
+        hosts.register(holder, ATTEMPTS, {"slots": 1})
+        hosts.drain(holder.host)
+    hosts.forget("one")
+    (two,) = hosts.all()
+    assert (two.name, two.slots, two.drained > 0) == ("two", 1, True)
+    assert not client.exists("t:host:one")
+    assert not hosts.undrain("one")
+    assert hosts.undrain("two")
+
+
+@pytest.mark.parametrize(
+    ("seen", "left", "alive"), [(11.0, 0.0, True), (10.0, 0.0, False), (99.0, 50.0, False)]
+)
+def test_who_is_alive(seen: float, left: float, alive: bool) -> None:
+    assert Host(name="h", seen=seen, left=left).alive(100.0, 90.0) is alive
+
+
+def test_what_is_not_known_of_a_host_is_nothing() -> None:
+    host = Host(name="h", seen=1.0)
+    assert (host.drained, host.queues, host.slots, host.pid, host.since) == (0.0, (), 0, 0, 0.0)
+    assert (host.left, host.disk_free_bytes, host.builds) == (0.0, 0, ())
+
+
+def test_hosts_that_were_seen_long_ago_are_still_listed(ledger: Ledger, client: Any) -> None:
+    client.zadd("t:hosts", {"a": 1.0, "b": 2.0, "c": 3.0})
+    assert [(host.name, host.seen) for host in Hosts(ledger.connection).all()] == [
+        *(("a", 1.0), ("b", 2.0), ("c", 3.0)),
+    ]
+
+
+def test_a_lease_without_times_has_none() -> None:
+    lease = to_lease(["b-1", "2", "", "", "", "", "", ""])
+    assert lease == Lease("b-1", 2, "", 0.0, -1, 0.0, 0.0, "")
+    assert not lease.running
+    assert to_lease(["b-1", "2", "", "3.5", "0", "4.5", "", "me"]).running
+
+
+# Logs
+
+
+def test_a_log_is_read_from_any_line_on(ledger: Ledger) -> None:
+    book = Logbook(ledger.connection)
+    lines = [
+        Line(text="one", hook="h", stream=Stream.STDERR),
+        Line(text="two"),
+        Line(text="three", stream=Stream.STDOUT),
+    ]
+    book.write(Page("b-1", 2, 3), lines, limit=100)
+    entries = book.read("b-1")
+    assert [entry.line for entry in entries] == lines
+    assert {(entry.attempt, entry.step) for entry in entries} == {(2, 3)}
+    assert book.read("b-1", after=entries[1].id) == entries[2:]
+    assert book.wait("b-1", entries[0].id, 0.01) == entries[1:]
+    assert book.read("b-2") == []
+
+
+def test_progress_is_told_in_the_record(ledger: Ledger) -> None:
+    ledger.submit([a_build()])
+    Logbook(ledger.connection).set_progress("b-1", Progress(what="unpack", done=5, total=9))
+    assert '"done":5' in ledger.record("b-1").progress
+
+
+# A Redis that is not well
+
+
+def test_the_first_ledger_says_of_which_schema_it_is(ledger: Ledger, client: Any) -> None:
+    assert client.get("t:schema")
+    check_schema(ledger.connection)
+    client.set("t:schema", "0")
+    with pytest.raises(HostUnfit, match="has schema 0"):
+        check_schema(ledger.connection)
+    assert client.get("t:schema") == "0"
+
+
+@contextmanager
+def configured(client: Any, **values: str) -> Iterator[None]:
+    names = {name.replace("_", "-"): value for name, value in values.items()}
+    before = {name: client.config_get(name)[name] for name in names}
+    try:
+        for name, value in names.items():
+            client.config_set(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            client.config_set(name, value)
+
+
+def test_a_redis_that_may_forget_is_told_of(ledger: Ledger, client: Any) -> None:
+    with configured(client, appendonly="no", maxmemory_policy="volatile-lru"):
+        assert durability_problems(ledger.connection) == [
+            "appendonly is 'no' and should be 'yes'",
+            "maxmemory-policy is 'volatile-lru' and should be 'noeviction'",
+        ]
+    with configured(client, appendonly="yes"):
+        assert durability_problems(ledger.connection) == []
+
+
+def test_a_redis_that_hides_its_configuration_is_taken_at_its_word(
+    ledger: Ledger, client: Any, server: RedisServer
+) -> None:
+    client.execute_command("ACL", "SETUSER", "limited", "on", "nopass", "~*", "+@all", "-config")
+    url = server.url.replace("redis://", "redis://limited:x@")
+    limited = connect(Settings(redis_url=url, key_prefix="t"))
+    assert limited.client.ping()
+    assert durability_problems(limited) == []
+    limited.client.close()
+
+
+def test_a_full_redis_is_the_farms_fault_and_not_the_users(ledger: Ledger, client: Any) -> None:
+    with (
+        configured(client, maxmemory="1"),
+        pytest.raises(FarmUnreachable, match="refuses: .*(OOM|used memory)"),
+    ):
+        ledger.submit([a_build()])
+    assert ledger.submit([a_build()]) == []
+
+
+def test_our_own_mistakes_are_not_the_farms(ledger: Ledger, client: Any) -> None:
+    client.set("t:build:b-1", "no hash")
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        ledger.build("b-1")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1", "127.0.0.1:6379", "redis://127.0.0.1:x/0"])
+def test_what_is_no_address_of_a_redis(url: str) -> None:
+    with pytest.raises(BadInput, match="redis_url: "):
+        connect(Settings(redis_url=url))
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://user:secret@farm:6380/0", "farm:6380"),
+        ("rediss://:secret@farm/0", "farm"),
+        ("redis:///run/redis.sock", "/run/redis.sock"),
+    ],
+)
+def test_an_address_is_told_without_its_password(url: str, told: str) -> None:
+    assert address(url) == told
+
+
+def test_a_patient_ledger_asks_until_it_is_answered(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.submit([a_build()])
+    answers: list[object] = [FarmUnreachable("away"), FarmUnreachable("away"), True]
+
+    def knows(build: str) -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(ledger, "knows", knows)
+    asking = patient(ledger)
+    assert asking.knows("b-1") is True
+    assert answers == []
+    assert asking.connection is ledger.connection, "what is no question is what it is"
+    with pytest.raises(BadInput, match="no build"):
+        asking.record("b-9")
