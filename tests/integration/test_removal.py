@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,3 +82,39 @@ def test_a_tree_with_a_mount_is_not_touched(tmp_path: Path, outside: Path, at: s
     finally:
         subprocess.run(["umount", str(point)], check=True)
     assert trees.listing(tmp_path / "tree") == before
+
+
+LATE_MOUNT = """
+import subprocess
+import sys
+from pathlib import Path
+
+from tasks.errors import HostUnfit
+from tasks.host import mount_table
+from tasks.host.removal import remove_tree
+
+tree, look = Path(sys.argv[1]), mount_table.mounted_at_or_below
+
+def look_too_early(path):
+    found = look(path)
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(tree / "folder")], check=True)
+    (tree / "folder" / "file").write_text("of the other file system")
+    return found
+
+mount_table.mounted_at_or_below = look_too_early
+try:
+    remove_tree(tree)
+except HostUnfit as error:
+    print(error)
+print((tree / "folder" / "file").read_text())
+"""
+
+
+@root
+@pytest.mark.usefixtures("can_isolate")
+def test_what_is_mounted_after_the_look_is_not_emptied(tmp_path: Path) -> None:
+    trees.plain(tmp_path / "tree")
+    command = ["unshare", "--mount", sys.executable, "-c", LATE_MOUNT, str(tmp_path / "tree")]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert f"cannot remove {tmp_path / 'tree'}: rm: " in said
+    assert said.endswith("of the other file system\n")

@@ -1,0 +1,55 @@
+"""The journal of an attempt: what it holds survives a cut-off line, and nothing hides it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.model import StepResult
+from tasks.worker.journal import Journal, Order
+
+
+def test_a_journal_that_was_never_written_knows_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert journal.result(0) is None
+    assert journal.ordered() is None
+
+
+def test_what_each_step_left_is_found_by_its_number(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for step in range(3):
+        journal.step_ended(step, StepResult(seed=f"s{step}"))
+    assert [journal.result(step) for step in range(4)] == [
+        *(StepResult(seed=f"s{step}") for step in range(3)),
+        None,
+    ]
+    assert journal.ordered() is None
+    assert Journal(tmp_path).result(1) == StepResult(seed="s1"), "it is in the file"
+
+
+def test_the_first_order_counts_and_is_no_step(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.step_ended(0, StepResult(seed="s0"))
+    journal.order(Order.STALE, "the attempt is over")
+    journal.order(Order.CANCEL, "enough")
+    assert journal.ordered() == (Order.STALE, "the attempt is over")
+    assert journal.result(0) == StepResult(seed="s0")
+    assert journal.result(-1) is None
+
+
+def test_a_line_that_was_cut_off_hides_no_other(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.step_ended(0, StepResult(seed="s0"))
+    with journal.file.open("ab") as file:
+        file.write(b'{"step":1,"result":{"se')
+    journal.step_ended(1, StepResult(seed="s1"))
+    assert [journal.result(step) for step in range(2)] == [
+        StepResult(seed="s0"),
+        StepResult(seed="s1"),
+    ]
+
+
+def test_a_journal_that_cannot_be_written_fails_no_build(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "never-there")
+    journal.step_ended(0, StepResult())
+    journal.order(Order.CANCEL, "enough")
+    assert journal.result(0) is None
