@@ -124,7 +124,7 @@ def test_a_store_that_takes_nothing_is_one_clear_error(
     tmp_path: Path, build: Build, made: Artifact
 ) -> None:
     (tmp_path / "store").write_text("a file")
-    with pytest.raises(PackFailed, match="cannot store to .*: Not a directory"):
+    with pytest.raises(HostUnfit, match="cannot store to .*: Not a directory"):
         FileStore(tmp_path / "store").put(build, 1, "host", [made], {})
 
 
