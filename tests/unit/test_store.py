@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.artifacts.store import FileStore, file_of
-from tasks.errors import BadInput, HostUnfit, PackFailed
+from tasks.errors import BadInput, HostUnfit, PackFailed, Stale
 from tasks.host.removal import remove_tree
 from tasks.model import Artifact, Build
 from tests.builds import any_build
@@ -148,6 +148,17 @@ def test_a_withdrawn_attempt_takes_nothing_else_along(tmp_path: Path, build: Bui
     assert [path.name for path in store.folder(build, 1).parent.iterdir()] == ["2"]
 
 
+def test_what_the_ledger_accepted_is_never_touched_again(tmp_path: Path, build: Build) -> None:
+    store = FileStore(tmp_path)
+    store.put(build, 2, "host", (), {"build.log": b"first"}, counted={1})
+    with pytest.raises(Stale, match="attempt 2 has ended"):
+        store.put(build, 2, "host", (), {"build.log": b"second"}, counted={1, 2})
+    store.withdraw(build, 2, counted={1, 2})
+    assert (store.folder(build, 2) / "build.log").read_bytes() == b"first"
+    store.withdraw(build, 2, counted={1})
+    assert not store.folder(build, 2).exists()
+
+
 def test_a_sweep_takes_what_did_not_count_before_the_attempt(tmp_path: Path, build: Build) -> None:
     store = FileStore(tmp_path)
     parent = store.folder(build, 1).parent
@@ -232,4 +243,13 @@ def test_a_checkpoint_that_another_host_sweeps_is_no_error(
 
     monkeypatch.setattr("tasks.artifacts.store.remove_tree", both_sweep)
     store.sweep_checkpoints(DAY_S)
-    assert checkpoints(store, build) == [], "and the next one is looked at"
+    left = [step for step in range(2) if store.checkpoint(build, 1, step).exists()]
+    assert left == [], "and the next one is looked at"
+
+
+def test_an_artifact_that_was_moved_is_the_jobs_mistake(
+    tmp_path: Path, build: Build, made: Artifact
+) -> None:
+    Path(made.path).unlink()
+    with pytest.raises(PackFailed, match="a.tar is not where it was packed to"):
+        FileStore(tmp_path / "store").put(build, 1, "host", [made], {})
