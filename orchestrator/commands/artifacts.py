@@ -59,9 +59,9 @@ def show(found: Difference, limit: int | None) -> None:
     from orchestrator.display.terminal import size
 
     for package in found.packages_added:
-        click.secho(f"package + {package.name} {package.version}", fg="green")
+        click.secho(f"package + {package.full_name} {package.version}", fg="green")
     for package in found.packages_removed:
-        click.secho(f"package - {package.name} {package.version}", fg="red")
+        click.secho(f"package - {package.full_name} {package.version}", fg="red")
     for upgraded in found.packages_changed:
         versions = f"{' '.join(upgraded.before)} → {' '.join(upgraded.after)}"
         click.secho(f"package ~ {upgraded.name} {versions}", fg="yellow")

@@ -115,8 +115,8 @@ def difference(before: Content, after: Content, *, times: bool = True) -> Differ
         files_added=tuple(sorted(after.files.keys() - before.files.keys())),
         files_removed=tuple(sorted(before.files.keys() - after.files.keys())),
         files_changed=tuple(_changes(before.files, after.files, times=times)),
-        packages_added=tuple(p for p in after.packages if (p.manager, p.name) not in olds),
-        packages_removed=tuple(p for p in before.packages if (p.manager, p.name) not in news),
+        packages_added=tuple(p for p in after.packages if _key(p) not in olds),
+        packages_removed=tuple(p for p in before.packages if _key(p) not in news),
         packages_changed=tuple(
             Upgraded(manager=key[0], name=key[1], before=olds[key], after=news[key])
             for key in sorted(olds.keys() & news.keys())
@@ -129,11 +129,15 @@ def difference(before: Content, after: Content, *, times: bool = True) -> Differ
     )
 
 
+def _key(package: Package) -> tuple[str, str]:
+    return package.manager, package.full_name
+
+
 def _by_name(packages: list[Package]) -> dict[tuple[str, str], tuple[str, ...]]:
     """The versions of each package; one can be installed in several slots or architectures."""
     found: dict[tuple[str, str], list[str]] = {}
     for package in packages:
-        found.setdefault((package.manager, package.name), []).append(package.version)
+        found.setdefault(_key(package), []).append(package.version)
     return {key: tuple(versions) for key, versions in found.items()}
 
 

@@ -1,7 +1,7 @@
 """Lists the packages installed in a root filesystem, from the databases in it.
 
-Reads Portage, dpkg, apk, and rpm's SQLite database (rpm 4.16 and newer), without any program of the
-distribution, and without following links out of the root filesystem.
+Reads Portage, dpkg, apk, rpm's SQLite database (rpm 4.16 and newer) and anise's BoltDB, without any
+program of the distribution, and without following links out of the root filesystem.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import re
 import sqlite3
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+from tasks.artifacts import boltdb
 from tasks.errors import BuildFailed
 from tasks.host.chroot_paths import inside
 
@@ -21,7 +24,8 @@ PORTAGE = "var/db/pkg"
 DPKG = ("var/lib/dpkg/status", "var/lib/dpkg/status.d")
 APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 RPM = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
-DATABASES = (PORTAGE, *DPKG, *APK, *RPM)
+ANISE = ("var/cache/anise/anise.db", "var/cache/luet/luet.db")
+DATABASES = (PORTAGE, *DPKG, *APK, *RPM, *ANISE)
 """Paths of the databases, relative to the root."""
 
 
@@ -31,20 +35,27 @@ TEXT_MAX = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Package:
-    """One installed package; `slot` is Portage's, `arch` where the manager has one."""
+    """One installed package; `slot` is Portage's, `arch` where the manager has one. `category` and
+    `repository` are anise's; Portage's names begin with their category."""
 
     manager: str
     name: str
     version: str
     arch: str = ""
     slot: str = ""
+    category: str = ""
+    repository: str = ""
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.category}/{self.name}" if self.category else self.name
 
 
 def installed(rootfs: Path, note: Callable[[str], None] = lambda text: None) -> list[Package]:
     """All packages of all managers, sorted. Damaged entries are left out; `note` is called with the
     error of a database that cannot be read."""
     found: set[Package] = set()
-    for packages in (_portage, _dpkg, _apk, _rpm):
+    for packages in (_portage, _dpkg, _apk, _rpm, _anise):
         try:
             found.update(packages(rootfs))
         except (OSError, BuildFailed) as error:
@@ -160,6 +171,30 @@ def _rpm_tags(blob: bytes) -> dict[int, str]:
     except (struct.error, ValueError):
         return {}
     return tags
+
+
+class _AniseRecord(msgspec.Struct):
+    """What anise's `DefaultPackage` has that is of interest here."""
+
+    name: str
+    version: str
+    category: str
+    repository: str = ""
+
+
+def _anise(rootfs: Path) -> Iterator[Package]:
+    for path in ANISE:
+        if not (file := inside(rootfs, path)).is_file():
+            continue
+        try:
+            records = boltdb.values(file, b"DefaultPackage")
+        except boltdb.Damaged as error:
+            raise BuildFailed(f"/{path}: {error}") from error
+        for record in records:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                fields = msgspec.structs.asdict(msgspec.json.decode(record, type=_AniseRecord))
+                if all(text.isprintable() for text in fields.values()):
+                    yield Package(manager="anise", **fields)
 
 
 def _text(rootfs: Path, file: Path) -> str:

@@ -18,6 +18,7 @@ import pytest
 from orchestrator.cli import run
 from tasks import settings
 from tasks.archive.tarball import pack
+from tasks.artifacts.packages import ANISE
 from tasks.host.locks import exclusive
 from tasks.model import Source, SourceType
 from tasks.reporting import Silent
@@ -26,7 +27,7 @@ from tasks.rootfs.storage import Storage
 from tasks.sources.destination import Destination
 from tasks.sources.dispatch import fill
 from tasks.sources.download_cache import Downloads
-from tests import trees
+from tests import boltdb, trees
 from tests.webserver import serving
 
 
@@ -272,3 +273,18 @@ def nobody() -> Iterator[None]:
         yield
     finally:
         os.seteuid(user)
+
+
+def test_packages_of_anise_are_compared_by_category_and_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = {"name": "base", "category": "system", "repository": "main"}
+    extra = {"name": "base", "category": "virtual", "version": "1", "repository": "main"}
+    boltdb.write(tmp_path / "a" / ANISE[1], [base | {"version": "1.0"}])
+    boltdb.write(tmp_path / "b" / ANISE[1], [base | {"version": "2.0"}, extra])
+    for name in ("a", "b"):
+        pack(tmp_path / name, tmp_path / f"{name}.tar", report=Silent())
+    assert run(["diff", str(tmp_path / "a.tar"), str(tmp_path / "b.tar")]) == 1
+    said = capsys.readouterr().out
+    assert "package + virtual/base 1\n" in said
+    assert "package ~ system/base 1.0 → 2.0\n" in said

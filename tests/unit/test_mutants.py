@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.mutants import lua, python
 from tests.mutants.mutant import mutant_of
 
