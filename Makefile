@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test fuzz soak release lint bench clean
+.PHONY: help install demo test trial-anise fuzz soak release lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/installed ## Set up .venv from the lock file
 
@@ -22,6 +22,11 @@ demo: install ## Build a small nightly batch on an embedded farm
 
 test: install ## Run every check and test
 	$(BIN)/pytest
+
+trial-anise: install ## Try the real anise: ANISE=path LUET_BUILD=path, and MARK_DEVKIT=path to compare
+	@test -x "$(ANISE)" -a -x "$(LUET_BUILD)" || { echo "name the programs: make $@ ANISE=path LUET_BUILD=path" >&2; exit 2; }
+	ANISE=$(abspath $(ANISE)) LUET_BUILD=$(abspath $(LUET_BUILD)) ANISE_BUILDS=48 \
+	  $(BIN)/pytest -v -o timeout=1500 tests/integration/test_anise.py
 
 fuzz: install ## Attack archives for some minutes
 	FUZZ_EXAMPLES=5000 $(BIN)/pytest -q -o timeout=1800 tests/integration/test_hostile_archives.py

@@ -111,15 +111,26 @@ def _does(build: Build, step: Step) -> Iterator[str]:
 
 
 def _source(build: Build) -> Iterator[str]:
+    from tasks.model import SourceType
+
     source = build.source
     if source.uri:
         yield f"fetch {source.uri}"
     if source.target or source.path:
         yield f"unpack {source.target or source.path}"
-    if source.anise_repos:
-        yield f"anise install {' '.join(source.anise_repos)}"
-    if source.anise_packages:
-        yield f"anise install {' '.join(source.anise_packages)}"
+    if source.type is SourceType.ANISE:
+        yield from _anise(build)
+
+
+def _anise(build: Build) -> Iterator[str]:
+    from tasks.sources.anise import commands
+
+    source = build.source
+    missing = not Path(build.folder, source.anise_config).is_file()
+    note = "  (not there: a hook has to write it)" if missing else ""
+    yield f"configuration {source.anise_config}{note}"
+    for words in commands(source):
+        yield f"anise {' '.join(word for word in words if not word.startswith('-'))}"
 
 
 def _hook(hook: Hook) -> Iterator[str]:

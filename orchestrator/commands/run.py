@@ -156,7 +156,7 @@ def enter(
         job,
         overrides=parse_overrides(overrides),
         now=moment(now, os.environ),
-        options=_plan_options(chroot=chroot, cpu=cpu),
+        options=_plan_options(chroot=chroot, cpu=cpu, skip_source_phase=True),
     )
     workspace = Workspace.here(build, settings.current())
     exec_shell(build, workspace, command or ("/bin/bash", "-l"))

@@ -257,6 +257,9 @@ def _missing_in_source(source: JobSource, base: str) -> Iterator[tuple[str, str,
     if source.type is SourceType.ANISE and not (source.anise_packages or source.anise_repos):
         hint = "list the packages to install"
         yield "source.anise_packages", "`source.anise_packages` is missing or empty", hint
+    elif source.type is SourceType.ANISE and not source.anise_config:
+        hint = "name the configuration with the repositories; that of the host takes no part"
+        yield "source.anise_config", "`source.anise_config` is missing", hint
 
 
 def _missing_in_output(output: JobOutput) -> Iterator[tuple[str, str, str]]:

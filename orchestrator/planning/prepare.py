@@ -18,10 +18,11 @@ from typing import Any
 from orchestrator.formats.reader import Document
 from orchestrator.formats.spec import Specfile, load_specfile
 from orchestrator.formats.yaml12 import load, plain
+from orchestrator.planning.anise_config import config_problems, farm_problems
 from orchestrator.planning.plan import PlanOptions, build_id, plan
-from orchestrator.planning.render import Overrides, render_job
+from orchestrator.planning.render import Overrides, RenderedJob, render_job
 from tasks.errors import BadInput, SpecProblems
-from tasks.model import Build
+from tasks.model import Build, StepKind
 
 _MOMENT_HINT = "give it as 2026-11-22, 2026-11-22T14:30:00+01:00, or @seconds since 1970"
 
@@ -41,7 +42,8 @@ def render_and_plan(
     folder: Path | None = None,
 ) -> Build:
     """The build of `job` in `specfile`, with a new id; `folder` is where the command was run
-    (default: the current folder). Raises the errors of `render_job` and `plan`."""
+    (default: the current folder). Raises the errors of `render_job` and `plan`, and `SpecProblems`
+    for a configuration of anise that cannot be used."""
     rendered = render_job(
         specfile,
         job,
@@ -50,12 +52,20 @@ def render_and_plan(
         folder=folder or here(),
     )
     build = plan(rendered, new_id(job, now), options)
+    if StepKind.SOURCE in {step.kind for step in build.steps}:
+        _require_anise_config(rendered, farm=options.farm)
     return replace(
         build,
         source_date_epoch=_epoch(os.environ),
         overrides=json.dumps(overrides) if overrides else "",
         now=f"{now.isoformat()} {now.tzname() or ''}".strip(),
     )
+
+
+def _require_anise_config(rendered: RenderedJob, *, farm: bool) -> None:
+    found = [*config_problems(rendered), *(farm_problems(rendered) if farm else ())]
+    if found:
+        raise SpecProblems(tuple(found))
 
 
 def render_again(build: Build) -> Build:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.formats.reader import Document, read_text
 from orchestrator.formats.spec import Engine, Specfile, load_specfile
+from orchestrator.planning.anise_config import config_problems, farm_problems
 from orchestrator.planning.batch import Batch, load_batch
 from orchestrator.planning.batch_plan import plan_batch
 from orchestrator.planning.plan import problems as job_problems
@@ -97,7 +98,9 @@ def _check_specfile(document: Document[Specfile], how: Checking) -> Verdict:
         warnings.append(document.problem("", "the specfile has no jobs"))
     warnings += _without_effect(document)
     for job in jobs if how.render else ():
-        found |= dict.fromkeys(_of_job(document, job.name, how.overrides, how))
+        problems, odd = _of_job(document, job.name, how.overrides, how)
+        found |= dict.fromkeys(problems)
+        warnings += odd
     names = ", ".join(job.name for job in jobs)
     return Verdict(
         file=document.file,
@@ -118,13 +121,13 @@ def _without_effect(document: Document[Specfile]) -> Iterator[Problem]:
 
 def _of_job(
     document: Document[Specfile], name: str, overrides: Overrides, how: Checking
-) -> Iterator[Problem]:
+) -> tuple[Sequence[Problem], Sequence[Problem]]:
+    """The problems of a job, and what is only a problem on a farm."""
     try:
         rendered = render_job(document, name, overrides=overrides, now=how.now, folder=how.folder)
     except BadInput as error:
-        yield from problems_of(error)
-        return
-    yield from job_problems(rendered)
+        return problems_of(error), ()
+    return [*job_problems(rendered), *config_problems(rendered)], [*farm_problems(rendered)]
 
 
 def _check_batch(batch: Batch, file: Path, how: Checking) -> Verdict:

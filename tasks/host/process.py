@@ -34,6 +34,7 @@ LINE_MAX_BYTES = 1024 * 1024
 """A longer line is given in pieces."""
 
 STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+STANDARD_LANG = "C.UTF-8"
 
 TICK_S = 1.0
 READ_BYTES = 64 * 1024
@@ -94,7 +95,7 @@ def output(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> tupl
 def standard_environment() -> dict[str, str]:
     """The few variables of this process that others may see. Never the broker's password."""
     kept = ("PATH", "HOME", "LANG", "TERM", "COLORTERM", "LS_COLORS")
-    defaults = {"PATH": STANDARD_PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
+    defaults = {"PATH": STANDARD_PATH, "HOME": "/root", "LANG": STANDARD_LANG, "TERM": "dumb"}
     return defaults | {name: os.environ[name] for name in kept if os.environ.get(name)}
 
 

@@ -53,7 +53,7 @@ class Chroot:
             _make_source(item)
         copy_resolv_conf(self._rootfs)
         if self._fchroot:
-            hide_devices(self._rootfs)
+            hide_system(self._rootfs)
         else:
             mount_system(self._rootfs)
 
@@ -96,12 +96,15 @@ def _mount_sys(sys: Path) -> None:
         bind("/sys", sys)
 
 
-def hide_devices(rootfs: Path) -> None:
-    """Put such a /dev over the one of this namespace: fchroot binds that into the root filesystem,
-    where a hook, or fchroot's own cleaning up, could empty it for the whole machine."""
-    dev = make_folder(rootfs, "/dev")
+def hide_system(folder: Path) -> None:
+    """Put such a /dev and /sys over those of this namespace, for programs that enter the root
+    filesystem by themselves, as fchroot does, and anise for finalizers: they bind them into it,
+    where a hook, or their own cleaning up, could empty them for the whole machine. The /dev is
+    made in `folder`."""
+    dev = make_folder(folder, "/dev")
     _mount_devices(dev)
     mount("--move", str(dev), "/dev")
+    _mount_sys(Path("/sys"))
 
 
 def _mount_devices(dev: Path) -> None:

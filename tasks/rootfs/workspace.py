@@ -88,6 +88,11 @@ class Workspace:
         return []
 
     @property
+    def is_on_farm(self) -> bool:
+        """Whether the build sees its folders at places other than their own."""
+        return self.folder != self.workspacedir
+
+    @property
     def rootfs(self) -> Path:
         """The root filesystem as the build sees it: `<workspacedir>/rootfs`."""
         return Path(self.workspacedir, "rootfs")
@@ -95,15 +100,15 @@ class Workspace:
     def create(self) -> None:
         """Make the folders. Safe to repeat."""
         self._make_home()
-        for folder in (self.folder, self.working_dir):
-            make_folder(Path(folder))
-        make_folder(Path(self.folder, "rootfs"), mode=0o755)
+        make_folder(Path(self.folder))
+        for folder in (self.working_dir, f"{self.folder}/rootfs"):
+            _make_as_said(Path(folder))
 
     def enter(self) -> None:
         """Show the build its folders. Only inside the private mount namespace of a step."""
         for path in self.shared:
             _show(Path(path), Path(self.folder) / Path(path).relative_to(self.workspacedir))
-        if self.folder != self.workspacedir:
+        if self.is_on_farm:
             bind(self.folder, make_folder(Path(self.workspacedir)))
         self.mount_layer()
 
@@ -160,6 +165,12 @@ class Workspace:
     def _make_home(self) -> Path:
         """Only for root: there may be setuid programs in it that nobody here has vouched for."""
         return make_folder(Path(self.home), mode=0o700)
+
+
+def _make_as_said(folder: Path) -> None:
+    """Make a folder whose mode may become one of the stage's, whatever this process's umask is."""
+    if not folder.is_dir():
+        make_folder(folder).chmod(0o755)
 
 
 def _shared(build: Build) -> tuple[str, ...]:

@@ -1,47 +1,282 @@
-"""The `anise` source: packages of a Macaroni OS repository, installed by the `anise` program."""
+"""The `anise` source: packages of a Macaroni OS repository, installed by the `anise` program.
+
+The program, and luet, its ancestor with the same commands (both are tried by `make trial-anise`),
+
+- removes the folder of its temporary files as each call ends: two calls must not share one;
+- takes a configuration that it cannot read for an empty one, and then that of the host;
+- exits with 0 though a package is unknown, so its database is asked afterwards;
+- runs finalizers as root in the root filesystem, with the /dev that it sees itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
 
 from tasks.errors import HostUnfit, SourceFailed
 from tasks.host import process
+from tasks.host.files import make_folder
+from tasks.host.mounts import bind, mount
 from tasks.model import Line, Source, Stream
+from tasks.rootfs.chroot import hide_system
 from tasks.sources.destination import Destination
+
+HOST_CONFIGURATION = ("/etc/anise", "/etc/luet")
+FOLDER_CONFIGURATION = (".anise.yaml", ".luet.yaml")
+PREFIXES = ("ANISE", "LUET")
+"""What the program's settings begin with in its environment: its name, and that of its ancestor."""
+
+SAID_LINES = 5
+INSTALL = ("install", "-y", "--skip-config-protect")
+INSTALL_SYNCED = ("install", "--sync-repos", "-y", "--skip-config-protect")
+
+
+def commands(source: Source) -> Iterator[tuple[str, ...]]:
+    """What the program is told, call by call, as mark-devkit does."""
+    yield ("repo", "update")
+    if source.anise_repos:
+        yield (*INSTALL, *source.anise_repos)
+    if source.anise_packages:
+        yield (*INSTALL_SYNCED, *source.anise_packages)
+    yield ("cleanup",)
 
 
 def install(source: Source, rootfs: Path, destination: Destination) -> None:
     """Install the source's repositories and packages into `rootfs`, as mark-devkit does; anise
-    runs in the folder where the build was started. `SourceFailed` says which of its commands
-    failed, `HostUnfit` that it is not there."""
-    base = ["anise", "--system-target", str(rootfs)]
-    if source.anise_config:
-        base += ["--config", source.anise_config]
-    for arguments in _commands(source):
-        _run([*base, *arguments], destination)
+    runs in the folder where the build was started. `SourceFailed` says what went wrong, and which
+    packages are missing; `HostUnfit` that the program is."""
+    configuration(source, destination)
+    with TemporaryDirectory(prefix="anise.", dir=destination.home) as scratch:
+        program = _Program(source, rootfs, destination, Path(scratch))
+        for arguments in commands(source):
+            program.run(*arguments)
+            if arguments[0] == "install":
+                program.require(arguments)
 
 
-def _commands(source: Source) -> Iterator[list[str]]:
-    yield ["repo", "update"]
-    if source.anise_repos:
-        yield ["install", "-y", "--skip-config-protect", *source.anise_repos]
-    if source.anise_packages:
-        yield ["install", "--sync-repos", "-y", "--skip-config-protect", *source.anise_packages]
-    yield ["cleanup"]
+def configuration(source: Source, destination: Destination) -> Path:
+    """The file that the job names; `SourceFailed` where it is not there, or on a farm not among
+    what was sent along."""
+    path = destination.folder / source.anise_config
+    folder = destination.folder.resolve()
+    if not source.anise_config:
+        raise SourceFailed("the job names no configuration of anise", "give source.anise_config")
+    if destination.was_sent and not path.resolve().is_relative_to(folder):
+        raise SourceFailed(
+            f"{source.anise_config} is not in the folder that was sent along",
+            "put it into the folder that the build is submitted from",
+        )
+    if not path.is_file():
+        raise SourceFailed(
+            f"{source.anise_config}: no such configuration of anise",
+            "is it left out by .gitignore or .stagefarmignore?" if destination.was_sent else "",
+        )
+    return path
 
 
-def _run(argv: list[str], destination: Destination) -> None:
-    def say(text: str, stream: Stream) -> None:
-        destination.report.line(Line(text=text, hook="anise", stream=stream))
+# --- What the program sees of the host ------------------------------------------------------------
 
-    env = process.standard_environment()
-    try:
-        code = process.run(argv, on_line=say, env=env, cwd=destination.folder)
-    except HostUnfit as error:
-        raise HostUnfit(
-            f"an anise source needs the anise program: {error}",
-            "install anise (Macaroni OS) on this machine, or use an http or file source",
-        ) from error
-    if code:
-        raise SourceFailed(f"`{' '.join(argv)}` ended with exit code {code}")
+
+def contain(source: Source, destination: Destination) -> None:
+    """Hide what is the host's own from the program and from the finalizers that it runs: devices,
+    and configuration that the job's does not name. Only inside the private mount namespace of a
+    step, which ends it."""
+    path = configuration(source, destination)
+    named = {*_named_in(path.read_text(errors="replace")), str(path.resolve())}
+    assert destination.home
+    scratch = make_folder(destination.home / "contained")
+    for folder in HOST_CONFIGURATION:
+        if Path(folder).is_dir() and folder not in named:
+            _hide(Path(folder), sorted(named), scratch)
+    hide_system(scratch)
+    for name in FOLDER_CONFIGURATION:
+        if (destination.folder / name).is_file():
+            bind("/dev/null", destination.folder / name)
+
+
+def _named_in(text: str) -> Iterator[str]:
+    """The paths of the host's configuration that a configuration names outside of comments."""
+    for line in text.splitlines():
+        if not line.lstrip().startswith("#"):
+            yield from re.findall(r"/etc/(?:anise|luet)(?:/[\w.@+-]+)*", line)
+
+
+def _hide(folder: Path, named: Sequence[str], scratch: Path) -> None:
+    """Put a folder over `folder` with nothing in it but what is `named`. It is mounted elsewhere
+    first, so that nothing ever stands for the host's own."""
+    mount("-t", "tmpfs", "-o", "mode=0755,nosuid,nodev,size=4m", "named", str(scratch))
+    for path in map(Path, named):
+        if path.is_relative_to(folder) and path.exists():
+            shown = scratch / path.relative_to(folder)
+            shown.parent.mkdir(parents=True, exist_ok=True)
+            shown.mkdir(exist_ok=True) if path.is_dir() else shown.touch()
+            bind(path, shown)
+    mount("--move", str(scratch), str(folder))
+
+
+# --- Running it -----------------------------------------------------------------------------------
+
+
+class _Program:
+    """The program with the settings of one build, and what it said in its last call."""
+
+    def __init__(
+        self, source: Source, rootfs: Path, destination: Destination, scratch: Path
+    ) -> None:
+        self._source = source
+        self._rootfs = rootfs
+        self._destination = destination
+        self._environment = _environment(scratch)
+        self._said: list[str] = []
+
+    def run(self, *arguments: str) -> None:
+        """One call, its output in the log; `SourceFailed` with its last words where it fails."""
+        code = self._call(arguments, self._environment)
+        unread = [text for text in self._said if self._is_unread(text)]
+        if code or unread:
+            how = f"exited with {code}" if code else "did not read its configuration"
+            said = " / ".join(unread or _last_words(self._said))
+            raise SourceFailed(f"`anise {' '.join(arguments)}` {how}: {said or 'it said nothing'}")
+
+    def require(self, arguments: Sequence[str]) -> None:
+        """`SourceFailed` unless the database of the root filesystem has each package that
+        `arguments` ask for."""
+        there = self._installed()
+        wanted = [text for text in arguments[1:] if not text.startswith("-")]
+        if missing := [text for text in wanted if not _is_met(text, there)]:
+            raise SourceFailed(
+                f"anise did not install {', '.join(missing)}",
+                f"does a repository of {self._source.anise_config} have it?",
+            )
+
+    def _installed(self) -> tuple[_Installed, ...]:
+        """`search --installed` looks where the environment says, not `--system-target`."""
+        places = {f"{prefix}_SYSTEM__ROOTFS": str(self._rootfs) for prefix in PREFIXES}
+        arguments = ("search", "--installed", "--hidden", "--full", "-o", "json")
+        code = self._call(arguments, self._environment | places, in_log=False)
+        for text in reversed(self._said):
+            try:
+                return msgspec.json.decode(text, type=_Answer).stones or ()
+            except msgspec.MsgspecError:
+                continue
+        said = " / ".join(_last_words(self._said))
+        raise SourceFailed(f"anise does not tell what is installed (exit code {code}): {said}")
+
+    def _call(
+        self, arguments: Sequence[str], environment: dict[str, str], *, in_log: bool = True
+    ) -> int:
+        self._said = []
+
+        def take(text: str, stream: Stream) -> None:
+            self._said.append(text)
+            if in_log:
+                self._destination.report.line(Line(text=text, hook="anise", stream=stream))
+
+        base = ["anise", "--system-target", str(self._rootfs), "--config"]
+        argv = [*base, self._source.anise_config, *arguments]
+        try:
+            return process.run(argv, on_line=take, env=environment, cwd=self._destination.folder)
+        except HostUnfit as error:
+            raise HostUnfit(
+                f"an anise source needs the anise program: {error}",
+                "install anise (Macaroni OS) on this machine, or use an http or file source",
+            ) from error
+
+    def _is_unread(self, text: str) -> bool:
+        return f"rror on reading file {self._source.anise_config}" in text
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """The program's own temporary files and home, and nothing that depends on who started the
+    build. Nobody else uses the root filesystem, and the lock of the program lies where links of
+    it lead to: on the host, for all builds at once."""
+    home, temporary = scratch / "home", scratch / "tmp"
+    for folder in (home, temporary):
+        folder.mkdir()
+    settings = {"SYSTEM__TMPDIR_BASE": str(temporary / "base"), "NO_SPINNER": "true"}
+    settings |= {"NOLOCK": "true"}
+    return (
+        process.standard_environment()
+        | {"HOME": str(home), "TMPDIR": str(temporary), "LANG": process.STANDARD_LANG}
+        | {f"{prefix}_{name}": value for prefix in PREFIXES for name, value in settings.items()}
+    )
+
+
+_COLOR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_ERROR = re.compile(
+    "error|fail|invalid|cannot|not found|no such|conflict|mism|denied", re.IGNORECASE
+)
+
+
+def _last_words(said: Sequence[str]) -> list[str]:
+    """The last lines that tell of an error, without colors, or the last lines at all."""
+    lines = [text for line in said if (text := " ".join(_COLOR.sub("", line).split()))]
+    return ([line for line in lines if _ERROR.search(line)] or lines)[-SAID_LINES:]
+
+
+# --- What is installed ----------------------------------------------------------------------------
+
+
+class _Provided(msgspec.Struct):
+    name: str
+    category: str
+    version: str = ""
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.category}/{self.name}"
+
+
+class _Installed(_Provided):
+    provides: tuple[_Provided, ...] | None = None
+
+
+class _Answer(msgspec.Struct):
+    """What `search -o json` prints."""
+
+    stones: tuple[_Installed, ...] | None
+
+
+_REQUEST = re.compile(
+    r"(?P<operator>[<>=~!]*)(?P<name>[^@:\[*]+)(?P<any>\*?)"
+    r"(?:::?[^@\[]*)?(?:\[[^@]*\])?(?:@(?P<version>.*))?"
+)
+
+
+def _is_met(request: str, installed: Sequence[_Installed]) -> bool:
+    """Whether a package, or what it provides, is what `request` asks for: `app`, `system/app`,
+    `system/app@2.0`, or an atom such as `>=system/app-2.0:0::repository[use]`. Only an exact
+    version is compared: which of the others will do, the program has decided."""
+    match = _REQUEST.fullmatch(request)
+    if not match:
+        return False
+    is_exact = match["operator"] in ("", "=") and not match["any"]
+    for package in installed:
+        asked = _version_asked(match["name"], match["version"] or "", package)
+        if asked is not None and (not is_exact or _is_version(package, asked)):
+            return True
+        provided = package.provides or ()
+        if any(_version_asked(match["name"], "", one) is not None for one in provided):
+            return True
+    return False
+
+
+def _version_asked(name: str, version: str, package: _Provided) -> str | None:
+    """The version that is asked for, empty for any, if it is `package` that is asked for."""
+    own = package.full_name if "/" in name else package.name
+    if name == own:
+        return version
+    behind = name.removeprefix(f"{own}-")
+    return behind if behind != name and behind[:1].isdigit() else None
+
+
+def _is_version(package: _Provided, asked: str) -> bool:
+    """A version may have the number of its build behind a plus; one that is a condition (`>=1`)
+    was the program's to decide on."""
+    if not asked[:1].isdigit():
+        return True
+    return package.version == asked or package.version.startswith(f"{asked}+")

@@ -14,11 +14,15 @@ from tasks.sources.download_index import DigestCache
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """`folder` is where the build was started: relative paths of a source begin there."""
+    """`folder` is where the build was started: relative paths of a source begin there; it
+    `was_sent` on a farm, and what is outside of it is another machine's. `home` is the build's own
+    folder, for temporary files that go with it; without it they lie where the system's do."""
 
     folder: Path
     storage: Storage
     report: Report
+    home: Path | None = None
+    was_sent: bool = False
 
     def note(self, text: str) -> None:
         self.report.line(Line(text=text))

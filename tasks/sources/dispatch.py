@@ -25,6 +25,13 @@ def is_seed(source: Source) -> bool:
     return has_tarball(source) and source.tarformers is None
 
 
+def contain(source: Source, destination: Destination) -> None:
+    """Hide what is the host's own from programs that the source comes with. Only inside the
+    private mount namespace of a step."""
+    if source.type is SourceType.ANISE:
+        anise.contain(source, destination)
+
+
 def fetch(source: Source, destination: Destination, scratch: Scratch | None = None) -> Path:
     """Bring the source's tarball to this machine, verified; `SourceFailed` where it cannot be. What
     has to be fetched is unpacked into `scratch` meanwhile, if there is one."""

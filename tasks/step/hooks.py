@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tasks.errors import BuildFailed, HookFailed, HostUnfit, TimedOut
-from tasks.host.process import STANDARD_PATH, Limits, run, standard_environment
+from tasks.host.process import STANDARD_LANG, STANDARD_PATH, Limits, run, standard_environment
 from tasks.model import Build, Hook, HookType, Line, Step, StepKind, Stream
 from tasks.reporting import Report
 from tasks.rootfs.chroot import Chroot
@@ -89,10 +89,11 @@ class Hooks:
 
 
 def environment(build: Build, step: Step, workspace: Workspace) -> Mapping[str, str]:
-    """All that a hook of `step` sees. Later ones win: this machine's few, the job's, the places."""
-    base = standard_environment()
+    """All that a hook of `step` sees. Later ones win: this machine's few, the job's, the places.
+    Whoever started the build has no part in what is sorted, said or written to a home inside."""
+    base = standard_environment() | {"LANG": STANDARD_LANG}
     if step.phase is HookType.INNER_CHROOT:
-        base["PATH"] = STANDARD_PATH
+        base |= {"PATH": STANDARD_PATH, "HOME": "/root"}
     if build.cpu:
         base["QEMU_CPU"] = build.cpu
     places = {

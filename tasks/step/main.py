@@ -78,8 +78,13 @@ def _fill(source: Source, workspace: Workspace, report: Report) -> StepResult:
     """Begin from a layer above a seed, or in a plain folder: where one is asked for, where no
     overlay can be had, and where a hook has put files that the source may replace."""
     place = Destination(
-        folder=Path(workspace.working_dir), storage=workspace.storage, report=report
+        folder=Path(workspace.working_dir),
+        storage=workspace.storage,
+        report=report,
+        home=Path(workspace.home),
+        was_sent=workspace.is_on_farm,
     )
+    dispatch.contain(source, place)
     if dispatch.is_seed(source) and _may_layer(workspace):
         dispatch.seed(source, workspace.seed, place)
         workspace.mount_layer()

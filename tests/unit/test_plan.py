@@ -136,6 +136,11 @@ def test_hooks_take_their_files_limits(tmp_path: Path) -> None:
         ("{type: file, path: seed.tar}", "{type: http, target: x}", "jobs[0].source.uri"),
         ("{type: file, path: seed.tar}", "{type: http, uri: x}", "jobs[0].source.target"),
         ("{type: file, path: seed.tar}", "{type: anise}", "jobs[0].source.anise_packages"),
+        (
+            "{type: file, path: seed.tar}",
+            "{type: anise, anise_packages: [a]}",
+            "jobs[0].source.anise_config",
+        ),
         ("name: x.tar, ", "", "jobs[0].output.name"),
         (", dir: out", "", "jobs[0].output.dir"),
         ("path: seed.tar}", "path: x, sha256: 12}", "jobs[0].source.sha256"),

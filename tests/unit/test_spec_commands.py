@@ -78,7 +78,9 @@ def test_plan_prints_steps_queues_and_commands(call: Any) -> None:
     lines = [line.strip() for line in out.splitlines()]
     assert "1  outer-pre-sourcer steps/prepare.yml  [x86-64bit.generic_64]" in lines
     assert "2  source  [host.<the host that claimed it>]" in lines
+    assert "anise repo update" in lines
     assert "anise install sys-apps/baselayout virtual/base" in lines
+    assert "anise cleanup" in lines
     assert '/bin/bash -c: echo "0 TERRAGON"' in lines
     assert "/bin/sh -ec: ldconfig -p" in lines
     assert "10  publish  [host.<the host that claimed it>]" in lines
