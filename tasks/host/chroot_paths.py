@@ -1,4 +1,4 @@
-"""Paths inside a root filesystem that nobody vouches for.
+"""Paths inside an untrusted root filesystem.
 
 A link in a hostile seed may point anywhere. Whatever the host does below a root filesystem goes
 through `inside`, which follows links as a process in the chroot would: never out of it.

@@ -24,7 +24,7 @@ def kill_tree(home: Path) -> bool:
     """Kill the process tree that runs in `home` and wait for its end; False if there was none.
 
     The tree hangs on one process: with it goes the init of the step's PID namespace, and with
-    that the kernel ends all that lives in there.
+    that the kernel kills every process in it.
     """
     pid, started = _recorded(home)
     if not pid or _start_time(pid) != started:

@@ -76,7 +76,7 @@ class Ledger:
     def retry(
         self, build: str, request: str, *, point: str = "", respecified: Build | None = None
     ) -> int:
-        """Queue an ended build anew, from the checkpoint at `point` (a key of `checkpoints`), with
+        """Queue an ended build again, from the checkpoint at `point` (a key of `checkpoints`), with
         `respecified` in its place; returns its attempt. `request` is unique, and the same when this
         is asked again. `BadInput` if the build has not ended."""
         spec = _written(respecified) if respecified else []
@@ -142,11 +142,11 @@ class Ledger:
         return Requeued(claim.build, RequeueOutcome(answer[0]), int(answer[1]))
 
     def hand_back(
-        self, claim: ClaimedAttempt, reason: str, attempts_max: int, *, anew: bool = False
+        self, claim: ClaimedAttempt, reason: str, attempts_max: int, *, from_start: bool = False
     ) -> Requeued:
-        """The host puts the build back unfinished; this does not count as a loss. `anew`: the next
-        attempt does not go on from a checkpoint."""
-        told = ("handed back", reason, attempts_max, int(anew))
+        """The host puts the build back unfinished; this does not count as a loss.
+        `from_start`: the next attempt uses no checkpoint."""
+        told = ("handed back", reason, attempts_max, int(from_start))
         answer = self.connection.script("end_attempt", *claim.args, *told)
         return Requeued(claim.build, RequeueOutcome(answer[0]), int(answer[1]))
 

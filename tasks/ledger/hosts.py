@@ -17,8 +17,8 @@ Info = Mapping[str, str | int | float]
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A build this life of the host holds, as the ledger sees it; `step` is -1 before the first,
-    `token` names the task that runs it, times are 0 where not yet."""
+    """A build that this incarnation of the host holds; `step` is -1 before the first, `token` names
+    the task that runs it, times are 0 where not yet."""
 
     build: str
     attempt: int
@@ -37,7 +37,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the ledger tells a host at each sign of life."""
+    """What the ledger answers to a heartbeat of a host."""
 
     now: float
     drained: bool
@@ -88,7 +88,7 @@ class Hosts:
         self.connection = connection
 
     def register(self, holder: Holder, attempts_max: int, info: Info) -> list[Requeued]:
-        """A worker begins; gives what became of builds an earlier life of it still held."""
+        """A worker starts; returns what became of builds that an earlier incarnation still held."""
         answer = self.connection.script(
             "register_host", holder.host, holder.incarnation, attempts_max, *pairs(info)
         )

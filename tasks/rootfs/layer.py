@@ -42,7 +42,7 @@ def _begin(layer: Path, lower: Path, target: Path) -> str:
     """Mount a new layer with the first options that this machine takes, and keep them with it;
     what `mount` complains of where it takes none.
 
-    A layer that has no options yet was never handed to a build, so it is made anew: also the
+    A layer that has no options yet was never handed to a build, so it is made again: also the
     mount of a try that failed, or was killed, may have left marks in it.
     """
     said = ""

@@ -163,7 +163,7 @@ class Workspace:
         )
 
     def _make_home(self) -> Path:
-        """Only for root: there may be setuid programs in it that nobody here has vouched for."""
+        """Only for root: it may hold untrusted setuid programs."""
         return make_folder(Path(self.home), mode=0o700)
 
 

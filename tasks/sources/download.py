@@ -1,7 +1,7 @@
 """Downloading over HTTP through what networks do: cut connections, busy servers, moved files.
 
-A download that was broken goes on where it stopped (Range) if the server says that the file is
-still the same (If-Range with its ETag or Last-Modified, RFC 9110 section 13.1.5), and anew if not.
+A broken download continues where it stopped (Range) if the server says that the file is still the
+same (If-Range with its ETag or Last-Modified, RFC 9110 section 13.1.5); if not, it starts again.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Downloader:
         self._retries = retries or Retries()
         self._sleep = sleep
         self.restarts = 0
-        """How often a file that had been begun was begun anew."""
+        """How often a partial file was started again."""
         self._client = httpx.Client(
             follow_redirects=True,
             timeout=timeout_s,
@@ -264,7 +264,7 @@ def _recorded(partial: Path) -> Origin:
 
 def _is_same(before: Origin, now: Origin) -> bool:
     """False if the marks say that these are not parts of one file: not every server that knows
-    ranges heeds If-Range, and parts must not be joined then (RFC 9110 section 15.3.7.3)."""
+    ranges respects If-Range, and parts must not be joined then (RFC 9110 section 15.3.7.3)."""
     pairs = ((before.etag, now.etag), (before.last_modified, now.last_modified))
     return all(old == new for old, new in pairs if old and new)
 

@@ -1,6 +1,6 @@
 """The agent: a thread in the worker's main process that answers for all its host holds.
 
-Every few seconds it gives the ledger a sign of life, which renews the leases, and does what the
+Every few seconds it sends the ledger a heartbeat, which renews the leases, and does what the
 ledger says: ends what is cancelled or no longer this host's, takes nothing new while drained or
 unfit, and gives up a step whose process died. Before a worker takes its first message, the agent
 ends what an earlier incarnation left running.
@@ -57,7 +57,7 @@ REPEATABLE = (StepKind.PACK, StepKind.PUBLISH)
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What the agent needs of the Celery worker it lives in.
+    """What the agent needs of the Celery worker it runs in.
 
     `busy` gives build and attempt of every message a pool process works on now; `send` sends a
     build's chain from a step on, to a host or (empty) to its queue; `take_new` opens or closes
@@ -119,7 +119,7 @@ class Agent:
                     logger.warning("%s; what runs goes on", error)
                 self._away = True
             except Exception:
-                logger.exception("the agent stumbled, and goes on")
+                logger.exception("an unexpected error in the agent; it continues")
 
     def _pulse(self) -> None:
         """Renew the leases while a look takes long, as one does whose trees are slow to die."""
@@ -156,7 +156,7 @@ class Agent:
     # One look
 
     def look(self) -> None:
-        """Give a sign of life and act on the answer."""
+        """Send a heartbeat and act on the answer."""
         self._looked = monotonic()
         homes = Workspace.all_on_farm(self.settings)
         if self.stopping.is_set() and monotonic() > self._stop_at:

@@ -57,12 +57,12 @@ class How(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How an attempt ends and the error that says why. `anew`: the next attempt does not go on
-    from a checkpoint."""
+    """How an attempt ends and the error that says why. `from_start`: the next attempt uses no
+    checkpoint."""
 
     how: How
     error: StagefarmError
-    anew: bool = False
+    from_start: bool = False
 
 
 BY_ORDER: Mapping[Order, tuple[How, type[StagefarmError]]] = {
@@ -88,7 +88,7 @@ def judge(error: Exception, ordered: tuple[Order, str] | None, full: str = "") -
         return Verdict(how, kind(ordered[1]))
     told = _whose_fault(error, full)
     how = next(how for kind, how in BY_ERROR if isinstance(told, kind))
-    return Verdict(how, told, anew=isinstance(told, CheckpointLost))
+    return Verdict(how, told, from_start=isinstance(told, CheckpointLost))
 
 
 def _whose_fault(error: Exception, full: str) -> StagefarmError:
@@ -124,7 +124,7 @@ class Ending:
             case How.CANCELLED:
                 return self._cancel(claim)
             case How.HANDED_BACK:
-                self._requeue(self._hand_back(claim, reason, anew=verdict.anew))
+                self._requeue(self._hand_back(claim, reason, from_start=verdict.from_start))
                 return Stale(f"handed back: {reason}")
             case How.UNFIT:
                 self._refuse(claim, reason)
@@ -152,8 +152,12 @@ class Ending:
         self.ledger.cancelled(claim)
         return BuildCancelled(f"build {claim.build} was cancelled")
 
-    def _hand_back(self, claim: ClaimedAttempt, reason: str, *, anew: bool = False) -> Requeued:
-        return self.ledger.hand_back(claim, reason, self.settings.attempts_max, anew=anew)
+    def _hand_back(
+        self, claim: ClaimedAttempt, reason: str, *, from_start: bool = False
+    ) -> Requeued:
+        return self.ledger.hand_back(
+            claim, reason, self.settings.attempts_max, from_start=from_start
+        )
 
     def _refuse(self, claim: ClaimedAttempt, reason: str) -> None:
         """Hand the build back, and take neither it nor others of its job for a while."""

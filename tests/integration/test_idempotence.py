@@ -266,7 +266,7 @@ def lost_and_lost_again(asked: Asked) -> None:
 @about("end_attempt")
 def handed_back(asked: Asked) -> None:
     asked.claimed()
-    assert asked.ledger.hand_back(FIRST, "stopped", LIMIT, anew=True) == queued(2)
+    assert asked.ledger.hand_back(FIRST, "stopped", LIMIT, from_start=True) == queued(2)
     elsewhere = replace(FIRST, holder=TWO)
     stale = Requeued("b-1", RequeueOutcome.STALE, 1)
     assert asked.ledger.hand_back(elsewhere, "stopped", LIMIT) == stale

@@ -418,7 +418,7 @@ def test_a_checkpoint_of_an_attempt_that_is_over_does_not_count(ledger: Ledger) 
 def test_an_attempt_can_be_given_back_to_begin_anew(ledger: Ledger) -> None:
     claim = claimed(ledger)
     kept(ledger, claim)
-    assert ledger.hand_back(claim, "its checkpoint is broken", 3, anew=True).attempt == 2
+    assert ledger.hand_back(claim, "its checkpoint is broken", 3, from_start=True).attempt == 2
     assert ledger.resume("b-1", 2) is None
     again = ClaimedAttempt("b-1", 2, TWO)
     ledger.claim(again, 90)

@@ -57,7 +57,7 @@ def test_whose_fault_an_error_is(error: Exception, full: str, how: How) -> None:
     verdict = judge(error, None, full)
     assert verdict.how is how
     assert full in str(verdict.error) or how is How.FAILED
-    assert verdict.anew is isinstance(error, CheckpointLost)
+    assert verdict.from_start is isinstance(error, CheckpointLost)
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ local function end_attempt(id, how, reason, attempts_max)
     lost = redis.call('HINCRBY', key('build', id), 'lost', 1)
   end
   if tonumber(lost) >= tonumber(attempts_max) then
-    set(id, 'error', 'BuildFailed', 'hint', 'stagefarm retry builds it anew',
+    set(id, 'error', 'BuildFailed', 'hint', 'stagefarm retry builds it again',
       'reason', 'lost ' .. lost .. ' times: ' .. history(id))
     close(id, 'failed', how, reason)
   else
