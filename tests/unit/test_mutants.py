@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.mutants import lua, python
 from tests.mutants.mutant import mutant_of
 
