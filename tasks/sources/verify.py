@@ -13,7 +13,7 @@ from tasks.errors import HostUnfit, SourceFailed
 from tasks.host import process
 from tasks.model import Source, Stream
 
-_LENGTHS = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
+_LENGTHS = {64: "sha256", 128: "sha512"}
 STRONG = ("sha512", "sha256")
 
 

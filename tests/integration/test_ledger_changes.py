@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tasks import __version__
 from tasks.errors import BadInput
 from tasks.ledger.answers import (
     BeginOutcome,
@@ -152,11 +153,15 @@ def test_what_has_not_ended_is_not_retried(ledger: Ledger, state: str) -> None:
         retry(ledger, "b-1")
 
 
-def test_a_retry_may_change_the_build_and_its_queue(ledger: Ledger) -> None:
+def test_a_retry_may_change_the_build_and_its_queue(ledger: Ledger, client: Any) -> None:
     ledger.fail(claimed(ledger), "HookFailed", "no", "")
+    assert client.hget("t:build:b-1", "version") == __version__
+    client.hset("t:build:b-1", "version", "0.0")
     retry(ledger, "b-1", respecified=replace(a_build(), subarch="other", steps=()))
     assert ledger.build("b-1").subarch == "other"
     assert ledger.record("b-1").titles == ()
+    assert client.sismember("t:queues", "x86-64bit.other")
+    assert client.hget("t:build:b-1", "version") == __version__
     assert waiting(ledger) == {}
     assert list(waiting(ledger, "x86-64bit.other")) == ["b-1"]
 

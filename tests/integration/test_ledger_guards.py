@@ -136,7 +136,7 @@ def test_a_claim_takes_the_build_from_those_that_wait(ledger: Ledger, client: An
 
 def test_only_a_queued_attempt_is_refused_or_sent_again(ledger: Ledger, client: Any) -> None:
     claim = claimed(ledger)
-    ledger.refuse("b-1", 1, "two", "late")
+    assert not ledger.refuse("b-1", 1, "two", "late")
     mark_resent(ledger, 1)
     assert (ledger.refusals("b-1"), waiting(ledger)) == ({}, {})
     ledger.hand_back(claim, "stop", ATTEMPTS)
@@ -144,7 +144,7 @@ def test_only_a_queued_attempt_is_refused_or_sent_again(ledger: Ledger, client: 
     ledger.refuse("b-1", 1, "two", "late")
     mark_resent(ledger, 1)
     assert (ledger.refusals("b-1"), waiting(ledger)) == ({}, {"b-1": 1.0})
-    ledger.refuse("b-1", 2, "two", "now")
+    assert ledger.refuse("b-1", 2, "two", "now")
     mark_resent(ledger, 2)
     assert ledger.refusals("b-1")["two"] == (pytest.approx(ledger.now(), abs=60), "now")
     assert waiting(ledger)["b-1"] == pytest.approx(ledger.now(), abs=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +13,14 @@ from tasks.errors import BadInput, FarmUnreachable, HostUnfit
 from tasks.ledger import builds, events
 from tasks.ledger.answers import ClaimedAttempt, RequeueOutcome
 from tasks.ledger.builds import Ledger
-from tasks.ledger.connection import address, check_schema, connect, durability_problems
-from tasks.ledger.hosts import Host, Hosts, Lease, to_lease
+from tasks.ledger.connection import (
+    OLDER_SCHEMA,
+    address,
+    check_schema,
+    connect,
+    durability_problems,
+)
+from tasks.ledger.hosts import Host, Hosts, Lease, Unfit, to_lease
 from tasks.ledger.logs import Logbook, Page
 from tasks.ledger.records import Record
 from tasks.ledger.retrying import patient
@@ -122,6 +129,19 @@ def test_a_build_is_read_once_an_attempt(ledger: Ledger, client: Any) -> None:
     assert ledger.build_of("b-1", 2).timeout_s == 7.0
 
 
+@pytest.mark.parametrize("version", ["9.8.7", None])
+def test_a_build_of_another_version_says_who_wrote_it(
+    ledger: Ledger, client: Any, version: str | None
+) -> None:
+    ledger.submit([a_build()])
+    client.hset("t:build:b-1", "spec", "{}")
+    client.hdel("t:build:b-1", "version")
+    if version:
+        client.hset("t:build:b-1", "version", version)
+    with pytest.raises(HostUnfit, match=version or "0.1.0"):
+        ledger.build("b-1")
+
+
 def test_not_every_build_is_kept(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builds, "BUILDS_KEPT", 2)
     ledger.submit([a_build(f"b-{number}") for number in range(3)])
@@ -204,7 +224,8 @@ def test_changes_are_told_from_a_position_on(
     ledger.submit([a_build("b-1"), a_build("b-2")])
     now = stream.since()
     assert now.builds is None, "who has seen nothing yet has to read everything"
-    assert now.now == pytest.approx(ledger.now(), abs=60)
+    before = ledger.now()
+    assert before <= stream.since().now <= ledger.now()
     assert stream.since(now.position).builds == frozenset()
     assert stream.since(now.position).position == now.position
     ledger.cancel("b-2", "enough")
@@ -235,6 +256,7 @@ def test_entries_are_in_the_order_of_their_numbers(ledger: Ledger, client: Any) 
         client.xadd("t:events", {"build": build}, id=id_)
     stream = events.Events(ledger.connection)
     assert stream.since("9-1").builds == {"b-2", "b-3"}
+    assert stream.since("9-1").position == "10-10"
     assert stream.since("10-1").builds == {"b-3"}
     assert stream.since("10-10").position == "10-10"
 
@@ -255,6 +277,22 @@ def test_all_that_is_known_of_hosts(ledger: Ledger, client: Any) -> None:
     assert (two.drained, two.left) == (0.0, 0.0)
     hosts.mark_left(TWO)
     assert hosts.all()[1].left == pytest.approx(ledger.now(), abs=60)
+
+
+def test_what_a_host_is_unfit_for_is_told_until_it_is_fit(ledger: Ledger) -> None:
+    hosts = Hosts(ledger.connection)
+    hosts.register(ONE, ATTEMPTS, {"slots": 1})
+    assert hosts.unfit("one", "job") is None
+    why = Unfit(reason="no gpgv", at=1.0, until=2.0)
+    for job in ("job", "other", "third"):
+        hosts.say_unfit("one", job, why)
+    assert hosts.unfit("one", "job") == why
+    assert hosts.unfit("two", "job") is None
+    hosts.say_fit("one", "job")
+    assert hosts.unfit("one", "job") is None
+    assert hosts.all()[0].unfit == {"other": why, "third": why}
+    hosts.say_fit("one")
+    assert hosts.all()[0].unfit == {}
 
 
 def test_a_host_is_forgotten_wholly(ledger: Ledger, client: Any) -> None:
@@ -334,6 +372,18 @@ def test_the_first_ledger_says_of_which_schema_it_is(ledger: Ledger, client: Any
     assert client.get("t:schema") == "0"
 
 
+def test_the_schema_before_ours_can_only_be_read(ledger: Ledger, client: Any) -> None:
+    client.set("t:schema", OLDER_SCHEMA)
+    check_schema(ledger.connection, reading=True)
+    with pytest.raises(HostUnfit) as caught:
+        check_schema(ledger.connection)
+    assert "stagefarm ledger migrate" in caught.value.hint
+    client.set("t:schema", "99")
+    with pytest.raises(HostUnfit) as caught:
+        check_schema(ledger.connection, reading=True)
+    assert "newer stagefarm" in caught.value.hint
+
+
 @contextmanager
 def configured(client: Any, **values: str) -> Iterator[None]:
     names = {name.replace("_", "-"): value for name, value in values.items()}
@@ -381,6 +431,31 @@ def test_our_own_mistakes_are_not_the_farms(ledger: Ledger, client: Any) -> None
     client.set("t:build:b-1", "no hash")
     with pytest.raises(Exception, match="WRONGTYPE"):
         ledger.build("b-1")
+
+
+@pytest.mark.parametrize(
+    ("word", "told"), [("", "it wants a password"), (":wrong@", "(?!it wants a password).+")]
+)
+def test_a_redis_with_a_password_says_what_it_wants(
+    ledger: Ledger, client: Any, server: RedisServer, word: str, told: str
+) -> None:
+    url = server.url.replace("redis://", f"redis://{word}")
+    with (
+        configured(client, requirepass="right"),
+        pytest.raises(FarmUnreachable, match=f"refuses us: {told}"),
+    ):
+        Ledger.open(Settings(redis_url=url, key_prefix="t"))
+
+
+def test_a_redis_that_says_nothing_is_not_waited_for_forever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tasks.ledger.connection.REDIS_TIMEOUT_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        silently = connect(Settings(redis_url=f"redis://127.0.0.1:{port}/0"))
+        with pytest.raises(FarmUnreachable, match="does not answer"), silently.reaching() as asked:
+            asked.ping()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "127.0.0.1:6379", "redis://127.0.0.1:x/0"])

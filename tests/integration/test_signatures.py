@@ -13,11 +13,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tasks.errors import SourceFailed
+from tasks.errors import HostUnfit, SourceFailed
 from tasks.model import Source, SourceType
 from tasks.reporting import Silent
 from tasks.rootfs.storage import Storage
 from tasks.settings import Settings
+from tasks.sources import verify
 from tasks.sources.destination import Destination
 from tasks.sources.dispatch import fetch
 from tests.webserver import Site, serving
@@ -135,3 +136,11 @@ def test_a_signed_pointer(tmp_path: Path, site: Site, signer: Signer) -> None:
     site.put("latest.txt", signer.clear_sign(b"2026/a.tar 1\n").replace(b"2026/", b"2025/"))
     with pytest.raises(SourceFailed, match="not good"):
         bring(tmp_path / "again", signer, pointer)
+
+
+def test_a_host_without_gpgv_is_unfit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "keys").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HostUnfit, match="cannot check a signature") as caught:
+        verify.signature(tmp_path / "keys", tmp_path / "a", tmp_path / "a.asc", name="a")
+    assert caught.value.hint == "install gpgv"

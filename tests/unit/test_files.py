@@ -13,7 +13,7 @@ from tasks.host.files import make_folder, partial_of, private, replaced, sync_fi
 
 
 def test_a_file_keeps_its_old_content_until_the_new_is_whole(tmp_path: Path) -> None:
-    target = tmp_path / "new" / "file"
+    target = tmp_path / "some" / "new" / "file"
     with replaced(target) as file:
         assert not target.exists()
         file.write(b"first")
@@ -22,6 +22,19 @@ def test_a_file_keeps_its_old_content_until_the_new_is_whole(tmp_path: Path) -> 
         assert target.read_bytes() == b"first"
     assert target.read_bytes() == b"second"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_replacing_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208 -- lists its own in both
+    with replaced(tmp_path / "file"):
+        pass
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+
+
+def test_the_error_that_counts_is_the_first(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), replaced(tmp_path / "file"):
+        {}[partial_of(tmp_path / "file").unlink()]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_replaced_file_is_another_file(tmp_path: Path) -> None:
@@ -113,6 +126,8 @@ def test_a_private_folder_is_its_owners_alone(tmp_path: Path) -> None:
     assert mode(private(tmp_path / "a" / "b")) == 0o700
     open_to_all = tmp_path / "c"
     open_to_all.mkdir(mode=0o755)
+    assert mode(private(open_to_all)) == 0o700
+    open_to_all.chmod(0o701)
     assert mode(private(open_to_all)) == 0o700
     open_to_all.chmod(0o500)
     assert mode(private(open_to_all)) == 0o500, "it is private enough"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tasks.errors import HookFailed, PackFailed
 from tasks.model import StepResult
 from tasks.worker.journal import Journal, Order
 
@@ -36,6 +37,26 @@ def test_the_first_order_counts_and_is_no_step(tmp_path: Path) -> None:
     assert journal.result(-1) is None
 
 
+def test_an_order_before_a_step_hides_it_not(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.order(Order.STALE, "the attempt is over")
+    journal.failed(HookFailed("no"))
+    journal.step_ended(0, StepResult(seed="s0"))
+    assert journal.result(0) == StepResult(seed="s0")
+
+
+def test_the_first_failure_is_why_the_build_failed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert journal.failure() is None
+    journal.step_ended(0, StepResult())
+    assert journal.failure() is None
+    journal.failed(HookFailed("it broke", "mend it"))
+    journal.failed(PackFailed("late"))
+    error = journal.failure()
+    assert isinstance(error, HookFailed)
+    assert (str(error), error.hint) == ("it broke", "mend it")
+
+
 def test_a_line_that_was_cut_off_hides_no_other(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.step_ended(0, StepResult(seed="s0"))
@@ -52,4 +73,5 @@ def test_a_journal_that_cannot_be_written_fails_no_build(tmp_path: Path) -> None
     journal = Journal(tmp_path / "never-there")
     journal.step_ended(0, StepResult())
     journal.order(Order.CANCEL, "enough")
-    assert journal.result(0) is None
+    journal.failed(HookFailed("no"))
+    assert (journal.result(0), journal.ordered(), journal.failure()) == (None, None, None)

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -159,8 +159,9 @@ def test_the_lock_of_a_name_that_was_removed_does_not_count(tmp_path: Path) -> N
         waiter.join(20)
 
 
-def test_the_lock_of_a_name_that_was_replaced_does_not_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("replaced", [True, False])
+def test_the_lock_of_a_file_without_its_name_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
 ) -> None:
     path, flock, opened = tmp_path / "lock", fcntl.flock, []
 
@@ -168,7 +169,8 @@ def test_the_lock_of_a_name_that_was_replaced_does_not_count(
         opened.append(descriptor)
         if len(opened) == 1:
             path.unlink()
-            path.touch()
+            if replaced:
+                path.touch()
         flock(descriptor, how)
 
     monkeypatch.setattr(fcntl, "flock", replace_first)
@@ -267,15 +269,23 @@ def test_a_folder_that_is_shared_keeps_out_who_wants_it_alone(tmp_path: Path) ->
 
 
 def test_who_makes_something_keeps_others_out_and_leaves_no_lock(tmp_path: Path) -> None:
-    target = tmp_path / "new" / "made"
+    target = tmp_path / "some" / "new" / "made"
     with exclusive(target):
-        (name,) = (path.name for path in (tmp_path / "new").iterdir())
+        (name,) = (path.name for path in target.parent.iterdir())
         assert name == ".made.lock"
-        assert not free(tmp_path / "new" / name)
-    assert list((tmp_path / "new").iterdir()) == []
+        assert not free(target.with_name(name))
+    assert list(target.parent.iterdir()) == []
     with pytest.raises(KeyError), exclusive(target):
         raise KeyError
-    assert list((tmp_path / "new").iterdir()) == []
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("enter", [exclusive, try_exclusive])
+def test_a_lock_that_somebody_removed_is_no_error_at_the_end(
+    tmp_path: Path, enter: Callable[[Path], AbstractContextManager[object]]
+) -> None:
+    with enter(tmp_path / "made"):
+        (tmp_path / ".made.lock").unlink()
 
 
 def test_who_waits_to_make_something_is_told(tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ A, B = hashlib.sha256(b"a").hexdigest(), hashlib.sha512(b"b").hexdigest()
         (f"{A}  a.tar\n", {"sha256": A}),
         (f"{A} *a.tar\n{'0' * 64} *b.tar\n", {"sha256": A}),
         (f"{A}\n", {"sha256": A}),
+        (f"{B}\n", {"sha512": B}),
         (f"SHA256 (a.tar) = {A}\nSHA512 (a.tar) = {B.upper()}\n", {"sha256": A, "sha512": B}),
         (f"# BLAKE2B HASH\n{'1' * 128}  a.tar\n# SHA512 HASH\n{B}  a.tar\n", {"sha512": B}),
         (f"{A}  b.tar\n", {}),

@@ -90,6 +90,12 @@ def test_a_reader_sees_a_published_folder_whole_or_not_at_all(tmp_path: Path, bu
     }
 
 
+def test_publishing_leaves_no_descriptor(tmp_path: Path, build: Build, made: Artifact) -> None:
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208 -- lists its own in both
+    FileStore(tmp_path / "store").put(build, 1, "host", [made], {"build.log": b""})
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+
+
 def test_what_is_published_is_what_was_packed_with_its_url(
     tmp_path: Path, build: Build, made: Artifact
 ) -> None:
@@ -230,7 +236,10 @@ def test_checkpoints_are_dropped_one_by_one_or_all(tmp_path: Path, build: Build)
 
 
 def test_a_checkpoint_that_another_host_sweeps_is_no_error(
-    tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    build: Build,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = FileStore(tmp_path)
     for step in range(2):
@@ -245,6 +254,7 @@ def test_a_checkpoint_that_another_host_sweeps_is_no_error(
     store.sweep_checkpoints(DAY_S)
     left = [step for step in range(2) if store.checkpoint(build, 1, step).exists()]
     assert left == [], "and the next one is looked at"
+    assert caplog.messages == ["left in the store: somebody else is at it"] * 2
 
 
 def test_an_artifact_that_was_moved_is_the_jobs_mistake(
