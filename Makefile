@@ -25,7 +25,8 @@ test: install ## Run every check and test
 
 trial-anise: install ## Try the real anise: ANISE=path LUET_BUILD=path, and MARK_DEVKIT=path to compare
 	@test -x "$(ANISE)" -a -x "$(LUET_BUILD)" || { echo "name the programs: make $@ ANISE=path LUET_BUILD=path" >&2; exit 2; }
-	ANISE=$(abspath $(ANISE)) LUET_BUILD=$(abspath $(LUET_BUILD)) ANISE_BUILDS=48 \
+	ANISE=$(abspath $(ANISE)) LUET_BUILD=$(abspath $(LUET_BUILD)) \
+	  MARK_DEVKIT=$(abspath $(MARK_DEVKIT)) ANISE_BUILDS=48 \
 	  $(BIN)/pytest -v -o timeout=1500 tests/integration/test_anise.py
 
 fuzz: install ## Attack archives for some minutes

@@ -103,6 +103,9 @@ class Settings:
     seeds_limit_bytes: Limit = 64 * 1024**3
     """Unpacked seeds and downloads that this machine keeps; those in use always stay."""
 
+    packages_limit_bytes: Limit = 16 * 1024**3
+    """Packages downloaded by anise that this machine keeps."""
+
     unpack_limit_bytes: Limit = 256 * 1024**3
     """Largest content of a tarball that is unpacked."""
 

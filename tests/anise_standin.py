@@ -9,6 +9,7 @@ environment says; and runs finalizers in the root filesystem with the /dev that 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -18,7 +19,8 @@ import sys
 import tarfile
 import tempfile
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,22 @@ class Program:
 
     # What it is told
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """In the root filesystem, or where its link leads to."""
+        if setting("NOLOCK", "") == "true":
+            yield
+            return
+        folder = self.rootfs / "var/lock"
+        (folder.readlink() if folder.is_symlink() else folder).mkdir(parents=True, exist_ok=True)
+        with (folder / "luet.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Gone("Error on lock luet.lock file. Another process is running?") from None
+            yield
+            (folder / "luet.lock").unlink(missing_ok=True)
+
     def update(self) -> None:
         for name, repository in self.repositories.items():
             folder = self.rootfs / "var/cache/luet/repos" / name
@@ -82,7 +100,10 @@ class Program:
         say(f"Executing {len(wanted)} packages operations...")
         for package, file in zip(wanted, files, strict=True):
             with tarfile.open(file) as tar:
-                tar.extractall(self.rootfs, filter="tar")
+                tar.extraction_filter = lambda member, _: member  # as it is, on every Python
+                for member in tar:  # a folder that is not empty stays where a link should be
+                    with suppress(IsADirectoryError):
+                        tar.extract(member, self.rootfs)
             self.register(package)
         results = [self.finalize(package) for package in wanted]
         if not all(results):
@@ -201,12 +222,13 @@ def main() -> int:
     program = Program(given)
     command, *words = given.words
     try:
-        {
-            "repo": lambda *_: program.update(),
-            "install": program.install,
-            "cleanup": program.cleanup,
-            "search": lambda *_: program.search(),
-        }[command](*words)
+        with program.lock() if command == "install" else nullcontext():
+            {
+                "repo": lambda *_: program.update(),
+                "install": program.install,
+                "cleanup": program.cleanup,
+                "search": lambda *_: program.search(),
+            }[command](*words)
     except Gone as gone:
         say(str(gone))
         return 1

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tasks.sources.download_cache import Download, Downloads
 
     Kept = Seed | Download
+    from tasks.sources.package_cache import KeptPackage, PackageCache
 
 SHOWN = 40
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
@@ -95,7 +96,8 @@ def cache() -> None:
 @cache.command("list", short_help="List the seeds and downloads, the one used last first.")
 @json_option
 def list_kept(*, as_json: bool) -> None:
-    """List the seeds and downloads that this machine keeps, the one used last first.
+    """List the seeds and downloads that this machine keeps, the one used last first; then the
+    packages that anise downloaded.
 
     \b
     Example:
@@ -107,13 +109,15 @@ def list_kept(*, as_json: bool) -> None:
     kept: list[tuple[Kept, bool]] = [(seed, seeds.is_used(seed.key)) for seed in seeds.all()]
     kept += [(download, downloads.is_used(download.key)) for download in downloads.all()]
     kept.sort(key=lambda pair: pair[0].used_at, reverse=True)
+    packages = _packages().all()
     if as_json:
-        click.echo(json.dumps([_values(item) | {"in_use": used} for item, used in kept], indent=2))
+        found = [_values(item) | {"in_use": used} for item, used in kept]
+        click.echo(json.dumps(found + [_package_values(each) for each in packages], indent=2))
         return
     for item, used in kept:
-        since = datetime.fromtimestamp(item.used_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        state = "in use" if used else f"used {since}"
+        state = "in use" if used else _since(item.used_at)
         click.echo(f"{item.key[:12]}  {size(item.size_bytes):>9}  {state:<27}  {_name(item)}")
+    _list_packages(packages)
 
 
 @cache.command(short_help="Check that no file of a seed has changed since it was unpacked.")
@@ -142,7 +146,8 @@ def verify() -> int:
 @json_option
 def prune(*, everything: bool, as_json: bool) -> None:
     """Remove the seeds and downloads used least recently, until the rest fits into
-    `seeds_limit_bytes`; those in use stay.
+    `seeds_limit_bytes`; those in use stay. The same for the packages that anise downloaded, and
+    `packages_limit_bytes`.
 
     \b
     Example:
@@ -152,16 +157,51 @@ def prune(*, everything: bool, as_json: bool) -> None:
     from tasks import settings
     from tasks.rootfs import pruning
 
-    limit_bytes = 0 if everything else settings.current().seeds_limit_bytes
+    limits = settings.current()
     caches: Sequence[Cache[Kept]] = _caches()
-    removed = pruning.prune(caches, limit_bytes)
+    removed = pruning.prune(caches, 0 if everything else limits.seeds_limit_bytes)
+    packages = _packages().prune(0 if everything else limits.packages_limit_bytes)
     if as_json:
-        click.echo(json.dumps([_values(item) for item in removed], indent=2))
+        found = [_values(item) for item in removed]
+        click.echo(json.dumps(found + [_package_values(each) for each in packages], indent=2))
         return
     for item in removed:
         click.echo(f"removed {item.key[:12]}  {_name(item)}  {size(item.size_bytes)}")
-    if not removed:
+    for each in packages:
+        click.echo(f"removed {each.digest[:12]}  {each.name}  {size(each.size_bytes)}")
+    if not removed and not packages:
         click.echo("nothing to remove")
+
+
+# --- Packages that anise downloaded ---------------------------------------------------------------
+
+
+def _packages() -> PackageCache:
+    from tasks import settings
+    from tasks.sources.package_cache import PackageCache
+
+    return PackageCache(settings.current().state / "packages")
+
+
+def _list_packages(packages: list[KeptPackage]) -> None:
+    from orchestrator.display.terminal import size
+
+    if packages:
+        total = sum(each.size_bytes for each in packages)
+        click.echo(f"\n{len(packages)} packages of anise, {size(total)}")
+    for each in packages:
+        state = _since(each.used_at)
+        click.echo(f"{each.digest[:12]}  {size(each.size_bytes):>9}  {state:<27}  {each.name}")
+
+
+def _package_values(package: KeptPackage) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {"kind": "package"} | asdict(package)
+
+
+def _since(used_at: float) -> str:
+    return f"used {datetime.fromtimestamp(used_at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _caches() -> tuple[Seeds, Downloads]:

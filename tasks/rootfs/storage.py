@@ -21,6 +21,8 @@ class Storage:
     download_tries: int
     limits: Limits
     levels: Levels
+    packages_dir: str
+    packages_limit_bytes: int
 
     @classmethod
     def of(cls, settings: Settings) -> Storage:
@@ -39,6 +41,8 @@ class Storage:
                 gzip=settings.gzip_level,
                 bzip2=settings.bzip2_level,
             ),
+            packages_dir=str(settings.state / "packages"),
+            packages_limit_bytes=settings.packages_limit_bytes,
         )
 
     @property
@@ -48,3 +52,7 @@ class Storage:
     @property
     def downloads(self) -> Path:
         return Path(self.downloads_dir)
+
+    @property
+    def packages(self) -> Path:
+        return Path(self.packages_dir)

@@ -11,7 +11,8 @@ The program, and luet, its ancestor with the same commands (both are tried by `m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,18 +20,19 @@ import msgspec
 
 from tasks.errors import HostUnfit, SourceFailed
 from tasks.host import process
-from tasks.host.files import make_folder
+from tasks.host.chroot_paths import inside, make_folder
 from tasks.host.mounts import bind, mount
 from tasks.model import Line, Source, Stream
 from tasks.rootfs.chroot import hide_system
 from tasks.sources.destination import Destination
 
 HOST_CONFIGURATION = ("/etc/anise", "/etc/luet")
-FOLDER_CONFIGURATION = (".anise.yaml", ".luet.yaml")
 PREFIXES = ("ANISE", "LUET")
 """What the program's settings begin with in its environment: its name, and that of its ancestor."""
 
+DATABASES = ("/var/cache/anise", "/var/cache/luet")
 SAID_LINES = 5
+PACKAGES = "packages"
 INSTALL = ("install", "-y", "--skip-config-protect")
 INSTALL_SYNCED = ("install", "--sync-repos", "-y", "--skip-config-protect")
 
@@ -53,9 +55,12 @@ def install(source: Source, rootfs: Path, destination: Destination) -> None:
     with TemporaryDirectory(prefix="anise.", dir=destination.home) as scratch:
         program = _Program(source, rootfs, destination, Path(scratch))
         for arguments in commands(source):
-            program.run(*arguments)
             if arguments[0] == "install":
-                program.require(arguments)
+                program.install(arguments)
+            else:
+                program.run(*arguments)
+    _make_places(rootfs)
+    destination.packages.prune(destination.storage.packages_limit_bytes)
 
 
 def configuration(source: Source, destination: Destination) -> Path:
@@ -78,6 +83,13 @@ def configuration(source: Source, destination: Destination) -> Path:
     return path
 
 
+def _make_places(rootfs: Path) -> None:
+    """What the program leaves of its own folder of packages where that is not another: nothing."""
+    for place in DATABASES:
+        if inside(rootfs, place).is_dir():
+            make_folder(rootfs, f"{place}/packages")
+
+
 # --- What the program sees of the host ------------------------------------------------------------
 
 
@@ -88,14 +100,12 @@ def contain(source: Source, destination: Destination) -> None:
     path = configuration(source, destination)
     named = {*_named_in(path.read_text(errors="replace")), str(path.resolve())}
     assert destination.home
-    scratch = make_folder(destination.home / "contained")
+    scratch = destination.home / "contained"
+    scratch.mkdir(exist_ok=True)
     for folder in HOST_CONFIGURATION:
         if Path(folder).is_dir() and folder not in named:
             _hide(Path(folder), sorted(named), scratch)
     hide_system(scratch)
-    for name in FOLDER_CONFIGURATION:
-        if (destination.folder / name).is_file():
-            bind("/dev/null", destination.folder / name)
 
 
 def _named_in(text: str) -> Iterator[str]:
@@ -131,21 +141,50 @@ class _Program:
         self._rootfs = rootfs
         self._destination = destination
         self._environment = _environment(scratch)
+        self._packages = scratch / PACKAGES
         self._said: list[str] = []
 
-    def run(self, *arguments: str) -> None:
+    def install(self, arguments: Sequence[str]) -> None:
+        """A call that installs, with the packages that this machine has kept; `SourceFailed` unless
+        all it asks for is there afterwards."""
+        cache = self._destination.packages
+        try:
+            self._install_in_turn(arguments)
+        except SourceFailed:
+            if not (damaged := cache.drop_damaged(self._packages)):
+                raise
+            self._destination.note(f"kept packages were damaged: {', '.join(damaged)}; once more")
+            self._install_in_turn(arguments)
+        there = self._installed()
+        cache.touch({package.stem for package in there})
+        self._require(arguments, there)
+
+    def _install_in_turn(self, arguments: Sequence[str]) -> None:
+        """Other builds wait until this one has downloaded all, and find it kept. Where the program
+        does not tell, they wait until it is done."""
+        cache = self._destination.packages
+        waits = "waiting for another build of this machine, which downloads packages"
+        with ExitStack() as turn:
+            turn.enter_context(cache.downloading(lambda: self._destination.note(waits)))
+            turn.callback(cache.keep, self._rootfs, self._packages)
+            cache.offer(self._rootfs, self._packages)
+            self.run(*arguments, once_downloaded=turn.close)
+
+    def run(self, *arguments: str, once_downloaded: Callable[[], None] = lambda: None) -> None:
         """One call, its output in the log; `SourceFailed` with its last words where it fails."""
-        code = self._call(arguments, self._environment)
+
+        def look(text: str) -> None:
+            if _DOWNLOADED.search(text):
+                once_downloaded()
+
+        code = self._call(arguments, self._environment | _no_lock(self._rootfs), on_line=look)
         unread = [text for text in self._said if self._is_unread(text)]
         if code or unread:
             how = f"exited with {code}" if code else "did not read its configuration"
             said = " / ".join(unread or _last_words(self._said))
             raise SourceFailed(f"`anise {' '.join(arguments)}` {how}: {said or 'it said nothing'}")
 
-    def require(self, arguments: Sequence[str]) -> None:
-        """`SourceFailed` unless the database of the root filesystem has each package that
-        `arguments` ask for."""
-        there = self._installed()
+    def _require(self, arguments: Sequence[str], there: Sequence[_Installed]) -> None:
         wanted = [text for text in arguments[1:] if not text.startswith("-")]
         if missing := [text for text in wanted if not _is_met(text, there)]:
             raise SourceFailed(
@@ -157,7 +196,7 @@ class _Program:
         """`search --installed` looks where the environment says, not `--system-target`."""
         places = {f"{prefix}_SYSTEM__ROOTFS": str(self._rootfs) for prefix in PREFIXES}
         arguments = ("search", "--installed", "--hidden", "--full", "-o", "json")
-        code = self._call(arguments, self._environment | places, in_log=False)
+        code = self._call(arguments, self._environment | places)
         for text in reversed(self._said):
             try:
                 return msgspec.json.decode(text, type=_Answer).stones or ()
@@ -167,14 +206,19 @@ class _Program:
         raise SourceFailed(f"anise does not tell what is installed (exit code {code}): {said}")
 
     def _call(
-        self, arguments: Sequence[str], environment: dict[str, str], *, in_log: bool = True
+        self,
+        arguments: Sequence[str],
+        environment: dict[str, str],
+        on_line: Callable[[str], None] | None = None,
     ) -> int:
+        """One call; with `on_line` its lines go there and to the log."""
         self._said = []
 
         def take(text: str, stream: Stream) -> None:
             self._said.append(text)
-            if in_log:
+            if on_line:
                 self._destination.report.line(Line(text=text, hook="anise", stream=stream))
+                on_line(text)
 
         base = ["anise", "--system-target", str(self._rootfs), "--config"]
         argv = [*base, self._source.anise_config, *arguments]
@@ -192,13 +236,15 @@ class _Program:
 
 def _environment(scratch: Path) -> dict[str, str]:
     """The program's own temporary files and home, and nothing that depends on who started the
-    build. Nobody else uses the root filesystem, and the lock of the program lies where links of
-    it lead to: on the host, for all builds at once."""
-    home, temporary = scratch / "home", scratch / "tmp"
-    for folder in (home, temporary):
+    build."""
+    home, temporary, packages = (scratch / name for name in ("home", "tmp", PACKAGES))
+    for folder in (home, temporary, packages):
         folder.mkdir()
-    settings = {"SYSTEM__TMPDIR_BASE": str(temporary / "base"), "NO_SPINNER": "true"}
-    settings |= {"NOLOCK": "true"}
+    settings = {
+        "SYSTEM__TMPDIR_BASE": str(temporary / "base"),
+        "SYSTEM__PKGS_CACHE_PATH": str(packages),
+        "NO_SPINNER": "true",
+    }
     return (
         process.standard_environment()
         | {"HOME": str(home), "TMPDIR": str(temporary), "LANG": process.STANDARD_LANG}
@@ -206,6 +252,14 @@ def _environment(scratch: Path) -> dict[str, str]:
     )
 
 
+def _no_lock(rootfs: Path) -> dict[str, str]:
+    """The program makes its lock in /var/lock of the root filesystem; where that is a link, such as
+    one to /run/lock, it would be the host's, for all builds at once."""
+    is_link = (inside(rootfs, "/var") / "lock").is_symlink()
+    return {f"{prefix}_NOLOCK": "true" for prefix in PREFIXES} if is_link else {}
+
+
+_DOWNLOADED = re.compile(r"Executing \d+ packages operations")
 _COLOR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _ERROR = re.compile(
     "error|fail|invalid|cannot|not found|no such|conflict|mism|denied", re.IGNORECASE
@@ -233,6 +287,11 @@ class _Provided(msgspec.Struct):
 
 class _Installed(_Provided):
     provides: tuple[_Provided, ...] | None = None
+
+    @property
+    def stem(self) -> str:
+        """What the name of the package's file begins with."""
+        return f"{self.name}-{self.category}-{self.version}"
 
 
 class _Answer(msgspec.Struct):

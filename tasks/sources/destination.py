@@ -10,6 +10,7 @@ from tasks.model import Line
 from tasks.reporting import Report
 from tasks.rootfs.storage import Storage
 from tasks.sources.download_index import DigestCache
+from tasks.sources.package_cache import PackageCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +31,7 @@ class Destination:
     @property
     def digests(self) -> DigestCache:
         return DigestCache(private(self.storage.seeds) / "known")
+
+    @property
+    def packages(self) -> PackageCache:
+        return PackageCache(private(self.storage.packages))

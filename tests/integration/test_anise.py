@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.demo.seed import make_rootfs
+from tasks.host.locks import lock
 from tasks.model import Build, BuildState, Hook, Source, SourceType
 from tests import anise
 from tests.anise import Package
@@ -69,15 +70,19 @@ class Trial:
         repository: str = "repository/stable",
         package: str = "system/app",
     ) -> None:
+        """The specfile; its hooks and its configuration where they are not there."""
         text = SPECFILE.format(
             folder=self.folder, config=config, repository=repository, package=package
         )
         (self.folder / "stages.yaml").write_text(text)
-        (self.folder / "hooks.yml").write_text(HOOKS)
-        (self.folder / "anise.yaml").write_text(self.config("main"))
+        for name, text in (("hooks.yml", HOOKS), ("anise.yaml", self.config("main"))):
+            if not (self.folder / name).exists():
+                (self.folder / name).write_text(text)
 
     def config(self, name: str, **more: object) -> str:
-        return json.dumps({"repositories": [self.repository(name)], **more})
+        """One that names a folder of the host for temporary files, as those in the field do."""
+        system = {"tmpdir_base": "/var/tmp/trial-anise"}
+        return json.dumps({"repositories": [self.repository(name)], "system": system, **more})
 
     def repository(self, name: str) -> dict[str, object]:
         about = {"type": "http", "enable": True, "cached": True, "priority": 1}
@@ -119,7 +124,7 @@ class Trial:
         return subprocess.run(tar, capture_output=True, check=True).stdout.decode()
 
 
-LEFT = ("tmpluet", "tmpanise", "luet", "anise.lock", "made-by-a-finalizer")
+LEFT = ("trial-anise", "tmpluet", "tmpanise", "luet", "anise.lock", "made-by-a-finalizer")
 
 
 def left_on_host() -> set[str]:
@@ -138,12 +143,16 @@ def repositories(
     (folder / "seed/var/lock").symlink_to("/run/lock")
     base = Package(name="base", tree=folder / "seed", files={"etc/base": "base\n"})
     stable = Package(name="stable", category="repository", files={"etc/stable": "stable\n"})
+    another = replace(stable, files={"etc/stable": "another\n"})
     app = Package(name="app", files={"etc/app": "app\n"}, requires=("base",), finalizer=FINALIZER)
     bad = Package(name="bad", requires=("base",), files={"etc/bad": "x"}, finalizer="exit 9")
     late = Package(name="late", requires=("base",), files={"etc/l": "x"}, finalizer="sleep 600")
     other = Package(name="other", files={"etc/other": "from the host\n"})
     with anise.serving(folder / "www") as (url, asked):
-        for name, packages in (("main", [stable, base, app, bad, late]), ("host", [other, stable])):
+        for name, packages in (
+            ("main", [stable, base, app, bad, late]),
+            ("host", [other, another]),
+        ):
             anise.make_repository(folder / "www" / name, name, packages, f"{url}/{name}")
         yield url, asked
 
@@ -376,6 +385,108 @@ def sleeping() -> list[str]:
     return found
 
 
+def test_a_lock_on_the_host_that_a_link_leads_to_is_left_alone(trial: Trial) -> None:
+    place = trial.folder / "locks"
+    place.mkdir()
+    link = f"mkdir -p $MARKDEVKIT_ROOTFS/var && ln -s {place} $MARKDEVKIT_ROOTFS/var/lock"
+    hooks = [{"name": "early", "type": "outer-pre-sourcer", "commands": [link]}]
+    (trial.folder / "hooks.yml").write_text(json.dumps({"hooks": hooks}))
+    trial.write(package="system/base")
+    with lock(place / "luet.lock"), lock(place / "anise.lock"):
+        done = trial.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def downloads(trial: Trial) -> list[str]:
+    """The packages that the server was asked for, by what their names begin with."""
+    return sorted(Path(path).name.partition("-")[0] for path in trial.asked if "package" in path)
+
+
+def test_packages_are_downloaded_once_and_listed_and_pruned(trial: Trial) -> None:
+    for _ in range(2):
+        assert trial.run().returncode == 0
+    assert downloads(trial) == ["app", "base", "stable"]
+    listed = trial.stagefarm("cache", "list")
+    assert "3 packages of anise, " in listed.stdout
+    found = json.loads(trial.stagefarm("cache", "list", "--json").stdout)
+    assert sorted(each["name"].partition(".")[0] for each in found) == [
+        "app-system-1", "base-system-1", "stable-repository-1",
+    ]  # fmt: skip
+    pruned = trial.stagefarm("cache", "prune", "--all")
+    assert pruned.stdout.count("removed ") == 3
+    assert trial.run().returncode == 0
+    assert downloads(trial) == ["app", "app", "base", "base", "stable", "stable"]
+
+
+def test_packages_that_are_too_many_are_not_kept(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAGEFARM_PACKAGES_LIMIT_BYTES", "5000")
+    assert trial.run().returncode == 0
+    found = json.loads(trial.stagefarm("cache", "list", "--json").stdout)
+    assert sum(each["size_bytes"] for each in found) < 5000
+    assert 0 < len(found) < 3
+
+
+def test_a_kept_package_that_is_damaged_is_downloaded_again(trial: Trial) -> None:
+    assert trial.run().returncode == 0
+    (kept,) = trial.folder.glob("state/packages/*/app-*")
+    kept.write_bytes(b"damaged")
+    done = trial.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"kept packages were damaged: {kept.name}; once more" in done.stdout
+    assert downloads(trial) == ["app", "app", "base", "stable"]
+    assert kept.stat().st_size > 100
+
+
+def test_a_package_of_the_same_name_from_another_repository_is_another(
+    trial: Trial, repositories: tuple[str, list[str]]
+) -> None:
+    """Both repositories have a package `stable`, with other files."""
+    assert trial.run().returncode == 0
+    (trial.folder / "anise.yaml").write_text(trial.config("host"))
+    (trial.folder / "hooks.yml").write_text("hooks: []\n")
+    trial.write(package="system/other")
+    done = trial.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert trial.content("./etc/stable") == "another\n"
+    assert len(list(trial.folder.glob("state/packages/*/stable-*"))) == 2
+
+
+def the_reference_makes_the_same_tree(trial: Trial, tmp_path: Path) -> None:
+    """In a view of the machine with a /dev of its own: it binds that into the root filesystem, and
+    its cleaning up has emptied a host's before."""
+    (trial.folder / "hooks.yml").write_text("hooks: []\n")
+    assert trial.run().returncode == 0
+    (trial.folder / "out").rename(trial.folder / "ours")
+    script = tmp_path / "reference"
+    script.write_text(
+        f"""set -e
+        mkdir {tmp_path}/dev; mount -t tmpfs dev {tmp_path}/dev
+        for name in null zero full random urandom tty; do
+            touch {tmp_path}/dev/$name; mount --bind /dev/$name {tmp_path}/dev/$name
+        done
+        mount --move {tmp_path}/dev /dev
+        export LUET_SYSTEM__TMPDIR_BASE={tmp_path}/base HOME={tmp_path}
+        mkdir -p out
+        exec {os.environ.get("MARK_DEVKIT")} metro run --specfile stages.yaml --job stage
+        """
+    )
+    unshare = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc"]
+    done = subprocess.run(
+        [*unshare, "sh", str(script)], cwd=trial.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    tarballs = [str(trial.folder / name / "stage.tar") for name in ("ours", "out")]
+    compared = trial.stagefarm("diff", *tarballs, "--ignore-times", "--json")
+    found = json.loads(compared.stdout)
+    differs = {name: found[name] for name in ("files_added", "files_removed", "packages_changed")}
+    assert not any(differs.values()), differs
+    changed = {item["path"]: item["what"] for item in found["files_changed"]}
+    assert changed.pop("/") == ["mode"]
+    assert changed.keys() <= {"/var/cache/luet/luet.db", "/etc/devices"}, changed
+
+
 # --- On a farm ------------------------------------------------------------------------------------
 
 
@@ -410,9 +521,9 @@ def test_two_slots_build_side_by_side(trial: Trial, farm: Farm) -> None:
     farm.worker("one", slots=2)
     builds = farm.submit(*(build_of(farm, trial) for _ in range(BUILDS)))
     assert eventually(lambda: all(farm.record(build).state.ended for build in builds), 600.0)
-    assert [farm.record(build).state for build in builds] == [BuildState.SUCCEEDED] * BUILDS, (
-        farm.logs()
-    )
+    states = [farm.record(build).state for build in builds]
+    assert states == [BuildState.SUCCEEDED] * BUILDS, farm.logs()
+    assert downloads(trial) == ["app", "base", "stable"]
     assert eventually(lambda: not list((farm.folder / "hosts").glob("*/builds/*")))
 
 
@@ -487,3 +598,7 @@ def test_a_cancelled_build_leaves_nothing(trial: Trial, farm: Farm) -> None:
     assert record.state is BuildState.CANCELLED
     assert eventually(lambda: not sleeping())
     assert eventually(lambda: not list((farm.folder / "hosts").glob("*/builds/*")))
+
+
+if os.environ.get("MARK_DEVKIT"):  # of `make trial-anise` alone: no machine has the reference
+    test_the_reference_makes_the_same_tree = the_reference_makes_the_same_tree
