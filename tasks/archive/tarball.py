@@ -26,7 +26,7 @@ from tasks.archive.tarformers import Rules
 from tasks.errors import BadInput, PackFailed, SourceFailed
 from tasks.host.checksums import Sums
 from tasks.host.files import replaced
-from tasks.host.mount_table import bare
+from tasks.host.mount_table import without_mounts
 from tasks.host.process import piped
 from tasks.metering import Meter
 from tasks.model import Artifact, Line, Tarformers
@@ -186,7 +186,7 @@ def pack_summed(
     """
     kind = formats.by_name(target.name)
     meter = Meter(report, f"pack {target.name}")
-    with packing(target), bare(rootfs) as folder, replaced(target) as file:
+    with packing(target), without_mounts(rootfs) as folder, replaced(target) as file:
         sums = Sums(file)
         rules = Rules(tarformers) if tarformers else None
         selection = _selection(rules, folder, rootfs) if rules else None

@@ -1,4 +1,4 @@
-"""Root filesystems of another architecture: what runs here, and through which handler.
+"""Root filesystems of another architecture: what this machine can run.
 
 The kernel starts a foreign program through a handler registered in binfmt_misc. Machine numbers
 are those of the ELF specification (`e_machine`).
@@ -33,29 +33,29 @@ ALSO_RUNS = {62: {3}, 183: {40}, 21: {20}}
 
 
 def require_handler_for(arch: str) -> None:
-    """`HostUnfit` where programs of `arch` cannot run here. A name that is not known passes: the
-    root filesystem itself will tell."""
+    """`HostUnfit` where programs of `arch` cannot run here. An unknown name passes: the
+    root filesystem itself is checked later."""
     if arch in MACHINES and MACHINES[arch] not in runnable():
         raise _unfit(arch)
 
 
 def require_handler_of(rootfs: Path, machines: Collection[int]) -> None:
-    """The same for the programs that are in `rootfs`, where those of `machines` can run."""
+    """The same for the programs in `rootfs`, on a host that runs those of `machines`."""
     machine = machine_of(rootfs)
     if machine is not None and machine not in machines:
         raise _unfit(_name(machine))
 
 
 def runnable() -> tuple[int, ...]:
-    """The machines whose programs run on this one. To be asked outside of a step's namespaces: the
-    handlers do not show in there, though they work."""
+    """The machines whose programs run on this one. Call it outside of a step's namespaces: the
+    handlers work in there, but cannot be listed."""
     own = MACHINES.get(platform.machine(), 0)
     return tuple(sorted({own, *ALSO_RUNS.get(own, ()), *_handled()}))
 
 
 def machine_of(rootfs: Path) -> int | None:
-    """The machine that `/bin/sh` or `/bin/bash` of `rootfs` is made for, None where neither is
-    an ELF program."""
+    """The machine that `/bin/sh` or `/bin/bash` of `rootfs` is compiled for, None where neither
+    is an ELF program."""
     for program in ("/bin/sh", "/bin/bash"):
         try:
             with inside(rootfs, program).open("rb") as file:
@@ -77,7 +77,7 @@ def _unfit(name: str) -> HostUnfit:
         f"this machine ({platform.machine()}) cannot run programs of {name}: "
         "no handler is registered in binfmt_misc",
         "install qemu-user-static and binfmt-support (Debian), or app-emulation/qemu with "
-        "static-user (Gentoo), and see that /proc/sys/fs/binfmt_misc is mounted",
+        "static-user (Gentoo), and check that /proc/sys/fs/binfmt_misc is mounted",
     )
 
 

@@ -1,9 +1,9 @@
 """A step's control group: a limit on its processes where one can be set, and whether the kernel
-ended one of them for want of memory.
+killed one of them because memory was short.
 
-Version 1 (the `pids` hierarchy) and version 2 are known. In version 2 a group with processes of its
-own cannot give controllers to groups below it, so a step's group is made beside this process's
-own; systemd prepares that with `Delegate=yes` and `DelegateSubgroup=`. See cgroups(7).
+Versions 1 (the `pids` hierarchy) and 2 are supported. In version 2 a group that has processes
+cannot enable controllers for its children, so a step's group is a sibling of this process's own
+group; systemd prepares that with `Delegate=yes` and `DelegateSubgroup=`. See cgroups(7).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENTER = 'echo $$ >"$0" && exec "$@"'
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The group of one step; `folder` is None where none can be made."""
+    """The group of one step; `folder` is None where none can be created."""
 
     folder: Path | None
     oom_counter: Path | None
@@ -32,18 +32,18 @@ class Group:
 
     @property
     def enter(self) -> tuple[str, ...]:
-        """The words to put before a command so that it runs in the group."""
+        """The prefix of a command that runs in the group."""
         return ("sh", "-c", ENTER, str(self.folder / "cgroup.procs")) if self.folder else ()
 
     def ran_out_of_memory(self) -> bool:
-        """Whether the kernel has ended a process for want of memory since the group was made. Where
-        version 1 counts, that may have been one of another step of this worker."""
+        """Whether the kernel has killed a process for lack of memory since the group was created.
+        With version 1 it may be a process of another step of this worker."""
         return _oom_kills(self.oom_counter) > self.oom_kills
 
 
 @contextmanager
 def limited(pids_max: int) -> Iterator[Group]:
-    """A group for one step, which goes with it."""
+    """A group for one step, removed when the step ends."""
     folder = _make(pids_max)
     counter = _oom_counter(folder)
     group = Group(folder, counter, _oom_kills(counter))
@@ -55,8 +55,8 @@ def limited(pids_max: int) -> Iterator[Group]:
 
 
 def _oom_counter(folder: Path | None) -> Path | None:
-    """The file that counts what the kernel ended in the group `folder`, or else in this process's
-    own group, for want of memory."""
+    """The file that counts the out-of-memory kills in the group `folder`, or else in this
+    process's own group."""
     places = [place / "memory.events" for place in (folder, folder.parent)] if folder else []
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -92,14 +92,14 @@ def _make(pids_max: int) -> Path | None:
 
 
 def _base() -> Path | None:
-    """The folder below which groups with a limit on processes can be made."""
+    """The folder below which groups with a limit on processes can be created."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if "pids" in controllers.split(","):
             return MOUNT / "pids" / path.lstrip("/")
         if not controllers:
-            beside = MOUNT / path.lstrip("/")
-            for base in (beside.parent, beside):
+            own = MOUNT / path.lstrip("/")
+            for base in (own.parent, own):
                 with suppress(OSError):
                     if "pids" in (base / "cgroup.subtree_control").read_text().split():
                         return base
@@ -107,7 +107,7 @@ def _base() -> Path | None:
 
 
 def _remove(group: Path) -> None:
-    """Remove `group` once its last process is gone, and those whose makers are gone."""
+    """Remove `group` once its last process has exited, and groups whose creator has exited."""
     pause = threading.Event()
     end = time.monotonic() + REMOVE_S
     while time.monotonic() < end:
@@ -116,7 +116,7 @@ def _remove(group: Path) -> None:
             break
         pause.wait(0.01)
     for other in group.parent.glob(f"{PREFIX}*"):
-        maker = other.name.removeprefix(PREFIX).partition("-")[0]
-        if not Path("/proc", maker).exists():
+        creator = other.name.removeprefix(PREFIX).partition("-")[0]
+        if not Path("/proc", creator).exists():
             with suppress(OSError):
                 other.rmdir()

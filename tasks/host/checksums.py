@@ -1,4 +1,4 @@
-"""The sums that people check files by."""
+"""Checksums and size of a file, computed while it is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ALGORITHMS = ("sha256", "sha512", "blake2b")
 
 
 class Sums:
-    """The write end of a file, with its size and checksums so far."""
+    """Writes to a file, if there is one, and computes size and checksums of what was written."""
 
     def __init__(self, file: BinaryIO | None = None) -> None:
         self._file = file

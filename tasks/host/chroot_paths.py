@@ -1,6 +1,6 @@
 """Paths inside an untrusted root filesystem.
 
-A link in a hostile seed may point anywhere. Whatever the host does below a root filesystem goes
+A link in a hostile seed may point anywhere. All access of the host to a root filesystem goes
 through `inside`, which follows links as a process in the chroot would: never out of it.
 """
 
@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 from tasks.errors import BuildFailed
 
 LINKS_MAX = 40
-"""Links followed in one path, as in the kernel."""
+"""Links followed in one path; the kernel has the same limit."""
 
 
 def inside(rootfs: Path, path: str) -> Path:
-    """Where `path`, absolute or relative to the root, really lies below `rootfs`; what is missing
-    of it is taken literally. `BuildFailed` where links go round in a circle."""
+    """The real location below `rootfs` of `path`, absolute or relative to the root; missing
+    parts are taken literally. `BuildFailed` for a loop of links."""
     pending = list(reversed(PurePosixPath(path).parts))
     found: list[str] = []
     links = 0
@@ -37,10 +37,12 @@ def inside(rootfs: Path, path: str) -> Path:
 
 
 def make_folder(rootfs: Path, path: str) -> Path:
-    """The folder `path` below `rootfs`, made if it is missing."""
+    """The folder `path` below `rootfs`, created if it is missing."""
     folder = inside(rootfs, path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BuildFailed(f"cannot make {path} in the root filesystem: {error.strerror}") from error
+        raise BuildFailed(
+            f"cannot create {path} in the root filesystem: {error.strerror}"
+        ) from error
     return folder

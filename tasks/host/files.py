@@ -1,4 +1,4 @@
-"""Writing files that are there whole or not at all."""
+"""Writing files atomically and durably."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
 
 
 def partial_of(target: Path) -> Path:
-    """The name that `target` has while it is being written."""
+    """The name of `target` while it is being written."""
     return target.with_name(f".{target.name}.partial")
 
 
@@ -28,8 +28,8 @@ def partial_of(target: Path) -> Path:
 def replaced(target: Path) -> Iterator[BinaryIO]:
     """A file that becomes `target` once it is complete and on the disk.
 
-    Its folder is made. What an earlier writer that was killed left behind is removed; an error
-    leaves nothing but the `target` of before.
+    Its folder is created. A partial file of an earlier, killed writer is removed; after an error
+    only the previous `target` is left.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = partial_of(target)
@@ -46,16 +46,16 @@ def replaced(target: Path) -> Iterator[BinaryIO]:
 
 
 def make_folder(folder: Path, mode: int = 0o755) -> Path:
-    """Make `folder` and what is missing above it; `HostUnfit` where that cannot be."""
+    """Create `folder` and its missing parents; `HostUnfit` where that fails."""
     try:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
-        raise HostUnfit(f"cannot make the folder {folder}: {error.strerror}") from error
+        raise HostUnfit(f"cannot create the folder {folder}: {error.strerror}") from error
     return folder
 
 
 def private(folder: Path) -> Path:
-    """Make `folder`, or what is there by that name, a folder for its owner alone."""
+    """Create `folder`, or restrict an existing one, for its owner only (mode 0700)."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if stat.S_IMODE(folder.stat().st_mode) & 0o077:
         folder.chmod(0o700)
@@ -63,7 +63,7 @@ def private(folder: Path) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` outlive a power cut."""
+    """Make a rename in `folder` survive a power cut."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -72,7 +72,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file_system(folder: Path) -> None:
-    """Write what is in memory of the folder's file system to the disk: syncfs(2)."""
+    """Write the cached data of the folder's file system to the disk: syncfs(2)."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         if _libc.syncfs(fd):

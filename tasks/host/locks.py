@@ -1,7 +1,7 @@
-"""Locks that the kernel ends with the process that holds them: flock(2) on a file or a folder.
+"""Locks that the kernel releases when their holder exits: flock(2) on a file or a folder.
 
-The name that is locked can be removed by whoever holds the lock; a lock counts only if the name
-still stands for what was locked.
+The holder may remove the locked path; a lock is valid only if the path still names the inode that
+was locked.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 def lock(
     path: Path, *, shared: bool = False, on_wait: Callable[[], None] | None = None
 ) -> Iterator[None]:
-    """Hold the lock of the file `path`, which is made if missing; waits for as long as somebody
-    else holds it, and calls `on_wait` once before that."""
+    """Lock the file `path`, which is created if missing. Waits while another process holds the
+    lock, and calls `on_wait` once before waiting."""
     if on_wait:
         with try_lock(path, shared=shared) as held:
             if held:
@@ -37,8 +37,8 @@ def lock(
 
 @contextmanager
 def try_lock(path: Path, *, shared: bool = False, limit_s: float = 0.0) -> Iterator[bool]:
-    """Lock the file `path`, which is made if missing, if that can be done within `limit_s`; gives
-    whether it was."""
+    """Try for `limit_s` to lock the file `path`, which is created if missing; yields whether it
+    is locked."""
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     end = time.monotonic() + limit_s
     while (descriptor := _try_acquire(path, kind, _FILE)) is None and time.monotonic() < end:
@@ -49,15 +49,15 @@ def try_lock(path: Path, *, shared: bool = False, limit_s: float = 0.0) -> Itera
 
 @contextmanager
 def try_lock_folder(folder: Path) -> Iterator[bool]:
-    """Lock `folder` itself; gives whether it was there and free."""
+    """Try to lock `folder` itself; yields False if it is missing or locked."""
     descriptor = _try_acquire(folder, fcntl.LOCK_EX, _FOLDER)
     with _closing(descriptor):
         yield descriptor is not None
 
 
 def hold_folder(folder: Path) -> int | None:
-    """Share the lock of `folder`, if nobody has it alone: gives a descriptor, for programs that
-    this process becomes or starts too. The lock ends with the last copy of it."""
+    """Take a shared lock of `folder`; None if it is missing or locked exclusively. Returns a
+    descriptor that exec and child processes inherit; the lock ends with its last copy."""
     descriptor = _try_acquire(folder, fcntl.LOCK_SH, _FOLDER)
     if descriptor is not None:
         os.set_inheritable(descriptor, True)  # noqa: FBT003
@@ -66,8 +66,8 @@ def hold_folder(folder: Path) -> int | None:
 
 @contextmanager
 def exclusive(target: Path, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Keep every other process of this machine that wants to make `target` out. The lock's file
-    lies next to `target` and is removed with the lock. `on_wait` is called before waiting."""
+    """Let only one process of this machine create `target` at a time. The lock file is next to
+    `target` and is removed with the lock. `on_wait` is called before waiting."""
     path = _beside(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path, on_wait=on_wait):
@@ -79,7 +79,7 @@ def exclusive(target: Path, *, on_wait: Callable[[], None] = lambda: None) -> It
 
 @contextmanager
 def try_exclusive(target: Path) -> Iterator[bool]:
-    """`exclusive` if nobody else is in; gives whether that is so."""
+    """`exclusive` without waiting; yields whether the lock was free."""
     path = _beside(target)
     with try_lock(path) as held:
         try:
@@ -90,7 +90,7 @@ def try_exclusive(target: Path) -> Iterator[bool]:
 
 
 def is_exclusive(target: Path) -> bool:
-    """Whether somebody is in `exclusive` for `target`."""
+    """Whether a process is in `exclusive` for `target`."""
     if not _beside(target).exists():
         return False
     with try_exclusive(target) as free:
@@ -102,7 +102,7 @@ def _beside(target: Path) -> Path:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether somebody holds the lock of `folder`."""
+    """Whether a process holds the lock of `folder`."""
     if not folder.is_dir():
         return False
     with try_lock_folder(folder) as held:
@@ -125,7 +125,7 @@ def _try_acquire(path: Path, kind: int, flags: int) -> int | None:
 
 
 def _acquire(path: Path, how: int, flags: int) -> int:
-    """The open and locked descriptor of what `path` names now."""
+    """An open, locked descriptor of the inode that `path` names now."""
     while True:
         descriptor = os.open(path, flags, 0o600)
         try:
@@ -139,7 +139,7 @@ def _acquire(path: Path, how: int, flags: int) -> int:
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether what was opened was not removed, or replaced, before it was locked."""
+    """Whether `path` still names the open inode: it may be removed or replaced before the lock."""
     with suppress(FileNotFoundError):
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     return False

@@ -1,4 +1,4 @@
-"""What this machine says of itself."""
+"""Facts about this machine."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def boot_id() -> str:
-    """What tells this boot of the machine from all others. random(4)."""
+    """The unique id of this boot of the machine. random(4)."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,4 +1,4 @@
-"""What is mounted below a folder, and the folder without it."""
+"""The mounts below a folder, and a view of the folder without them."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def below(folder: Path) -> list[Path]:
 
 
 def mounted_at_or_below(path: Path) -> list[Path]:
-    """The mount points at `path`, which is not followed if it is a link, and below it."""
+    """The mount points at `path`, which is not followed if it is a link, and below."""
     root = path.parent.resolve() / path.name if path.is_symlink() else path.resolve()
     return [point for point in _mount_points() if point.is_relative_to(root)]
 
 
 def _mount_points() -> Iterator[Path]:
-    """The fifth field of each line of mountinfo, with its octal escapes undone (proc(5))."""
+    """The fifth field of each line of mountinfo, with its octal escapes decoded (proc(5))."""
     for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
         point = re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), line.split(b" ")[4])
         yield Path(os.fsdecode(point))
 
 
 @contextmanager
-def bare(folder: Path) -> Iterator[Path]:
-    """A path under which `folder` is seen without anything that is mounted below it.
+def without_mounts(folder: Path) -> Iterator[Path]:
+    """A path that shows `folder` without anything that is mounted below it.
 
-    A copy of the one mount that is attached nowhere (open_tree(2)): files that something was
-    mounted over show as they are, and nothing needs to be undone when the process dies.
+    It is a detached copy of the one mount (open_tree(2)): files that were mounted over are
+    visible, and nothing needs cleaning up when the process dies.
     """
     if not below(folder):
         yield folder

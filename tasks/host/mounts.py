@@ -1,4 +1,4 @@
-"""Mounts, by util-linux. Only inside the private mount namespace of a step, which ends them all."""
+"""Mounting with util-linux, only inside a step's private mount namespace, which ends all mounts."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from tasks.host.process import output
 
 
 def bind(source: str | Path, target: str | Path) -> None:
-    """Show the folder or file `source`, with all mounted below it, at `target`."""
+    """Bind the folder or file `source`, with all mounted below it, at `target`."""
     mount("--rbind", str(source), str(target))
 
 
 def unmount(target: Path) -> None:
-    """Take what is mounted at `target` out of sight, and away once nobody uses it. A hook may have
-    done it before."""
+    """Detach what is mounted at `target`; the mount ends once it is unused. Nothing happens if a
+    hook has unmounted it already."""
     code, said = output(["umount", "--lazy", "--recursive", str(target)])
     if code and mount_table.mounted_at_or_below(target):
         raise HostUnfit(f"cannot unmount {target}: {said}")
 
 
 def mount(*arguments: str) -> None:
-    """`mount` with these arguments; `HostUnfit` with its words where it fails."""
+    """Run `mount` with these arguments; `HostUnfit` with its message where it fails."""
     code, said = output(["mount", *arguments])
     if code:
         raise HostUnfit(f"cannot mount {arguments[-1]}: {said}")

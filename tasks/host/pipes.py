@@ -1,4 +1,4 @@
-"""Pipes to and from the programs that work on tarballs: wide, fed and drained beside each other."""
+"""Pipes to and from the programs that work on tarballs: large, written and read in parallel."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CHUNK_BYTES = 1 << 20
 
 
 def drained(pipe: IO[bytes] | None) -> Iterator[bytes]:
-    """What comes out of a pipe, as it comes, in large pieces."""
+    """The data of a pipe, as it arrives, in large chunks."""
     assert pipe
     fd = widened(pipe).fileno()
     return iter(lambda: os.read(fd, CHUNK_BYTES), b"")
 
 
 def widened(pipe: IO[bytes]) -> IO[bytes]:
-    """`pipe`, holding as much as the system lets us: fewer turns between two programs."""
+    """`pipe`, as large as the system allows: fewer switches between two programs."""
     with suppress(OSError):
         fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
     return pipe
@@ -42,8 +42,8 @@ def killed_on_error(program: subprocess.Popen[bytes]) -> Iterator[None]:
 
 @contextmanager
 def feeding(pipe: IO[bytes] | None, pieces: Iterator[bytes]) -> Iterator[None]:
-    """Writes `pieces` into `pipe` beside the body, and closes it. A reader that goes away ends the
-    writing; an error of `pieces` is raised at the end of the body."""
+    """Writes `pieces` to `pipe` in a thread while the body runs, then closes it. Writing stops if
+    the reader exits; an error of `pieces` is raised at the end of the body."""
     assert pipe
     failed: list[StagefarmError | OSError] = []
 

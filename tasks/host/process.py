@@ -1,8 +1,8 @@
-"""The door to every program that a worker or a step starts: argument lists, an environment of few
-variables, a certain end. `run` follows a program line by line; `piped` gives its pipes.
+"""Starts every program of a worker or a step: with an argument list and a minimal environment, and
+always ended. `run` reads its output line by line; `piped` gives access to its pipes.
 
-A process started here leads a session of its own, so that its group can be ended as one. What
-leaves the group is caught by the PID namespace of the step it belongs to (`tasks.step.launcher`).
+A process started here leads a session of its own, so that its group can be killed as one.
+Processes that leave the group end with the PID namespace of their step (`tasks.step.launcher`).
 (`orchestrator.demo` starts the servers of its farm itself.)
 """
 
@@ -31,7 +31,7 @@ GRACE_S = 5.0
 """Between TERM and KILL, unless said otherwise."""
 
 LINE_MAX_BYTES = 1024 * 1024
-"""A longer line is given in pieces."""
+"""A longer line is reported in pieces."""
 
 STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STANDARD_LANG = "C.UTF-8"
@@ -43,7 +43,7 @@ READ_BYTES = 64 * 1024
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """When to end a process: `timeout_s` after its start, `idle_s` after its last output;
-    0 is never."""
+    0 means never."""
 
     timeout_s: float = 0.0
     idle_s: float = 0.0
@@ -63,13 +63,13 @@ def run(
     grace_s: float = GRACE_S,
     on_start: Callable[[int], None] | None = None,
 ) -> int:
-    """Run `argv` to its end, giving each line of its output as it comes, and return its exit code
-    (negative: minus the signal that ended it).
+    """Run `argv` to its end, pass each line of its output to `on_line` as it arrives, and return
+    its exit code (negative: minus the signal that killed it).
 
     Its environment is `env` and nothing else (empty if None). Whatever ends this function early,
     such as a signal's exception or an error of `on_line`, ends the process's whole group first
-    (TERM, and KILL after `grace_s`); what a process that ended by itself left behind goes on.
-    Raises `HostUnfit` where the program cannot be started, `TimedOut` where a limit passed.
+    (TERM, and KILL after `grace_s`); what an exited process left behind keeps running.
+    Raises `HostUnfit` where the program cannot be started, `TimedOut` where a limit was exceeded.
     """
     pipe = subprocess.PIPE
     with piped(
@@ -86,14 +86,14 @@ def run(
 
 
 def output(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """The exit code and all output of a short command, both streams together."""
+    """The exit code and all output (stdout and stderr together) of a short command."""
     lines: list[str] = []
     code = run(argv, on_line=lambda line, _: lines.append(line), env=env or standard_environment())
     return code, "\n".join(lines)
 
 
 def standard_environment() -> dict[str, str]:
-    """The few variables of this process that others may see. Never the broker's password."""
+    """The few variables of this process that are passed on. Never the broker's password."""
     kept = ("PATH", "HOME", "LANG", "TERM", "COLORTERM", "LS_COLORS")
     defaults = {"PATH": STANDARD_PATH, "HOME": "/root", "LANG": STANDARD_LANG, "TERM": "dumb"}
     return defaults | {name: os.environ[name] for name in kept if os.environ.get(name)}
@@ -103,9 +103,9 @@ def standard_environment() -> dict[str, str]:
 def piped(
     argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`argv` running beside the body, which may use its pipes; waited for at the end, and killed
-    with its group where the body fails. `options` are `Popen`'s; no stream is this process's
-    unless they say so. `HostUnfit` where it cannot be started."""
+    """Run `argv` while the body runs, which may use its pipes; wait for it at the end, or kill its
+    group if the body fails. `options` are `Popen`'s; streams not named in them are /dev/null.
+    `HostUnfit` where it cannot be started."""
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     process = _start(argv, standard_environment() if env is None else env, streams | options)
     try:
@@ -151,8 +151,8 @@ def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
 
 
 def _follow(process: subprocess.Popen[bytes], on_line: Lines, limits: Limits) -> int:
-    """Read both outputs until the process itself has ended: a daemon it leaves behind may hold
-    them open for ever."""
+    """Read both outputs until the process itself has exited: a daemon that it leaves behind may
+    keep them open."""
     assert process.stdout
     assert process.stderr
     readers: dict[IO[bytes], LineReader] = {
@@ -167,8 +167,8 @@ def _follow(process: subprocess.Popen[bytes], on_line: Lines, limits: Limits) ->
 
 
 def _waiting_bytes(pipe: IO[bytes]) -> int:
-    """What is in `pipe` now: all that an ended process wrote. What it left behind may write on for
-    ever, and is not waited for."""
+    """The bytes in `pipe` now: all that an exited process wrote. Processes that it left behind may
+    keep writing, and are not waited for."""
     size = array("i", [0])
     fcntl.ioctl(pipe, termios.FIONREAD, size)
     return size[0]
@@ -205,14 +205,14 @@ def _pidfd(pid: int) -> Iterator[int]:
 
 
 def _read(pipe: IO[bytes], reader: LineReader) -> bool:
-    """Read once what is there; False where there is nothing, or nothing more to come."""
+    """Read once without blocking; False if there is no data, or at the end of the file."""
     data = pipe.read(READ_BYTES)
     reader.feed(data or b"")
     return bool(data)
 
 
 class LineReader:
-    """Cuts bytes into lines; a carriage return ends one too, as progress displays use it."""
+    """Splits bytes into lines; a carriage return ends one too, as progress displays use it."""
 
     def __init__(self, on_line: Lines, stream: Stream) -> None:
         self._on_line = on_line
@@ -224,7 +224,7 @@ class LineReader:
         if not data:
             return
         if self._after_return and data.startswith(b"\n"):
-            data = data[1:]  # the two bytes of one line's end came one by one
+            data = data[1:]  # the two bytes of one line ending arrived one by one
         self._after_return = data.endswith(b"\r")
         data = self._rest + data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, rest = data.split(b"\n")
@@ -255,7 +255,7 @@ class _Clock:
         self._last_output = time.monotonic()
 
     def wait_s(self) -> float:
-        """How long to wait for output before `check` may have to act."""
+        """How long to wait for output before a limit may be exceeded."""
         bounds = [TICK_S]
         if self._limits.timeout_s:
             bounds.append(self._started + self._limits.timeout_s - time.monotonic())
@@ -272,8 +272,8 @@ class _Clock:
 
 
 def reap_orphans() -> None:
-    """As the init of a PID namespace, reap the processes that lost their parent, up to the first
-    that `piped` waits for, or that may be one."""
+    """As the init of a PID namespace, reap orphaned processes; stop at the first that `piped` waits
+    for, or may wait for."""
     with suppress(ChildProcessError):
         while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if _starting or found.si_pid in _children:  # in this order: see `_start`
@@ -282,7 +282,7 @@ def reap_orphans() -> None:
 
 
 def end_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """TERM, then KILL, to the group of `process`; returns once its leader is gone."""
+    """Send TERM, then KILL, to the group of `process`; returns once its leader has exited."""
     if process.poll() is None:
         _signal_group(process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):

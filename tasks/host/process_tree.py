@@ -11,20 +11,20 @@ from pathlib import Path
 from tasks.host.files import make_folder
 
 KEEPS_S = 20.0
-"""How long `kill` waits for a tree that was killed."""
+"""How long `kill_tree` waits for a killed tree to exit."""
 
 
 def record_tree(home: Path, pid: int) -> None:
-    """Write down in `home` which process the running step's tree hangs on."""
+    """Record in `home` the root process of the running step's tree."""
     make_folder(home, mode=0o700)
     (home / "tree.pid").write_text(f"{pid} {_start_time(pid)}\n")
 
 
 def kill_tree(home: Path) -> bool:
-    """Kill the process tree that runs in `home` and wait for its end; False if there was none.
+    """Kill the process tree recorded in `home` and wait for its exit; False if there was none.
 
-    The tree hangs on one process: with it goes the init of the step's PID namespace, and with
-    that the kernel kills every process in it.
+    Killing the root process is enough: the init of the step's PID namespace dies with it, and
+    then the kernel kills all other processes of the namespace.
     """
     pid, started = _recorded(home)
     if not pid or _start_time(pid) != started:
@@ -52,8 +52,8 @@ def _recorded(home: Path) -> tuple[int, str]:
 
 
 def _start_time(pid: int) -> str:
-    """When the process was started, in clock ticks since boot, which with its number names it for
-    good; empty where there is none. proc(5), /proc/pid/stat, field 22."""
+    """When the process was started, in clock ticks since boot: with its pid a unique name; empty if
+    there is no such process. proc(5), /proc/pid/stat, field 22."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     return ""

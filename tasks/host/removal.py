@@ -1,7 +1,7 @@
-"""Removing a build's folders: never through a mount, never through a link, never beyond.
+"""Removing a build's folders: never through a mount or a link.
 
-`rm` does the walking: it goes by open folders, not by names, so nobody can put a link in its way;
-it does not follow links, does not leave the file system, and bears trees of any depth.
+`rm` walks the tree: it uses open directory descriptors, not names, so a link cannot redirect it;
+it does not follow links, stays on the file system, and handles trees of any depth.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tasks.host.process import output
 
 
 def remove_tree(path: Path) -> None:
-    """Remove `path` and all below it, if it is there, also what was made immutable; `HostUnfit`
-    where something is mounted below, or something cannot be removed."""
+    """Remove `path` and all below it, if it exists, immutable files too; `HostUnfit` where
+    something is mounted at or below it, or cannot be removed."""
     if not os.path.lexists(path):
         return
     if mounted := mount_table.mounted_at_or_below(path):
@@ -32,6 +32,6 @@ def remove_tree(path: Path) -> None:
 
 
 def _rm(path: Path) -> str:
-    """What `rm` complains of."""
+    """The error messages of `rm`; empty if it succeeded."""
     code, said = output(["rm", "-rf", "--one-file-system", "--", str(path)])
     return said if code else ""

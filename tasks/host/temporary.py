@@ -1,4 +1,4 @@
-"""The temporary folder of a long-lived process, emptied by the next one that takes its place."""
+"""The temporary folder of a long-lived process, emptied when its successor starts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tasks.host.removal import remove_tree
 
 
 def use_temporary(folder: Path) -> None:
-    """Have this process, and those that it forks, make temporary files in `folder`, which is
-    emptied first: who used it before may have been killed. To be called with a lock held."""
-    with suppress(HostUnfit):  # what cannot be removed stays, and harms nobody
+    """Make this process, and those that it forks, create temporary files in `folder`, which is
+    emptied first: its last user may have been killed. Call it with a lock held."""
+    with suppress(HostUnfit):  # what cannot be removed stays, and does no harm
         remove_tree(folder)
     os.environ["TMPDIR"] = str(private(folder))
-    tempfile.tempdir = None  # it is read again from the environment
+    tempfile.tempdir = None  # makes tempfile read the environment again

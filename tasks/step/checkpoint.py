@@ -15,7 +15,7 @@ from tasks.archive.formats import Compression
 from tasks.archive.tarball import extract, pack, packing
 from tasks.host.checksums import Sums
 from tasks.host.files import replaced
-from tasks.host.mount_table import bare
+from tasks.host.mount_table import without_mounts
 from tasks.model import Artifact, Source, SourceType
 from tasks.reporting import Report
 from tasks.rootfs.workspace import Workspace
@@ -37,7 +37,7 @@ def keep(workspace: Workspace, folder: Path, report: Report) -> tuple[Artifact, 
 def _pack_rest(workspace: Workspace, target: Path, report: Report) -> Artifact:
     with (
         packing(target),
-        bare(Path(workspace.folder)) as folder,
+        without_mounts(Path(workspace.folder)) as folder,
         replaced(target) as file,
     ):
         sums = Sums(file)
