@@ -32,22 +32,22 @@ DEVICE_LINKS = {
 
 
 Enter = Callable[[Sequence[str]], list[str]]
-"""Makes of a command of the root filesystem the command of the host that runs it."""
+"""Turns a command of the root filesystem into the host's command that runs it."""
 
 
 class Chroot:
     """A root filesystem and the way in: `prepare` it once a step, then enter as `bound` says."""
 
     def __init__(self, build: Build, rootfs: Path, machines: Collection[int]) -> None:
-        """`machines` are those whose programs run here, as `foreign.runnable` says."""
+        """`machines` are those whose programs run here, see `binfmt.runnable`."""
         self._rootfs = rootfs
         self._machines = machines
         self._binds = build.chroot_binds
         self._fchroot = _fchroot(build) if build.chroot is ChrootKind.FCHROOT else ()
 
     def prepare(self) -> None:
-        """Mount what programs expect, and give the name servers of the host, as fchroot does.
-        The sources of the job's own binds are made where they are missing."""
+        """Mount what programs expect, and copy the host's resolv.conf, as fchroot does. Missing
+        sources of the job's own binds are created."""
         require_handler_of(self._rootfs, self._machines)
         for item in self._binds:
             _make_source(item)
@@ -59,7 +59,7 @@ class Chroot:
 
     @contextmanager
     def bound(self, extra: Iterable[Bind] = ()) -> Iterator[Enter]:
-        """Show the binds of the job and `extra` inside, and give the way in. Of two binds to the
+        """Mount the binds of the job and `extra` inside; yields how to enter. Of two binds to the
         same target the later one wins; one below the target of another shows in it."""
         chosen = {inside(self._rootfs, item.target): item for item in (*self._binds, *extra)}
         binds = [chosen[target] for target in sorted(chosen, key=lambda path: path.parts)]
@@ -162,7 +162,7 @@ def copy_resolv_conf(rootfs: Path) -> None:
 
 
 def personality(rootfs: Path) -> list[str]:
-    """What makes `uname -m` tell the truth in a 32-bit root filesystem on a 64-bit kernel."""
+    """The prefix that makes `uname -m` correct in a 32-bit root filesystem on a 64-bit kernel."""
     machine = machine_of(rootfs)
     narrow = {"x86_64": MACHINES["x86"], "aarch64": MACHINES["arm"]}.get(platform.machine())
     return ["setarch", "linux32"] if machine is not None and machine == narrow else []
@@ -175,7 +175,7 @@ def _make_source(item: Bind) -> None:
         pass  # a file can be bound as well
     except OSError as error:
         raise HostUnfit(
-            f"cannot make {item.source}, the source of a bind: {error.strerror}"
+            f"cannot create {item.source}, the source of a bind: {error.strerror}"
         ) from error
 
 
@@ -185,7 +185,7 @@ def _bind_target(rootfs: Path, item: Bind) -> Path:
     if not source.exists():
         raise HostUnfit(
             f"the source of a bind is missing: {item.source} (to be shown at {item.target})",
-            "make it on this host, or take it out of chroot_binds",
+            "create it on this host, or remove it from chroot_binds",
         )
     if source.is_dir():
         return make_folder(rootfs, item.target)

@@ -39,11 +39,11 @@ def mount_layer(layer: Path, *, lower: Path, target: Path) -> None:
 
 
 def _begin(layer: Path, lower: Path, target: Path) -> str:
-    """Mount a new layer with the first options that this machine takes, and keep them with it;
-    what `mount` complains of where it takes none.
+    """Mount a new layer with the first options that this machine accepts, and record them in it;
+    returns the error of `mount` if it accepts none.
 
-    A layer that has no options yet was never handed to a build, so it is made again: also the
-    mount of a try that failed, or was killed, may have left marks in it.
+    A layer that has no options yet was never handed to a build, so it is created again: a
+    mount that failed or was killed may have left marks in it.
     """
     said = ""
     for options in OPTIONS:
@@ -58,7 +58,7 @@ def _begin(layer: Path, lower: Path, target: Path) -> str:
 
 
 def can_overlay(folder: Path) -> bool:
-    """Whether an overlay can be mounted in `folder`; tried out there, in a private namespace."""
+    """Whether an overlay can be mounted in `folder`; tested there, in a private namespace."""
     script = (
         'mkdir -p "$1"/l "$1"/u "$1"/w "$1"/t && mount -t overlay o -o '
         'lowerdir="$1"/l,upperdir="$1"/u,workdir="$1"/w "$1"/t; code=$?; umount "$1"/t; '
@@ -69,7 +69,7 @@ def can_overlay(folder: Path) -> bool:
 
 
 def _mount(layer: Path, lower: Path, target: Path, options: str) -> str:
-    """What `mount` complains of; empty if it mounted the overlay."""
+    """Mount the overlay; returns the error of `mount`, empty on success."""
     folders = f"lowerdir={lower},upperdir={layer / 'upper'},workdir={layer / 'work'}"
     words = ["-o", ",".join(filter(None, (folders, options))), str(target)]
     code, said = output(["mount", "-t", "overlay", "overlay", *words])

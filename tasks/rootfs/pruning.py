@@ -1,4 +1,4 @@
-"""What a machine keeps only to be quicker, within one limit: what was used least recently goes."""
+"""Keeps the caches of a machine within one size limit, by removing the least recently used."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Cache(Protocol[Item_co]):
     def all(self) -> Sequence[Item_co]: ...
 
     def remove(self, key: str, /) -> bool:
-        """Remove one thing unless it is in use; gives whether it went."""
+        """Remove one thing unless it is in use; returns whether it was removed."""
 
 
 def prune(caches: Sequence[Cache[Item_co]], limit_bytes: int) -> list[Item_co]:
-    """Remove from `caches` what was not used for longest until the rest of them all fits into
-    `limit_bytes`; gives what was removed. What is in use is never removed."""
+    """Remove the least recently used from `caches` until the rest of them all fits into
+    `limit_bytes`; returns what was removed. What is in use is never removed."""
     for cache in caches:
         cache.sweep()
     kept = [(item, cache) for cache in caches for item in cache.all()]

@@ -3,15 +3,15 @@
     seeds/                   only for root: a seed may hold devices and setuid programs
         DIGEST/              a seed's root filesystem; nobody writes to it
         DIGEST.json          where it came from, its size; touched whenever it is used
-        DIGEST.lock          held, shared, by whoever is about to use it; alone by whoever makes it
+        DIGEST.lock          shared lock of builds about to use it, exclusive lock of its creator
         DIGEST.users/        links to the links by which builds name the seed they use
         .DIGEST.partial/     a seed that is being made
         DIGEST.*.partial     a record that is being written
         known/               what was learned of files and addresses (`sources.download_index`)
 
 DIGEST is the sha256 of the tarball. A build that uses a seed has a link to it in a folder of its
-own; as long as that link is there and points at the seed, the seed is in use, whatever becomes of
-the processes of the build.
+own; as long as that link is there and points at the seed, the seed is in use, even if the
+processes of the build have exited.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SETTLED_S = 60.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
     """What is known of one seed. `tree` is a checksum over the metadata of its files; `boot` is the
-    boot in which it was made, empty once it is sure to outlive a power cut; times are in seconds
+    boot in which it was made, empty once it is sure to survive a power cut; times are in seconds
     since 1970."""
 
     digest: str
@@ -86,7 +86,7 @@ class Seeds:
         self._make(tarball, digest, report, unpacked)
         with self.hold(digest, link=link) as found:
             if not found:
-                raise SourceFailed(f"the seed {digest[:12]} went away as soon as it was made")
+                raise SourceFailed(f"the seed {digest[:12]} was removed right after it was created")
             yield found
 
     @contextmanager
@@ -111,8 +111,8 @@ class Seeds:
         return any(self._is_live(user, digest) for user in self._users(digest).glob("*"))
 
     def prune(self, limit_bytes: int) -> list[Seed]:
-        """Remove what was not used for longest until the rest fits into `limit_bytes`; gives what
-        was removed. A seed in use is never removed."""
+        """Remove the least recently used until the rest fits into `limit_bytes`; returns what was
+        removed. A seed in use is never removed."""
         return prune([self], limit_bytes)
 
     def sweep(self) -> None:
@@ -133,7 +133,7 @@ class Seeds:
         return False
 
     def remove(self, digest: str) -> bool:
-        """Remove a seed unless it is in use; gives whether it went."""
+        """Remove a seed unless it is in use; returns whether it was removed."""
         with try_lock(self._lock(digest)) as held:
             if not held or self.is_used(digest):
                 return False
@@ -156,7 +156,7 @@ class Seeds:
                 self._lock(name).unlink()
 
     def _make(self, tarball: Path, digest: str, report: Report, unpacked: Path | None) -> None:
-        """Unpack beside, then rename: a seed is there whole or not at all."""
+        """Unpack under a partial name, then rename: a seed is complete or absent."""
         partial = self._partial(digest)
         with lock(self._lock(digest)):
             if self._is_sound(digest):
@@ -175,8 +175,8 @@ class Seeds:
             report.line(Line(text=f"unpacked the seed {digest[:12]} for all builds to come"))
 
     def _wipe(self, digest: str) -> None:
-        """Remove all of a seed. It is called unfinished first, so that whoever sweeps goes on with
-        it if this process is killed meanwhile."""
+        """Remove all of a seed. It is renamed to partial first, so that a sweep continues if this
+        process is killed meanwhile."""
         partial = self._partial(digest)
         for folder in (self._users(digest), partial):
             remove_tree(folder)

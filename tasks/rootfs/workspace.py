@@ -1,6 +1,6 @@
-"""A build's folders on one host: where they lie, how the build sees them, who may use them.
+"""A build's folders on one host: their paths, how the build sees them, who may use them.
 
-    home/                      one build's own folder, locked by whoever works on the build
+    home/                      one build's own folder, locked while the build is worked on
         tree.pid               the process tree of the step that runs, and when it was started
         workspace/             what the build sees at the job's `workspacedir`  (on a farm)
             rootfs/            the root filesystem
@@ -143,15 +143,15 @@ class Workspace:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep everybody else out; `HostUnfit` at once where somebody is in already."""
+        """Hold the exclusive lock; `HostUnfit` at once where it is taken."""
         with try_lock_folder(self._make_home()) as mine:
             if not mine:
                 raise self._in_use()
             yield
 
     def lock_for_shell(self) -> int:
-        """Keep builds out, and no other shell; `HostUnfit` where a build is in. The lock is held as
-        long as the descriptor that is given is open, also by programs that this process becomes."""
+        """Take a shared lock, which keeps out builds, not other shells; `HostUnfit` where a
+        build runs. It is held while the returned descriptor is open, also across exec."""
         if (descriptor := hold_folder(self._make_home())) is None:
             raise self._in_use()
         return descriptor
