@@ -1,8 +1,8 @@
-"""Checkpoints: the state of a build after a step, from which it can go on, on any host.
+"""Checkpoints: the state of a build after a step, from which it can continue on any host.
 
-A folder with two tarballs. `rootfs.tar.zst` is the root filesystem, which is a seed like any other
-to whoever restores it; `workspace.tar.zst` is what hooks keep in the workspace beside it, without
-the host's shared folders. Runs in the namespaces of a step.
+A folder with two tarballs. `rootfs.tar.zst` is the root filesystem, which is restored
+as an ordinary seed; `workspace.tar.zst` is the rest of the workspace, without the host's shared
+folders. Runs in the namespaces of a step.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tasks.sources.dispatch import fetch
 from tasks.step.protocol import Restore
 
 FAST = Levels(zstd=1)
-"""A checkpoint is written often and read seldom."""
+"""A checkpoint is written often and rarely read."""
 
 
 def keep(workspace: Workspace, folder: Path, report: Report) -> tuple[Artifact, Artifact]:
@@ -50,7 +50,7 @@ def _pack_rest(workspace: Workspace, target: Path, report: Report) -> Artifact:
 
 
 def restore_workspace(restore: Restore, workspace: Workspace, report: Report) -> None:
-    """Unpack what lay in the workspace beside the root filesystem. To be done before the host's
+    """Unpack the rest of the workspace, next to the root filesystem. Call it before the host's
     shared folders are mounted into it."""
     place = Destination(folder=Path("/"), storage=workspace.storage, report=report)
     tarball = fetch(_source(restore.checkpoint.workspace, restore), place)

@@ -1,4 +1,4 @@
-"""The host's side of a step: a process tree in namespaces of its own, and what it tells.
+"""The host's side of a step: a process tree in namespaces of its own, and its messages.
 
 A step runs as `python -m tasks.step.main`: the init of a PID namespace, in a mount namespace from
 which nothing propagates. It takes an `Assignment` on its standard input and writes one `Message`
@@ -57,7 +57,7 @@ def perform(
     keep_in: str = "",
     restore: Restore | None = None,
 ) -> StepResult:
-    """Run step number `step` of `build` to its end and give its result; raises what it raised,
+    """Run step number `step` of `build` to its end and return its result; raises what it raised,
     `TimedOut` after `timeout_s`, what is left of the build's time limit (0: there is none),
     `StepKilled` where its process was killed, and `HostUnfit` where that could not be started.
     The caller holds the workspace's lock. `keep_in` and `restore`: see `Assignment`."""
@@ -89,7 +89,7 @@ def perform(
 
 @contextmanager
 def _naming_the_limit(build: Build) -> Iterator[None]:
-    """Tell a person the limit that was set, not what was left of it in this step."""
+    """Report the limit that was set, not what was left of it in this step."""
     try:
         yield
     except TimedOut as error:
@@ -114,7 +114,7 @@ def require_root() -> None:
 
 
 class _Relay:
-    """Hands on what the step's process says, and keeps how it ended."""
+    """Forwards the messages of the step's process, and records how it ended."""
 
     def __init__(self, report: Report) -> None:
         self._report = report

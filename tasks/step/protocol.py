@@ -1,4 +1,4 @@
-"""The words between the host's side of a step and the step's own process, as JSON lines."""
+"""The messages between the host's side of a step and the step's own process, as JSON lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Restore:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """What a step's process is told: which step of what, where, how long it may be silent, and
-    which machines' programs run here (`foreign.runnable`).
+    which machines' programs run here (`binfmt.runnable`).
 
     With `keep_in` the step is done already, and its state is to be packed into that folder; with
     `restore` its state is to be restored instead of doing it.
@@ -59,7 +59,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What a step's process tells: one of these a line. The first is empty and says that the
+    """What a step's process reports: one of these a line. The first is empty and says that the
     process runs; the last is a result or a failure."""
 
     line: Line | None = None

@@ -31,9 +31,9 @@ class ShellRequest:
 
 def exec_shell(build: Build, workspace: Workspace, argv: Sequence[str]) -> NoReturn:
     """Become a process tree in namespaces of its own that runs `argv` in the root filesystem of
-    `workspace`, on this terminal; `HostUnfit` where there is none, or where a build is at work.
+    `workspace`, on this terminal; `HostUnfit` where there is none, or where a build runs.
 
-    No build begins there until the shell has ended: `unshare`, the parent of the tree, inherits
+    No build starts there until the shell has exited: `unshare`, the parent of the tree, inherits
     the lock's descriptor.
     """
     require_root()
