@@ -1,4 +1,4 @@
-"""Where a source is brought: what every source type is told beside the source itself."""
+"""Where a source is fetched to: what every source type gets in addition to the source."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Downloading over HTTP through what networks do: cut connections, busy servers, moved files.
 
-A broken download continues where it stopped (Range) if the server says that the file is still the
-same (If-Range with its ETag or Last-Modified, RFC 9110 section 13.1.5); if not, it starts again.
+An interrupted download continues where it stopped (Range) if the server says that the file is
+still the same (If-Range with its ETag or Last-Modified, RFC 9110 section 13.1.5); otherwise it
+starts again.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from tasks.sources.download_index import Origin
 
 SMALL_MAX_BYTES = 1 << 20
 RETRY_AFTER_MAX_S = 600.0
-"""A server that asks for more is asked again all the same."""
+"""A longer `Retry-After` is cut to this."""
 
 WORTH_A_RETRY = (408, 425, 429, 500, 502, 503, 504)
 
@@ -57,7 +58,7 @@ class Retries:
 
 
 class _Broken(Exception):
-    """The transfer failed in a way that trying again may mend, but not within `retry_after_s`."""
+    """The transfer failed in a way that a retry may fix, but not within `retry_after_s`."""
 
     def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
@@ -85,7 +86,7 @@ class Downloader:
         self._retries = retries or Retries()
         self._sleep = sleep
         self.restarts = 0
-        """How often a partial file was started again."""
+        """How often a partly fetched file was started again."""
         self._client = httpx.Client(
             follow_redirects=True,
             timeout=timeout_s,
@@ -104,7 +105,7 @@ class Downloader:
         self._client.close()
 
     def download(self, uri: str, partial: Path, *, verified: bool = False) -> Origin:
-        """Fetch `uri` into the file `partial`, going on with what is there of it. If the result
+        """Fetch `uri` into the file `partial`, continuing what is there of it. If the result
         is going to be `verified`, a server that cannot tell whether its file is still the same is
         trusted that it is."""
         try:
@@ -115,8 +116,8 @@ class Downloader:
             raise _disk_error(error, partial) from error
 
     def _retrying(self, uri: str, fetched: Callable[[], int] = int) -> Retrying:
-        """Tries again what is `_Broken`, until so many tries in a row brought nothing. `fetched`
-        is how much has been brought."""
+        """Tries again what is `_Broken`, until `attempts` tries in a row fetched nothing.
+        `fetched` returns the bytes fetched so far."""
         failures, most = 0, fetched()
 
         def count(_: RetryCallState) -> None:
@@ -158,7 +159,7 @@ class Downloader:
             part = _part(answer)
             if part.start not in (0, have):
                 self.forget(partial)
-                raise _Broken("the server sent another part than was asked for")
+                raise _Broken("the server sent another range than requested")
             origin = Origin(
                 uri=uri,
                 etag=answer.headers.get("etag", ""),
@@ -222,7 +223,7 @@ class Downloader:
             yield Path(file.name)
 
     def forget(self, partial: Path) -> None:
-        """Throw away what was fetched."""
+        """Discard what was fetched."""
         self.restarts += 1
         for path in (partial, _origin_of(partial)):
             path.unlink(missing_ok=True)

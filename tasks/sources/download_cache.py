@@ -54,7 +54,7 @@ class Downloads:
                 pass
 
     def remove(self, key: str) -> bool:
-        """Remove a download unless it is in use; gives whether it went."""
+        """Remove a download unless it is in use; returns whether it was removed."""
         with try_exclusive(self.root / key) as free:
             if free:
                 remove_tree(self.root / key)

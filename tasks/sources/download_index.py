@@ -1,6 +1,6 @@
 """What was learned of tarballs: the digests of files, and of what addresses gave.
 
-Only a memory: whatever is missing or damaged in it is found out again.
+Only a cache: missing or damaged entries are determined again.
 """
 
 from __future__ import annotations

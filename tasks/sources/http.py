@@ -43,8 +43,8 @@ def _downloader(destination: Destination) -> Downloader:
 
 @contextmanager
 def one_at_a_time(source: Source, destination: Destination) -> Iterator[float]:
-    """Has the other builds of this machine wait that want the same tarball in the cache of
-    downloads; gives the time when this one began to want it."""
+    """Make other builds of this machine that want the same tarball in the cache of downloads
+    wait; yields the time when this one asked for it."""
     since = time.time()
     with (
         _kept(),
@@ -71,8 +71,8 @@ def unchanged(source: Source, destination: Destination, since: float) -> str:
 
 
 def remember(source: Source, tarball: Path, digest: str, destination: Destination) -> None:
-    """Know from now on what the source gave, and remove `tarball` from the cache of downloads. To
-    be done in `one_at_a_time`."""
+    """Record the digest of what the source returned, and remove `tarball` from the cache of
+    downloads. Call it in `one_at_a_time`."""
     origin = origin_of(tarball)
     with suppress(OSError, StagefarmError):
         came_from = decode(origin.read_bytes(), Origin)
@@ -101,7 +101,7 @@ def _cache(source: Source, destination: Destination) -> Path:
 
 @contextmanager
 def _kept() -> Iterator[None]:
-    """Makes `SourceFailed` of what the file system refuses."""
+    """Turns errors of the file system into `SourceFailed`."""
     try:
         yield
     except OSError as error:
@@ -137,7 +137,7 @@ class _Fetch:
             if target.is_file() and self._is_wanted(target, uri):
                 self._say(f"{target} is there already")
             else:
-                self._bring(uri, target)
+                self._download(uri, target)
         return target
 
     def address(self) -> str:
@@ -199,7 +199,7 @@ class _Fetch:
             return origin.uri == uri and self._downloader.is_unchanged(origin)
         return False
 
-    def _bring(self, uri: str, target: Path) -> None:
+    def _download(self, uri: str, target: Path) -> None:
         partial = partial_of(target)
         expected = bool(verify.expected(self._source))
         with self._unpacking(uri, partial):
@@ -277,5 +277,5 @@ def name_of(uri: str) -> str:
 
 
 def origin_of(tarball: Path) -> Path:
-    """Where it is written down where a tarball in the cache of downloads came from."""
+    """The file that records the origin of a tarball in the cache of downloads."""
     return tarball.with_name(f".{tarball.name}.origin")

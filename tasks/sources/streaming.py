@@ -30,10 +30,10 @@ class Scratch:
 
 
 class Unpacking:
-    """Unpacks `file`, which somebody is writing, beside the body.
+    """Unpacks `file` while the body downloads it.
 
     Whatever goes wrong here only means that the tarball is unpacked again when it is there, and
-    what is wrong with it is told then. `restarts` counts how often the file was started again.
+    errors are reported then. `restarts` counts how often the file was started again.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Unpacking:
         while True:
             complete = self._complete.is_set()
             if self._given_up or self._restarts() != self._begun_at:
-                raise Damaged("the download was started again")
+                raise Damaged("its download was started again")
             if data := self._more(size):
                 return data
             if complete:

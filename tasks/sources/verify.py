@@ -1,4 +1,4 @@
-"""Whether a tarball is what it should be: checksums, checksum files, OpenPGP signatures."""
+"""Verification of tarballs: checksums, checksum files, OpenPGP signatures."""
 
 from __future__ import annotations
 
