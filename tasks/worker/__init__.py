@@ -1,1 +1,1 @@
-"""The worker: takes the messages of a host, runs their steps, and answers for what it holds."""
+"""The worker: consumes the messages of a host, runs their steps, and keeps their leases."""

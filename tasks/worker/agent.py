@@ -1,12 +1,12 @@
-"""The agent: a thread in the worker's main process that answers for all its host holds.
+"""The agent: a thread in the worker's main process that is responsible for all builds on its host.
 
-Every few seconds it sends the ledger a heartbeat, which renews the leases, and does what the
-ledger says: ends what is cancelled or no longer this host's, takes nothing new while drained or
-unfit, and gives up a step whose process died. Before a worker takes its first message, the agent
-ends what an earlier incarnation left running.
+Every few seconds it sends the ledger a heartbeat, which renews the leases, and acts on the answer:
+it kills what is cancelled or no longer this host's, takes no new builds while the host is drained
+or unfit, and gives up a step whose process died. Before a worker takes its first message, the agent
+kills what an earlier incarnation left running.
 
-What may take long or hang is done beside it: removing folders (`Cleaner`) and looking at the disk
-and the store (`Fitness`).
+Work that may take long or hang runs in other threads: removing folders (`Cleaner`) and checking the
+disk and the store (`Fitness`).
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ from tasks.worker.verdict import Ending, How, Verdict
 logger = get_logger(__name__)
 
 LOOK_LIMIT_S = 3600.0
-"""A look that takes longer hangs, and must not keep its builds from other hosts."""
+"""A pass that takes longer is stuck; its builds must then be free for other hosts."""
 
 REPEATABLE = (StepKind.PACK, StepKind.PUBLISH)
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What the agent needs of the Celery worker it runs in.
+    """What the agent needs from its Celery worker.
 
-    `busy` gives build and attempt of every message a pool process works on now; `send` sends a
-    build's chain from a step on, to a host or (empty) to its queue; `take_new` opens or closes
-    the intake of new builds.
+    `busy` returns build and attempt of every message that a pool process handles now; `send` sends
+    a build's chain, starting with a step, to a host or (empty) to its queue; `take_new` opens or
+    closes the intake of new builds.
     """
 
     queues: tuple[str, ...]
@@ -91,11 +91,11 @@ class Agent:
     def __post_init__(self) -> None:
         self.fitness = Fitness(self.settings)
 
-    # The life of a worker
+    # Start and stop of a worker
 
     def arrive(self) -> None:
-        """Before the first message: end what an earlier incarnation left running, and say who is
-        here. Its folders are removed later; no attempt uses the folder of another."""
+        """Before the first message: kill what an earlier incarnation left running, and register
+        the host. The folders are removed later; no attempt uses the folder of another."""
         self._state = state_id(self.settings)
         for home in Workspace.all_on_farm(self.settings):
             logger.warning("removing %s, left by an earlier run of this worker", home.name)
@@ -107,7 +107,7 @@ class Agent:
             self._send_anew(requeued)
 
     def live(self) -> None:
-        """Until the worker has ended: one look after another."""
+        """Run one pass after another until the worker has ended."""
         self.fitness.start()
         self.cleaner.start()
         threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
@@ -116,25 +116,25 @@ class Agent:
                 self.look()
             except FarmUnreachable as error:
                 if not self._away:
-                    logger.warning("%s; what runs goes on", error)
+                    logger.warning("%s; running steps continue", error)
                 self._away = True
             except Exception:
-                logger.exception("an unexpected error in the agent; it continues")
+                logger.exception("unexpected error in the agent, which continues")
 
     def _pulse(self) -> None:
-        """Renew the leases while a look takes long, as one does whose trees are slow to die."""
+        """Renew the leases while a pass takes long, for instance because processes end slowly."""
         while not self.ended.wait(self.settings.lease_s / 6):
             with suppress(FarmUnreachable):
                 if monotonic() - self._looked < LOOK_LIMIT_S:
                     self._beat()
 
     def stop(self) -> None:
-        """The worker was told to stop: running steps may end within the grace time."""
+        """The worker was told to stop: running steps have the grace time to end."""
         self._stop_at = monotonic() + self.settings.stop_grace_s
         self.stopping.set()
 
     def leave(self) -> None:
-        """No step runs any more: hand back what is still held, say good-bye, and clean up."""
+        """No step is running: hand back the builds still held, deregister, and clean up."""
         self.ended.set()
         self.fitness.stop()
         self.cleaner.stop()
@@ -145,15 +145,15 @@ class Agent:
             self._send_what_waits()
             Hosts(self.ledger.connection).mark_left(self.holder)
         except FarmUnreachable as error:
-            logger.warning("%s; the leases of this host will run out", error)
+            logger.warning("%s; the leases of this host will expire", error)
         self.cleaner.take(Workspace.all_on_farm(self.settings))
         self.cleaner.clean()
 
     def send_later(self, build: str, attempt: int) -> None:
-        """At the next look send the messages of a build that this host could not do now."""
+        """Send the messages of a build that this host cannot do now, in the next pass."""
         self._later.add((build, attempt))
 
-    # One look
+    # One pass
 
     def look(self) -> None:
         """Send a heartbeat and act on the answer."""
@@ -163,7 +163,7 @@ class Agent:
             self._order_all(homes)
         orders = self._beat()
         if self._away:
-            logger.warning("the farm's Redis answers again")
+            logger.warning("the farm's Redis is back")
         self._away = False
         if not self.stopping.is_set():
             self.worker.take_new(not orders.drained and not self.fitness.reason)
@@ -212,10 +212,10 @@ class Agent:
             self._look_after_idle(lease, now)
 
     def _look_after_idle(self, lease: Lease, now: float) -> None:
-        """Nobody works on the build: fine between two messages, but not for long."""
+        """No process handles the build: normal between two messages, but not for long."""
         key, state = (lease.build, lease.attempt), f"{lease.step} {lease.token} {lease.ended}"
         if self._suspects.get(key) != state:
-            self._suspects[key] = state  # a second look tells a moment's gap from a death
+            self._suspects[key] = state  # a dead process is still missing in the next pass
         elif lease.running:
             self._take_up(lease)
         elif now - max(lease.ended, lease.claimed) > self.settings.resend_s:
@@ -223,7 +223,7 @@ class Agent:
             self._go_on(lease, lease.step + 1)
 
     def _take_up(self, lease: Lease) -> None:
-        """The process that ran the step is dead: the step ended if the journal says so."""
+        """The process that ran the step died; the journal says whether the step had ended."""
         home = self._home(lease)
         self._suspects.pop((lease.build, lease.attempt), None)
         kill_tree(home)
@@ -242,8 +242,8 @@ class Agent:
         self._end(lease, Verdict(How.LOST, StepKilled(reason)))
 
     def _may_go_again(self, lease: Lease) -> bool:
-        """Packing and publishing change nothing that they begin from, so hours of hooks need not
-        be run again for them."""
+        """Packing and publishing do not change their input, so they can be repeated without
+        running hours of hooks again."""
         if self.ledger.build(lease.build).steps[lease.step].kind not in REPEATABLE:
             return False
         return (
@@ -252,7 +252,7 @@ class Agent:
         )
 
     def _end_stale(self, leftovers: list[Path], busy: set[tuple[str, int]]) -> None:
-        """The attempts are no longer this host's: tell the processes that still work on them."""
+        """Stop the processes that still work on attempts which are no longer this host's."""
         held = {f"{build}.{attempt}" for build, attempt in busy}
         for home in leftovers:
             if home.name in held:
@@ -262,10 +262,10 @@ class Agent:
         for home in homes:
             order(home, Order.HAND_BACK, f"the worker on {self.holder.host} was told to stop")
 
-    # Giving builds on
+    # Returning builds
 
     def _end(self, lease: Lease, verdict: Verdict) -> StagefarmError:
-        """The verdict; the next look sees that the folder is left over."""
+        """Record the verdict; the next pass finds the leftover folder."""
         hosts, host = Hosts(self.ledger.connection), self.holder.host
         refusals = Refusals(hosts, self.ledger, host, self.settings.lease_s)
         ending = Ending(self.settings, self.ledger, refusals, self._send_to_queue)
@@ -288,7 +288,7 @@ class Agent:
         if requeued.outcome is RequeueOutcome.QUEUED:
             try:
                 self._send_to_queue(self.ledger.build(requeued.build), requeued.attempt)
-            except HostUnfit as error:  # another version's build, for another host
+            except HostUnfit as error:  # written by another version: another host can build it
                 logger.warning("%s", error)
 
     def _claim(self, lease: Lease) -> ClaimedAttempt:
@@ -299,7 +299,7 @@ class Agent:
 
 
 def order(home: Path, what: Order, reason: str) -> None:
-    """End the tree in `home`, once its process can read why."""
+    """Write the order to the journal, so that the step knows why, then kill the tree in `home`."""
     journal = Journal(home)
     if home.is_dir() and not journal.ordered():
         journal.order(what, reason)

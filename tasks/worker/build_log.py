@@ -1,4 +1,4 @@
-"""The log of a build as its host keeps it: a file, and lines on their way to Redis."""
+"""The log of a build on its host: a file, and a buffer of lines to send to Redis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HELD_LINES = 2_000
 
 
 class LogFile:
-    """The whole log of one attempt as a file, up to a limit of size."""
+    """The whole log of one attempt as a file, up to a size limit."""
 
     def __init__(self, file: Path, limit_bytes: int) -> None:
         self._file = file.open("ab")
@@ -36,7 +36,7 @@ class LogFile:
         data = text.encode("utf-8", "surrogateescape")
         self._left_bytes -= len(data)
         if self._left_bytes <= 0:
-            data += b"(the log is cut here: it reached its largest size)\n"
+            data += b"(log truncated: it reached its size limit)\n"
         self._file.write(data)
 
     def flush(self) -> None:
@@ -49,8 +49,9 @@ class LogFile:
 class BuildLog:
     """A `Report` that writes a step's lines to Redis and to the log file, and its progress.
 
-    A thread sends what has gathered every half second, so that a chatty hook costs one round trip
-    for many lines; while Redis is away the newest lines wait here, and are never waited for.
+    A thread sends the buffered lines every half second, so that a hook with much output costs one
+    round trip for many lines. While Redis is unreachable the newest lines stay in the buffer, and
+    the step does not wait.
     """
 
     def __init__(self, logbook: Logbook, file: LogFile, page: Page, limit: int) -> None:

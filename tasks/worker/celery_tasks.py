@@ -1,7 +1,7 @@
 """The Celery tasks, one for each kind of step: convert, call, return.
 
-A task that fails shows its error in Flower; one whose message is out of date is dropped unseen, and
-with it the links behind it.
+A task that fails shows its error in Flower. A stale message is dropped without an error, together
+with the later links of its chain.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class HostRequest(Request):
 
 
 class StepTask(Task):  # type: ignore[type-arg]  # not generic at run time
-    Request = HostRequest  # type: ignore[assignment]  # a class does as well as its name
+    Request = HostRequest  # type: ignore[assignment]  # a class works as well as its name
     throws = (StagefarmError,)
     ledger: Ledger | None = None
 
-    def farmhand(self, settings: Settings) -> StepRunner:
-        """This process's hand, whose connection is made once."""
+    def runner(self, settings: Settings) -> StepRunner:
+        """The step runner of this process, which connects once."""
         self.ledger = self.ledger or patient(Ledger.open(settings))
         holder, hosts = current_incarnation(), patient(Hosts(self.ledger.connection))
         return StepRunner(
@@ -58,7 +58,7 @@ class StepTask(Task):  # type: ignore[type-arg]  # not generic at run time
         self._tell("take_nothing_new")
 
     def send_later(self, build: Build, attempt: int) -> None:
-        """Let this worker's agent send a build's messages."""
+        """Have this worker's agent send a build's messages."""
         self._tell("send_later", build=build.id, attempt=attempt)
 
     def _tell(self, what: str, **arguments: str | int) -> None:
@@ -66,18 +66,18 @@ class StepTask(Task):  # type: ignore[type-arg]  # not generic at run time
 
 
 def carry(task: StepTask, build: str, attempt: int, step: int) -> str:
-    hand = task.farmhand(current())
+    runner = task.runner(current())
     request: Any = task.request
-    request.chain = rerouted(request.chain, hand.holder.host)
+    request.chain = rerouted(request.chain, runner.holder.host)
     try:
-        return hand.do(build, attempt, step)
+        return runner.do(build, attempt, step)
     except Stale as why:
         raise Ignore(str(why)) from why
 
 
 @app.task(name=task_name(StepKind.SOURCE), bind=True, base=StepTask)
 def source(self: StepTask, build: str, attempt: int, step: int) -> str:
-    """Bring and unpack the seed."""
+    """Fetch and unpack the seed."""
     return carry(self, build, attempt, step)
 
 
@@ -95,5 +95,5 @@ def pack(self: StepTask, build: str, attempt: int, step: int) -> str:
 
 @app.task(name=task_name(StepKind.PUBLISH), bind=True, base=StepTask)
 def publish(self: StepTask, build: str, attempt: int, step: int) -> str:
-    """Bring the artifacts to the store and make them visible."""
+    """Copy the artifacts to the store and make them visible."""
     return carry(self, build, attempt, step)

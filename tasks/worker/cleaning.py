@@ -1,8 +1,8 @@
 """Removing the folders of attempts that are over.
 
-Nothing waits for it: the verdict on a build is in the ledger before, and a folder that cannot be
-removed (something is mounted in it, a file in it is busy) is tried again later, and shown to people
-meanwhile. It is never used again, for it is named by its build and attempt.
+Nothing waits for it: the ledger has the verdict before. A folder that cannot be removed (something
+is mounted in it, a file in it is busy) is retried with backoff and shown by `workers` and `why`
+meanwhile. It is never used again, because its name contains build and attempt.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ logger = get_logger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 300.0
 SHOWN = 20
-"""So many folders that cannot be removed are shown; the heartbeat carries them."""
+"""At most so many folders that cannot be removed are sent with the heartbeat."""
 
 
 def remove_home(home: Path) -> str:
-    """End what runs in `home` and remove it; gives why that cannot be done, empty if it is gone.
-    The caller holds its lock."""
+    """Kill what runs in `home` and remove it. Returns why it cannot be removed, empty if it is
+    gone. The caller holds its lock."""
     try:
         kill_tree(home)
         remove_tree(home)
@@ -50,7 +50,7 @@ class Stuck:
 
 
 class Cleaner:
-    """A thread that removes what it was told is left over, beside the agent and never before it."""
+    """A thread that removes leftover folders, so that the agent never waits for it."""
 
     def __init__(self) -> None:
         self._leftovers: frozenset[Path] = frozenset()
@@ -66,12 +66,12 @@ class Cleaner:
         self._told.set()
 
     def take(self, homes: Collection[Path]) -> None:
-        """These, and no others, are left over now. Told by every look of the agent."""
+        """Replace the list of leftover folders; the agent calls this in every pass."""
         self._leftovers = frozenset(homes)
         self._told.set()
 
     def stuck(self) -> Mapping[str, str]:
-        """Folder to why it cannot be removed."""
+        """Why each folder cannot be removed."""
         found = sorted(self._stuck.items())[:SHOWN]
         return {str(home): stuck.reason for home, stuck in found}
 

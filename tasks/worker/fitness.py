@@ -1,7 +1,7 @@
 """Whether this host can do builds.
 
-`unfit` is about every build, `unfit_for` about one: both are looked at before a build is claimed.
-What cannot be known before is found in the build (`HostUnfit`), which is then given back.
+`unfit` checks what every build needs, `unfit_for` what one build needs; both run before a build is
+claimed. What cannot be checked before raises `HostUnfit` in the build, which is then handed back.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tasks.step.launcher import NAMESPACES, require_fit
 
 PROGRAMS = ("mount", "rm", "setpriv", "tar", "unshare")
 FULL_BYTES = 16 * 2**20
-"""A disk with less free space is full: what failed for want of it may have left as much."""
+"""A disk with less free space counts as full: the write that failed may have needed more."""
 
 CLOCK_LIMIT_S = 300.0
-"""A clock that is wrong by more breaks certificates and signatures, and the times of files."""
+"""A larger error of the clock breaks certificates, signatures and the times of files."""
 
 LONGEST_PAUSE_S = 60.0
 HANGS_S = 30.0
@@ -68,7 +68,7 @@ def _too_little_disk(settings: Settings) -> str:
 
 
 def unfit_for(build: Build) -> str:
-    """Why this host cannot do `build`, as far as that can be known before; empty if it can."""
+    """Why this host cannot do `build`, as far as can be checked before; empty if it can."""
     try:
         require_fit(build)
         if build.chroot is ChrootKind.FCHROOT:
@@ -84,7 +84,7 @@ def unfit_for(build: Build) -> str:
 
 
 def disk_full(folder: Path) -> str:
-    """That the disk of `folder` is full, in words; empty if it is not."""
+    """A message that the disk of `folder` is full; empty if it is not."""
     try:
         disk = os.statvfs(folder)
     except OSError as error:
@@ -95,8 +95,8 @@ def disk_full(folder: Path) -> str:
 
 
 def clock_off(here: float, farm: float) -> str:
-    """That the clock here is far from the farm's, in words; empty if it is not. Both in seconds
-    since 1970."""
+    """A message that the clock `here` differs too much from the farm's; empty if it does not. Both
+    in seconds since 1970."""
     off = here - farm
     if abs(off) <= CLOCK_LIMIT_S:
         return ""
@@ -104,8 +104,8 @@ def clock_off(here: float, farm: float) -> str:
 
 
 class Fitness:
-    """Looks at this host again and again in a thread of its own, so that a store that hangs does
-    not hold up the heartbeat; more and more seldom while the host is unfit."""
+    """Checks this host periodically in its own thread, so that a store that hangs does not block
+    the heartbeat; with backoff while the host is unfit."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -126,11 +126,11 @@ class Fitness:
         """Why this host can take no build now; empty if it can."""
         began = self._began
         if began and (since := time.monotonic() - began) > HANGS_S:
-            return f"looking at its state folder and the store has taken {since:.0f} s so far"
+            return f"the check of its state folder and the store has taken {since:.0f} s so far"
         return self._found or self._clock
 
     def hear(self, farm_time: float) -> None:
-        """What the farm's clock says just now."""
+        """Compare this host's clock with the farm's."""
         self._clock = clock_off(time.time(), farm_time)
 
     def look(self) -> None:
@@ -143,7 +143,7 @@ class Fitness:
             self._began = 0.0
 
     def _cannot_isolate(self) -> str:
-        """Why no namespaces can be made here; not asked again once they could."""
+        """Why no namespaces can be made here; not checked again after it has worked once."""
         if not self._isolates:
             code, said = output([*NAMESPACES, "true"])
             self._isolates = not code

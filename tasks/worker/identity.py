@@ -1,7 +1,7 @@
-"""Who this worker is: its host's name, the state folder that is its own, and its incarnation.
+"""The identity of this worker: its host's name, its own state folder, and its incarnation.
 
-An incarnation is one start of a worker, which ends with its main process. It is set before the
-pool's processes are forked, so that they speak for the same one.
+An incarnation begins when a worker starts and ends with its main process. It is set before the
+pool's processes are forked, so that they share it.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ def begin_incarnation(host: str) -> Holder:
 
 def current_incarnation() -> Holder:
     if not _incarnations:
-        raise StagefarmError("this process is no worker", "start one with `stagefarm worker`")
+        raise StagefarmError("this process is not a worker", "start one with `stagefarm worker`")
     return _incarnations[0]
 
 
 @contextmanager
 def exclusive_state(settings: Settings) -> Iterator[None]:
-    """Keep other workers off this machine's state folder; `HostUnfit` if one uses it. Processes
-    forked from this one hold the lock with it, and share its temporary folder there."""
+    """Lock this machine's state folder; `HostUnfit` if another worker uses it. Processes forked
+    from this one hold the lock with it, and share its temporary folder there."""
     settings.state.mkdir(parents=True, exist_ok=True)
     with try_lock(settings.state / "worker.lock", limit_s=LOCK_LIMIT_S) as held:
         if not held:
             raise HostUnfit(
                 f"another worker uses {settings.state}",
-                "give each worker its own STAGEFARM_STATE_DIR, or the one more --slots",
+                "give each worker its own STAGEFARM_STATE_DIR, or one worker more --slots",
             )
         use_temporary(settings.state / "tmp")
         yield
@@ -61,13 +61,13 @@ def require_own_name(name: str, settings: Settings, ledger: Ledger) -> None:
     if other.state not in ("", state_id(settings)):
         raise HostUnfit(
             f"another worker is called {name}, seen {max(0.0, now - other.seen):.0f} s ago",
-            "give each worker a --name of its own; if that one is gone for good, try again in "
+            "give each worker its own --name; if that worker has exited, try again in "
             f"{settings.lease_s:.0f} s",
         )
 
 
 def state_id(settings: Settings) -> str:
-    """What tells this machine's state folder from all others."""
+    """The unique id of this machine's state folder."""
     file = settings.state / "id"
     if not file.exists():
         with replaced(file) as fresh:

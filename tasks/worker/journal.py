@@ -1,8 +1,8 @@
-"""The journal of one attempt on its host: what must be known even while Redis is away.
+"""The journal of one attempt on its host: what must be kept even while Redis is unreachable.
 
-`journal.jsonl` in the build's home holds one entry a line: that a step ended, with its result, or
-that the build failed, written and synced before the ledger hears of it; and that the agent ordered
-the build's end, so that the step whose tree is killed knows why.
+`journal.jsonl` in the build's home has one entry per line: the end of a step with its result, or
+the failure of the build, both written and synced before they go to the ledger; and the agent's
+order to end the build, so that the step whose tree is killed knows why.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Journal:
         self._write(Entry(order=order, reason=reason))
 
     def result(self, step: int) -> StepResult | None:
-        """What `step` left, or None if it did not end."""
+        """The result of `step`, or None if it did not end."""
         return next((entry.result for entry in self._read() if entry.step == step), None)
 
     def failure(self) -> StagefarmError | None:
@@ -78,7 +78,7 @@ class Journal:
             os.fsync(file.fileno())
 
     def _read(self) -> list[Entry]:
-        """Every whole entry; a line cut off by a full disk is no entry."""
+        """Every complete entry; a line truncated by a full disk is skipped."""
         with suppress(OSError):
             lines = self.file.read_bytes().splitlines()
             return [entry for line in lines if (entry := _entry(line))]

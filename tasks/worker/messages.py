@@ -1,7 +1,7 @@
 """The messages of a build: one chain whose links carry build, attempt and step number only.
 
-What a person reads in Flower stands beside them: a task's id says build, attempt and step, and its
-arguments are shown with job, arch and subarch. The worker that takes it adds its host.
+For Flower, a task's id contains build, attempt and step, and its displayed arguments add job, arch
+and subarch. The worker that takes the message adds its host.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tasks.ledger.connection import Connection
 from tasks.model import Build, Step, StepKind
 
 HOST_PRIORITY = 0
-"""What a host began comes before all that is new."""
+"""Builds that a host has claimed come before new ones."""
 
 PAGE = 1000
-"""So many messages are read at once."""
+"""How many messages are read at once."""
 
 IMPATIENT = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
 
@@ -51,13 +51,13 @@ class _Headers(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    """As much of a message in Redis as says which task it is."""
+    """The part of a message in Redis that identifies its task."""
 
     headers: _Headers
 
 
 def first_priority(build: Build) -> int:
-    """For the first message: from 9, last, for 0 and below, to 1 for 8 and above."""
+    """For the first message: from 9 (last) for 0 and below, to 1 for 8 and above."""
     return PRIORITIES - 1 - min(max(build.priority, 0), PRIORITIES - 2)
 
 
@@ -70,9 +70,10 @@ def send(
     host: str = "",
     producer: Any = None,
 ) -> None:
-    """Send the chain from step `first` on, to the build's queue, or to `host`'s own.
+    """Send the chain, starting with step `first`, to the build's queue or to `host`'s own.
 
-    Raises `FarmUnreachable` soon; the supervisor sends again what the ledger knows as queued.
+    Raises `FarmUnreachable` within seconds; the supervisor sends the messages of queued builds
+    again.
     """
     links = [link(app, build, attempt, step, host) for step in build.steps[first:]]
     try:
@@ -95,8 +96,8 @@ def link(app: Celery, build: Build, attempt: int, step: Step, host: str) -> Sign
 
 
 def described(build: Build, attempt: int, step: Step) -> str:
-    """What Flower shows as a task's arguments: what tells tasks apart comes first, for it cuts
-    them short in its table."""
+    """What Flower shows as a task's arguments. What distinguishes tasks comes first, because Flower
+    truncates them in its table."""
     place = f"step={step.number + 1}/{len(build.steps)} {step.title}"
     return f"{build.id} {place}, job={build.job} attempt={attempt}"
 
@@ -104,8 +105,8 @@ def described(build: Build, attempt: int, step: Step) -> str:
 def attempts_in(connection: Connection, queue: str) -> set[tuple[str, int]]:
     """Build and attempt of every message that lies in `queue`.
 
-    Celery puts messages in at the head of a list and takes them from its end, so reading a page at
-    a time from the head misses none, though others come and go meanwhile.
+    Celery adds messages at the head of a list and takes them from its end, so reading pages from
+    the head misses none while messages come and go.
     """
     found: set[tuple[str, int]] = set()
     lists, start = _lists(connection, queue), 0
@@ -121,13 +122,13 @@ def attempts_in(connection: Connection, queue: str) -> set[tuple[str, int]]:
 
 
 def _lists(connection: Connection, queue: str) -> list[str]:
-    """The keys in which the Redis transport keeps the messages of `queue`, one a priority."""
+    """The keys in which the Redis transport keeps the messages of `queue`, one per priority."""
     priorities = ["", *(f"{Channel.sep}{priority}" for priority in range(1, PRIORITIES))]
     return [connection.key("celery", queue + priority) for priority in priorities]
 
 
 def _attempt_of(message: str) -> tuple[str, int] | None:
-    """Build and attempt that a message is for; None if it is none of ours."""
+    """Build and attempt of a message; None if it is not one of ours."""
     try:
         task = msgspec.json.decode(message, type=_Message).headers.id
     except msgspec.MsgspecError:
@@ -137,6 +138,6 @@ def _attempt_of(message: str) -> tuple[str, int] | None:
 
 
 def rerouted(links: Sequence[Mapping[str, Any]] | None, host: str) -> list[dict[str, Any]]:
-    """The links of a chain, all to `host`'s own queue: there the root filesystem is."""
+    """The links of a chain, all to the own queue of `host`, which has the root filesystem."""
     to_host = {"queue": host_queue(host), "priority": HOST_PRIORITY}
     return [{**link, "options": {**link["options"], **to_host}} for link in links or ()]

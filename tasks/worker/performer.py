@@ -1,6 +1,6 @@
-"""Carrying out one step of an attempt: in its namespaces, from a checkpoint, with a log.
+"""Runs one step of an attempt: in its namespaces, from a checkpoint, with a log.
 
-Whatever goes wrong is an exception; what is to be made of it, `tasks.worker.verdict` says.
+Every problem is an exception; `tasks.worker.verdict` decides what follows from it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Performer:
 
     @contextmanager
     def _log(self, work: Work) -> Iterator[BuildLog]:
-        """The log of the step; in its file are the lines of the steps before."""
+        """The log of the step, appended to the log file of the attempt."""
         page = Page(work.build.id, work.claim.attempt, work.number)
         file = LogFile(work.home / "build.log", self.settings.log_file_limit_bytes)
         logbook = Logbook(self.ledger.connection)
@@ -42,18 +42,18 @@ class Performer:
             yield report
 
     def note(self, work: Work, text: str) -> None:
-        """Put one line into the log of a step that does nothing else with it."""
+        """Write one line to the log of a step that does not log otherwise."""
         with self._log(work) as report:
             report.line(Line(text=text))
 
     def perform(self, work: Work) -> StepResult:
-        """Do any step but publishing."""
+        """Run any step except publishing."""
         with self._log(work) as report:
             report.line(Line(text=work.opening))
             return self._perform(work, report)
 
     def drop(self, work: Work, result: StepResult) -> None:
-        """Take the checkpoint of a step that does not count out of the store."""
+        """Remove the checkpoint of a step that does not count from the store."""
         kept = result.checkpoint
         if kept and kept.attempt == work.claim.attempt:
             self._store.drop_checkpoint(work.build, kept.attempt, kept.step)
@@ -73,14 +73,14 @@ class Performer:
         return replace(result, checkpoint=self._keep(work, report))
 
     def _from_store(self, build: Build) -> Build:
-        """`build`, with the tarball of the build it comes after as its source."""
+        """`build`, with the tarball of the build it starts from as its source."""
         source = build.source
         name = Path(source.path).name
         for artifact in self.ledger.artifacts(build.after):
             if artifact.name == name:
                 path, sha256 = str(file_of(artifact.path)), source.sha256 or artifact.sha256
                 return replace(build, source=replace(source, path=path, sha256=sha256))
-        raise SourceFailed(f"{build.after} has left no {name} to start from")
+        raise SourceFailed(f"{build.after} has no artifact {name} to start from")
 
     def _bring_context(self, work: Work) -> None:
         if digest := work.build.context:
@@ -103,8 +103,8 @@ class Performer:
         )
 
     def _keep(self, work: Work, report: BuildLog) -> Checkpoint | None:
-        """Bring the state after the step to the store. That it cannot be is no reason to fail a
-        build that goes well."""
+        """Store the state after the step as a checkpoint. An error here does not fail the
+        build."""
         here = (work.build, work.claim.attempt, work.number)
         try:
             self._store.sweep_checkpoints(self.settings.keep_days * DAY_S)
@@ -128,7 +128,7 @@ class Performer:
     def _restore(self, work: Work, resume: Resume, report: BuildLog) -> StepResult:
         kept = resume.checkpoint
         folder = self._store.checkpoint(work.build, kept.attempt, kept.step)
-        report.line(Line(text=f"resuming from what attempt {kept.attempt} left of this step"))
+        report.line(Line(text=f"resuming from the checkpoint of attempt {kept.attempt}"))
         try:
             if not folder.is_dir():
                 raise SourceFailed(f"it is not in the store: {folder}")

@@ -1,4 +1,4 @@
-"""Bringing a build's artifacts, log and record from the host to the store."""
+"""Copies a build's artifacts, log and record from the host to the store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Publisher:
     def put(
         self, claim: ClaimedAttempt, build: Build, home: Path
     ) -> tuple[str, tuple[Artifact, ...]]:
-        """Store what the steps made; gives the folder's URL and the artifacts with theirs."""
+        """Store what the steps made; returns the folder's URL and the artifacts with theirs."""
         results = self.ledger.results(build.id, claim.attempt, len(build.steps))
         made = [artifact for result in results.values() for artifact in result.artifacts]
         seed = next((result.seed for result in results.values() if result.seed), "")
@@ -45,17 +45,19 @@ class Publisher:
     def record_failure(
         self, claim: ClaimedAttempt, build: Build, home: Path, error: StagefarmError
     ) -> str:
-        """Store the log and the record of a failed build; gives the folder's URL, empty if the
-        store cannot take them, which must not hold up that the build failed."""
+        """Store the log and the record of a failed build; returns the folder's URL, empty if
+        the store cannot take them, which must not delay the failure."""
         ended = {"state": "failed", "error": type(error).__name__, "reason": str(error)}
         try:
             return self._put(claim, build, home, [], ended)[0]
         except (OSError, StagefarmError) as failed:
-            logger.warning("no record of %s.%s: %s", claim.build, claim.attempt, failed)
+            logger.warning(
+                "cannot store the record of %s.%s: %s", claim.build, claim.attempt, failed
+            )
             return ""
 
     def withdraw(self, claim: ClaimedAttempt, build: Build) -> None:
-        """Take away what the attempt put into the store: the ledger did not count it."""
+        """Remove from the store what the attempt put there: the ledger did not accept it."""
         self._store.withdraw(build, claim.attempt, _counted(self.ledger.attempts(build.id)))
 
     @property
@@ -97,7 +99,7 @@ class Publisher:
 
 
 def _counted(history: Sequence[Attempt]) -> set[int]:
-    """The attempts whose folders in the store are to stay."""
+    """The attempts whose folders in the store are kept."""
     return {attempt.number for attempt in history if attempt.how in COUNTED}
 
 

@@ -1,9 +1,9 @@
 """The jobs that this host cannot build for now.
 
-A host that found itself unfit for a build takes no other of that job until a pause has passed,
-which is twice as long each time that a build was tried in vain. The ledger keeps it with the host,
-so that all of its processes know, and people see it. A build of the job that succeeds here ends it,
-and so does a new start of the worker.
+A host that was unfit for a build takes no other build of that job for a pause, which doubles each
+time that a build was tried without success. The ledger keeps the refusal with the host, so that all
+processes of the worker and `workers` see it. It ends when a build of the job succeeds here, or when
+the worker starts again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Refusals:
         return found.reason if found and found.until > self.ledger.now() else ""
 
     def add(self, job: str, reason: str, *, tried: bool) -> None:
-        """This host cannot build `job`; `tried`: that took a build to find out."""
+        """This host cannot build `job`; `tried`: this was found by a build that had started."""
         now, pause_s = self.ledger.now(), self.first_pause_s
         before = self.hosts.unfit(self.host, job) if tried else None
         if before:

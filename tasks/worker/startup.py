@@ -1,5 +1,5 @@
-"""Ties a Celery worker to the farm: its host queue, its agent, the death of its pool with it, and
-the code that it exits with."""
+"""Connects a Celery worker to the farm: its host queue, its agent, the end of its pool with the
+main process, and its exit code."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from tasks.worker.messages import host_queue, send
 PR_SET_PDEATHSIG = 1
 
 NEEDLESS = {"without_gossip": True, "without_mingle": True}
-"""Workers know of each other through the ledger. With gossip, each one that was killed would leave
-a queue `celeryev.<uuid>` in Redis."""
+"""Workers know of each other through the ledger. With gossip, each killed worker would leave a
+queue `celeryev.<uuid>` in Redis."""
 
 agents: dict[str, Agent] = {}
-"""The agent of each worker in this process, by node name: Celery's signals say no more."""
+"""The agent of each worker in this process, by node name: Celery's signals pass no more."""
 
 workers: list[Any] = []
 failures: list[Exception] = []
-"""The workers that began in this process, and the errors that ended them: Celery logs an error of a
-step of its start, keeps a code in its worker, and returns."""
+"""The workers that began in this process, and the errors that ended them: Celery logs an error
+during its start, keeps an exit code in its worker, and returns."""
 
 
 class AgentStep(bootsteps.StartStopStep):
-    """Starts the agent when the pool is there and before the first message is taken."""
+    """Starts the agent after the pool, before the first message is taken."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -64,11 +64,11 @@ class AgentStep(bootsteps.StartStopStep):
         threading.Thread(target=self.agent.live, name="agent", daemon=True).start()
 
     def stop(self, parent: Any) -> None:
-        """Nothing: steps may run on, and the agent with them, until the worker has shut down."""
+        """Nothing: steps and the agent continue until the worker has shut down."""
 
 
 class Intake:
-    """The queues from which a worker takes new builds; the host's own stays open always."""
+    """The queues from which a worker takes new builds; the host's own queue is always open."""
 
     def __init__(self, worker: Any, own: str) -> None:
         self.worker = worker
@@ -93,11 +93,11 @@ class Intake:
 
 
 def busy() -> set[tuple[str, int]]:
-    """Build and attempt of every message that a pool process works on."""
+    """Build and attempt of every message that a pool process handles."""
     while True:
         try:
             return {(request.args[0], request.args[1]) for request in list(state.active_requests)}
-        except RuntimeError:  # the set changed under the eyes of this thread
+        except RuntimeError:  # the set changed while this thread read it
             continue
 
 
@@ -107,21 +107,21 @@ def send_from(build: Build, attempt: int, first: int, host: str) -> None:
 
 @control_command()
 def take_nothing_new(state: Any) -> dict[str, str]:
-    """A pool process refused a build: close the intake until the agent sees that all is well."""
+    """A pool process refused a build: close the intake until the agent opens it again."""
     agents[state.hostname].worker.take_new(False)  # noqa: FBT003
-    return {"ok": "taking nothing new"}
+    return {"ok": "not taking new builds"}
 
 
 @control_command(args=[("build", str), ("attempt", int)])
 def send_later(state: Any, build: str, attempt: int) -> dict[str, str]:
-    """A pool process could not do a build that others may do."""
+    """A pool process could not do a build that another host may be able to do."""
     agents[state.hostname].send_later(build, attempt)
     return {"ok": "sending it later"}
 
 
 @signals.worker_process_init.connect
 def die_with_the_worker(**_: Any) -> None:
-    """A pool process must not outlive the main process, which answers for it."""
+    """A pool process must not outlive the main process, whose agent renews its leases."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -138,8 +138,8 @@ def leave(sender: Any, **_: Any) -> None:
 
 
 def serve(arguments: list[str]) -> int:
-    """Run `celery worker` with these arguments and give its exit code; raises the error of ours
-    that ended it."""
+    """Run `celery worker` with these arguments and return its exit code; raises the
+    `StagefarmError` that ended it."""
     app.worker_main(arguments)
     for failure in failures:
         if isinstance(failure, StagefarmError):

@@ -1,7 +1,8 @@
-"""What a worker's process does with one message: claim, begin, carry out, end.
+"""Handles one message in a process of the worker's pool: claim, begin, run, end.
 
-Nothing here knows Celery. Each change goes through the ledger, which alone decides whether the step
-may run; a step whose attempt is no longer the build's raises `Stale`, and its message is dropped.
+Nothing here depends on Celery. Each change goes through the ledger, which alone decides whether the
+step may run; a step whose attempt is no longer the build's raises `Stale`, and its message is
+dropped.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ logger = logging.getLogger(__name__)
 STORE_PAUSE_MAX_S = 5.0
 
 Send = Callable[[Build, int], None]
-"""Puts the messages of a build's attempt to the build's queue."""
+"""Sends the messages of a build's attempt to the build's queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepRunner:
-    """One process of a worker's pool. `send` sends at once; `send_later` lets the agent do it at
-    its next look, so that a message does not go round and round between Redis and this host;
-    `take_nothing_new` stops the host from taking new builds for now."""
+    """One process of a worker's pool. `send` sends at once; `send_later` leaves it to the agent's
+    next pass, so that a message does not loop between Redis and this host; `take_nothing_new` stops
+    the host from taking new builds for now."""
 
     settings: Settings
     ledger: Ledger
@@ -60,8 +61,9 @@ class StepRunner:
     take_nothing_new: Callable[[], None]
 
     def do(self, build_id: str, attempt: int, step: int) -> str:
-        """Carry out one message; gives a word for the log. Raises `Stale` where there is nothing
-        to do and the messages after it are to be dropped, and what made the build fail."""
+        """Handle one message; returns a word for the log. Raises `Stale` if there is nothing to do
+        and the later messages of the chain have to be dropped, or the error that failed the
+        build."""
         claim = ClaimedAttempt(build_id, attempt, self.holder)
         build = self._build(claim)
         if step == 0:
@@ -79,7 +81,7 @@ class StepRunner:
             return said
 
     def _build(self, claim: ClaimedAttempt) -> Build:
-        """The build of the message; one that this version cannot read is left to other hosts."""
+        """The build of the message; one that this version cannot read is refused."""
         try:
             return self.ledger.build_of(claim.build, claim.attempt)
         except HostUnfit as error:
@@ -90,8 +92,8 @@ class StepRunner:
     # Claiming
 
     def _claim(self, claim: ClaimedAttempt, build: Build) -> None:
-        """Claim the build if this host can do it. Only what it refuses for every build closes its
-        intake."""
+        """Claim the build if this host can do it. Only a reason that holds for every build closes
+        the intake."""
         if reason := unfit(self.settings):
             self.take_nothing_new()
             self._refuse(claim, build, reason, self.send)
@@ -108,7 +110,7 @@ class StepRunner:
                 raise Stale(f"attempt {claim.attempt} is not waiting to be claimed")
 
     def _refuse(self, claim: ClaimedAttempt, build: Build, reason: str, send: Send) -> NoReturn:
-        """Leave the build to others, if it still waits at all."""
+        """Refuse the build and send it for other hosts, if it is still queued."""
         if self.ledger.refuse(build.id, claim.attempt, self.holder.host, reason):
             send(build, claim.attempt)
         raise Stale(f"refused: {reason}")
@@ -117,26 +119,24 @@ class StepRunner:
 
     @contextmanager
     def _home(self, work: Work) -> Iterator[None]:
-        """Hold the attempt's folder, which its first step makes."""
+        """Lock the attempt's folder, which the first step creates."""
         if work.number == 0:
             try:
                 work.workspace.create()
             except HostUnfit as error:
                 self._end(work, Verdict(How.UNFIT, error))
         elif not work.home.exists():
-            raise Stale(f"nothing of attempt {work.claim.attempt} is on this host")
+            raise Stale(f"attempt {work.claim.attempt} has no folder on this host")
         with try_lock_folder(work.home) as mine:
             if not mine:
-                raise Stale("another message for this step came first")
+                raise Stale("another message of this attempt is being handled")
             yield
 
     def _begin(self, work: Work) -> bool:
-        """Whether the step is to be carried out; it may have ended before."""
+        """Whether the step has to run; False if it has already ended."""
         match self.ledger.begin_step(work.claim, work.number, uuid4().hex):
             case BeginOutcome.STALE:
-                raise Stale(
-                    f"step {work.number} of attempt {work.claim.attempt} is not to be run now"
-                )
+                raise Stale(f"step {work.number} of attempt {work.claim.attempt} must not run now")
             case BeginOutcome.CANCELLED:
                 self._end(work, Verdict(How.CANCELLED, BuildCancelled("asked for")))
             case BeginOutcome.DONE:
@@ -167,19 +167,19 @@ class StepRunner:
         return url
 
     def _put(self, publisher: Publisher, work: Work) -> tuple[str, tuple[Artifact, ...]]:
-        """Bring the artifacts to the store. All that is costly is done by now, so a store that
-        cannot take them is tried again for a while."""
+        """Copy the artifacts to the store. The expensive work is done by now, so a store that
+        cannot take them is retried for `store_wait_s`."""
 
         def say(state: RetryCallState) -> None:
             if state.outcome and state.attempt_number == 1:
                 with suppress(OSError):
                     self._performer.note(work, f"{state.outcome.exception()}; trying again")
 
-        patience = stop_after_delay(self.settings.store_wait_s)
+        too_long = stop_after_delay(self.settings.store_wait_s)
         tries = Retrying(
             retry=retry_if_exception_type((HostUnfit, OSError)),
             wait=wait_exponential(multiplier=0.5, max=STORE_PAUSE_MAX_S),
-            stop=lambda state: patience(state) or work.journal.ordered() is not None,
+            stop=lambda state: too_long(state) or work.journal.ordered() is not None,
             before_sleep=say,
             reraise=True,
         )
@@ -194,24 +194,24 @@ class StepRunner:
         return verdict
 
     def _end(self, work: Work, verdict: Verdict) -> NoReturn:
-        """The verdict first, and only then the folder."""
+        """Record the verdict, then remove the folder."""
         ending = Ending(self.settings, self.ledger, self.refusals, self.send)
         error = ending.end(work.claim, work.home, verdict)
         self._clean(work)
         raise error
 
     def _tidy_up(self, work: Work) -> None:
-        """The build has succeeded, and nothing that goes wrong from here on changes that."""
+        """Follow-up work of a build that succeeded; no error here changes that."""
         duties = (self._send_followers, self._is_fit, self._clean, self._drop_checkpoints)
         for duty in duties:
             try:
                 duty(work)
             except Exception:
-                logger.exception("%s has succeeded; then this went wrong", work.build.id)
+                logger.exception("%s has succeeded; an error occurred afterwards", work.build.id)
 
     def _send_followers(self, work: Work) -> None:
-        """The builds that were blocked by this one are queued now; what is not sent here, the
-        supervisor sends."""
+        """Send the builds that were blocked by this one and are queued now; the supervisor sends
+        those that are missed here."""
         for record in self.ledger.followers(work.build.id):
             if record.state is BuildState.QUEUED:
                 self.send(self.ledger.build(record.id), record.attempt)
@@ -220,7 +220,7 @@ class StepRunner:
         self.refusals.end(work.build.job)
 
     def _clean(self, work: Work) -> None:
-        """Remove the folder, if that can be; the agent tries again."""
+        """Remove the folder if possible; otherwise the agent tries again."""
         if reason := remove_home(work.home):
             logger.warning("%s; trying again later", reason)
 

@@ -1,7 +1,7 @@
-"""How an attempt ends on its host: what is decided (`judge`), and who is told in which order.
+"""How an attempt ends on its host: the decision (`judge`) and the order in which it is recorded.
 
-The order is always the same: the process tree is killed, the journal, the store and the ledger are
-told, and only then the folder is removed (`tasks.worker.cleaning`), which can hold up nothing.
+The order is always the same: the process tree is killed; the verdict goes to the journal, the store
+and the ledger; then the folder is removed (`tasks.worker.cleaning`), which delays nothing else.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ logger = logging.getLogger(__name__)
 
 REPORT_IT = "please report it, with the log of the worker on that host"
 NO_SPACE = re.compile("no space left|quota exceeded", re.IGNORECASE)
-"""What is said of a full disk, also where what was half written is gone by now."""
+"""Messages about a full disk, which count even if it has free space again by now."""
 
 
 class How(StrEnum):
-    """How an attempt ends without success. Of these, `failed` alone is the job's own fault."""
+    """How an attempt ends without success. Only `failed` is caused by the job."""
 
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -57,8 +57,8 @@ class How(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How an attempt ends and the error that says why. `from_start`: the next attempt uses no
-    checkpoint."""
+    """How an attempt ends and the error that says why. `anew`: the next attempt does not resume
+    from a checkpoint."""
 
     how: How
     error: StagefarmError
@@ -81,8 +81,8 @@ BY_ERROR: tuple[tuple[type[StagefarmError], How], ...] = (
 
 
 def judge(error: Exception, ordered: tuple[Order, str] | None, full: str = "") -> Verdict:
-    """What is to be made of `error`, which ended a step: an order of the agent comes first. `full`
-    says that the disk of this host is full, if it is."""
+    """The verdict on `error`, which ended a step; an order of the agent takes precedence. `full` is
+    the message that the disk of this host is full, empty if it is not."""
     if ordered:
         how, kind = BY_ORDER[ordered[0]]
         return Verdict(how, kind(ordered[1]))
@@ -92,8 +92,8 @@ def judge(error: Exception, ordered: tuple[Order, str] | None, full: str = "") -
 
 
 def _whose_fault(error: Exception, full: str) -> StagefarmError:
-    """`error`, or `HostUnfit` where a full disk or the worker's own files are behind it."""
-    if isinstance(error, OSError):  # what a step could not do comes as an error of ours
+    """`error`, or `HostUnfit` if a full disk or the worker's own files caused it."""
+    if isinstance(error, OSError):  # errors inside a step arrive as StagefarmError
         return of_system(error)
     if isinstance(error, (HookFailed, PackFailed, SourceFailed)) and full:
         return HostUnfit(f"{error}: {full}")
@@ -106,7 +106,7 @@ def _whose_fault(error: Exception, full: str) -> StagefarmError:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Carries verdicts out; `send` puts a build's messages to its queue."""
+    """Carries out verdicts; `send` sends a build's messages to its queue."""
 
     settings: Settings
     ledger: Ledger
@@ -114,8 +114,8 @@ class Ending:
     send: Callable[[Build, int], None]
 
     def end(self, claim: ClaimedAttempt, home: Path, verdict: Verdict) -> StagefarmError:
-        """End the attempt that lies in `home` and tell everybody but whoever cleans up; gives the
-        error that says what became of it. Safe to repeat."""
+        """End the attempt in `home` and record it everywhere; the folder is left to the caller.
+        Returns the error that says how it ended. Safe to repeat."""
         kill_tree(home)
         reason = str(verdict.error)
         match verdict.how:
@@ -160,7 +160,7 @@ class Ending:
         )
 
     def _refuse(self, claim: ClaimedAttempt, reason: str) -> None:
-        """Hand the build back, and take neither it nor others of its job for a while."""
+        """Hand the build back, and refuse all builds of its job for a while."""
         build = self.ledger.build_of(claim.build, claim.attempt)
         self.refusals.add(build.job, reason, tried=True)
         requeued = self._hand_back(claim, reason)
@@ -169,7 +169,7 @@ class Ending:
         self._requeue(requeued)
 
     def _requeue(self, requeued: Requeued) -> None:
-        """Send the messages of the next attempt; what is not sent here, the supervisor sends."""
+        """Send the messages of the next attempt; if that fails, the supervisor sends them."""
         if requeued.outcome is RequeueOutcome.QUEUED:
             with suppress(FarmUnreachable):
                 self.send(self.ledger.build(requeued.build), requeued.attempt)

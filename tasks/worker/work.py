@@ -1,4 +1,4 @@
-"""One step of one attempt, and the places that it uses on this host."""
+"""One step of one attempt, and its paths on this host."""
 
 from __future__ import annotations
 

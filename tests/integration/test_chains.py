@@ -172,4 +172,4 @@ def test_what_is_submitted_too_late_is_cancelled(farm: Farm) -> None:
 def test_what_was_forgotten_blocks_nobody(farm: Farm) -> None:
     (build,) = farm.submit(replace(farm.build(), after="gone-1"))
     (record,) = farm.wait(build)
-    assert record.reason == "gone-1 has left no seed.tar to start from"
+    assert record.reason == "gone-1 has no artifact seed.tar to start from"

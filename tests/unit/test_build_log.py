@@ -9,7 +9,7 @@ import pytest
 from tasks.model import Line
 from tasks.worker.build_log import LogFile
 
-CUT = b"(the log is cut here: it reached its largest size)\n"
+CUT = b"(log truncated: it reached its size limit)\n"
 
 
 def write(file: Path, limit_bytes: int, *texts: str) -> bytes:
