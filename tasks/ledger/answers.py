@@ -1,4 +1,4 @@
-"""The answers of the ledger, and who asks it."""
+"""The answers of the ledger, and the identity of the caller."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BeginOutcome(StrEnum):
 
 
 class EndOutcome(StrEnum):
-    """What came of telling the ledger that something ended."""
+    """The answer to a report that something ended."""
 
     OK = "ok"
     CANCELLED = "cancelled"
@@ -30,7 +30,7 @@ class EndOutcome(StrEnum):
 
 
 class RequeueOutcome(StrEnum):
-    """What became of a build whose attempt was given up."""
+    """The state of a build after its attempt was given up."""
 
     QUEUED = "queued"
     BLOCKED = "blocked"
@@ -40,7 +40,7 @@ class RequeueOutcome(StrEnum):
 
 
 class RepeatOutcome(StrEnum):
-    """Whether a step whose process died may be done over."""
+    """Whether a step whose process died may be repeated."""
 
     OK = "ok"
     SPENT = "spent"
@@ -55,7 +55,7 @@ class CancelOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a claim: a host, and one life of the worker on it."""
+    """The holder of a claim: a host, and one incarnation of its worker."""
 
     host: str
     incarnation: str
@@ -63,7 +63,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedAttempt:
-    """One attempt of one build, in the hands of one holder."""
+    """One attempt of one build, claimed by one holder."""
 
     build: str
     attempt: int
@@ -76,7 +76,7 @@ class ClaimedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
-    """A build whose attempt was given up: what became of it, and its attempt now."""
+    """A build whose attempt was given up: the outcome, and its current attempt."""
 
     build: str
     outcome: RequeueOutcome
@@ -85,7 +85,7 @@ class Requeued:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """What an attempt goes on from, and whether a person asked for that."""
+    """The checkpoint an attempt resumes from, and whether a user asked for that."""
 
     checkpoint: Checkpoint
     asked: bool

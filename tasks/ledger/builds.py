@@ -1,8 +1,8 @@
-"""Builds in Redis: the only truth about their state.
+"""Builds in Redis: the only source of truth about their state.
 
-Each change of a build is one Lua script of the folder `lua`, so it happens wholly or not at all, on
-Redis's clock. A change answers with a member of a closed set, and asking again after a lost answer
-gives the same answer and changes nothing. `docs/farm.md` lists the keys.
+Each change of a build is one Lua script in the folder `lua`, so it is atomic, and uses Redis's
+clock. The answer is a member of a closed set. A call repeated after a lost answer returns the same
+answer and changes nothing. `docs/farm.md` lists the keys.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tasks.settings import Settings
 
 BUILDS_KEPT = 100
 FIRST_VERSION = "0.1.0"
-"""What wrote builds that do not say which version did."""
+"""The version that wrote builds without a version."""
 
 FORGET_AT_ONCE = 100
 CONTEXT_TTL_S = 30 * 24 * 3600
@@ -48,8 +48,8 @@ class Ledger:
 
     @classmethod
     def open(cls, settings: Settings, *, reading: bool = False) -> Ledger:
-        """The farm's ledger; `FarmUnreachable`, or `HostUnfit` if its schema is another. With
-        `reading`, for one who changes nothing, it may be the schema before ours."""
+        """The farm's ledger; `FarmUnreachable`, or `HostUnfit` if its schema is another one. With
+        `reading`, for callers that change nothing, it may be the schema before ours."""
         connection = connect(settings)
         check_schema(connection, reading=reading)
         return cls(connection)
@@ -57,7 +57,7 @@ class Ledger:
     # What a submitter does
 
     def submit(self, builds: Sequence[Build]) -> list[str]:
-        """Queue `builds` in one round trip; gives the ids that were taken by other builds."""
+        """Queue `builds` in one round trip; returns the ids that other builds already have."""
         pipeline = self.connection.client.pipeline(transaction=False)
         for build in builds:
             self.connection.script(
@@ -77,33 +77,33 @@ class Ledger:
         self, build: str, request: str, *, point: str = "", respecified: Build | None = None
     ) -> int:
         """Queue an ended build again, from the checkpoint at `point` (a key of `checkpoints`), with
-        `respecified` in its place; returns its attempt. `request` is unique, and the same when this
-        is asked again. `BadInput` if the build has not ended."""
+        `respecified` in its place; returns its attempt. `request` is a unique id of this request; a
+        repeated call passes the same one. `BadInput` if the build has not ended."""
         spec = _written(respecified) if respecified else []
         answer, attempt = self.connection.script("retry", build, request, point, *spec)
         if self._known(build, answer) == "running":
             raise not_ended(build)
         if answer == "broken":
             raise BadInput(
-                f"{build} starts from what {attempt} makes, which did not succeed",
+                f"{build} starts from the output of {attempt}, which did not succeed",
                 f"stagefarm retry {attempt} {build}",
             )
         return int(attempt)
 
     def followers(self, build: str) -> list[Record]:
-        """The builds that start from what `build` makes."""
+        """The builds that start from the output of `build`."""
         with self.connection.reaching() as client:
             found = sorted(client.smembers(self.connection.key("build", build, "followers")))
         return self.records(found)
 
     def keep_context(self, digest: str, data: bytes) -> None:
-        """Store a bundle under its digest, for as long as its builds may need it."""
+        """Store a bundle under its digest, for 30 days."""
         if not self.touch_context(digest):
             with self.connection.reaching() as client:
                 client.set(self.connection.key("context", digest), data, ex=CONTEXT_TTL_S)
 
     def touch_context(self, digest: str) -> bool:
-        """Keep a bundle for another month; False if it is gone."""
+        """Keep a bundle for another 30 days; False if it is gone."""
         with self.connection.reaching() as client:
             return bool(client.expire(self.connection.key("context", digest), CONTEXT_TTL_S))
 
@@ -120,7 +120,7 @@ class Ledger:
         return EndOutcome(self.connection.script("end_step", *claim.args, step, listed, kept))
 
     def allow_repeat(self, claim: ClaimedAttempt, step: int, token: str) -> RepeatOutcome:
-        """Let a step be done over, once, whose process of the name `token` died."""
+        """Allow one repetition of a step whose process, named by `token`, died."""
         return RepeatOutcome(self.connection.script("allow_repeat", *claim.args, step, token))
 
     def finish(self, claim: ClaimedAttempt, artifacts: Sequence[Artifact], url: str) -> EndOutcome:
@@ -144,20 +144,20 @@ class Ledger:
     def hand_back(
         self, claim: ClaimedAttempt, reason: str, attempts_max: int, *, from_start: bool = False
     ) -> Requeued:
-        """The host puts the build back unfinished; this does not count as a loss.
-        `from_start`: the next attempt uses no checkpoint."""
-        told = ("handed back", reason, attempts_max, int(from_start))
+        """The host returns the build unfinished; this does not count as a loss. `anew`: the next
+        attempt does not resume from a checkpoint."""
+        told = ("handed back", reason, attempts_max, int(anew))
         answer = self.connection.script("end_attempt", *claim.args, *told)
         return Requeued(claim.build, RequeueOutcome(answer[0]), int(answer[1]))
 
     def expire(self, build: str, attempt: int, attempts_max: int) -> Requeued:
-        """The lease of the attempt has run out; nothing happens if it was renewed meanwhile."""
+        """The lease of the attempt has expired; nothing changes if it was renewed meanwhile."""
         answer = self.connection.script("expire", build, attempt, attempts_max)
         return Requeued(build, RequeueOutcome(answer[0]), int(answer[1]))
 
     def forget(self, older_than_s: float) -> int:
-        """Forget the first of the builds that ended so long ago; gives how many, 0 once there are
-        none. Their artifacts stay in the store."""
+        """Remove the oldest of the builds that ended so long ago from the ledger; returns how many,
+        0 if there are none. Their artifacts stay in the store."""
         before = self.now() - older_than_s
         with self.connection.reaching() as client:
             found = client.zrange(
@@ -174,18 +174,18 @@ class Ledger:
         return sum(self.connection.run(pipeline))
 
     def refuse(self, build: str, attempt: int, host: str, reason: str) -> bool:
-        """`host` does not take the build; False if that does not wait any more."""
+        """`host` refuses the build; False if it is no longer queued."""
         return bool(self.connection.script("refuse", build, attempt, host, reason) == "ok")
 
     def results(self, build: str, attempt: int, steps: int) -> dict[int, StepResult]:
-        """What the steps of an attempt left, for those that have ended."""
+        """The results of the steps of an attempt that have ended, by step number."""
         names = [f"{attempt}.{step}.result" for step in range(steps)]
         with self.connection.reaching() as client:
             found = client.hmget(self.connection.key("build", build, "steps"), names)
         return {step: decode(data, StepResult) for step, data in enumerate(found) if data}
 
     def checkpoints(self, build: str) -> dict[str, Checkpoint]:
-        """Every checkpoint that was kept of the build, by where it is known: `<attempt>.<step>`."""
+        """Every checkpoint of the build, by `<attempt>.<step>`."""
         with self.connection.reaching() as client:
             found = client.hgetall(self.connection.key("build", build, "steps"))
         results = {
@@ -196,7 +196,7 @@ class Ledger:
         return {name: kept for name, result in results.items() if (kept := result.checkpoint)}
 
     def resume(self, build: str, attempt: int) -> Resume | None:
-        """What the attempt goes on from, or None if it begins at the beginning."""
+        """What the attempt resumes from, or None if it starts from the first step."""
         key = self.connection.key("build", build, "steps")
         with self.connection.reaching() as client:
             point, _, why = (client.hget(key, f"{attempt}.resume") or "").partition(" ")
@@ -205,25 +205,24 @@ class Ledger:
         return Resume(kept, asked=why == "asked") if kept else None
 
     def artifacts(self, build: str) -> tuple[Artifact, ...]:
-        """What the newest attempt of `build` that succeeded has made, also while it is retried;
-        empty if none has, or the build is forgotten."""
+        """The artifacts of the newest attempt of `build` that succeeded, also while it is retried;
+        empty if there is none, or the ledger no longer has the build."""
         key = self.connection.key("build", build)
         with self.connection.reaching() as client:
             newest, earlier = client.hmget(key, "artifacts", "earlier_artifacts")
         return decode(newest or earlier or "[]", tuple[Artifact, ...])
 
     def context(self, digest: str) -> bytes | None:
-        """A submitter's bundle, or None if it was kept too long ago."""
+        """A submitter's bundle, or None if it has expired."""
         key = self.connection.key("context", digest)
         with self.connection.reaching() as client:
             found: bytes | None = client.execute_command("GET", key, **{NEVER_DECODE: True})
         return found
 
-    # What anybody may read
+    # What any client reads
 
     def build_of(self, build: str, attempt: int) -> Build:
-        """The build as this attempt of it is to carry it out: a thing that never changes, and so
-        is asked for once."""
+        """The build as this attempt runs it, cached: it never changes during an attempt."""
         if (build, attempt) not in self._builds:
             if len(self._builds) >= BUILDS_KEPT:
                 self._builds.clear()
@@ -251,11 +250,11 @@ class Ledger:
         return found
 
     def find(self, build: str) -> Record | None:
-        """The record of `build`, if it is not forgotten."""
+        """The record of `build`, None if the ledger does not have it."""
         return self.record(build) if self.knows(build) else None
 
     def records(self, builds: Iterable[str]) -> list[Record]:
-        """What is known of each of `builds`; `BadInput` if there is no such build."""
+        """The record of each of `builds`; `BadInput` if there is no such build."""
         wanted = list(builds)
         pipeline = self.connection.client.pipeline(transaction=False)
         for build in wanted:
@@ -282,14 +281,14 @@ class Ledger:
         )
 
     def refusals(self, build: str) -> dict[str, tuple[float, str]]:
-        """Host to when and why it refused the build."""
+        """When and why each host refused the build."""
         with self.connection.reaching() as client:
             found = client.hgetall(self.connection.key("build", build, "refusals"))
         parts = {host: text.partition(" ") for host, text in found.items()}
         return {host: (float(at), reason) for host, (at, _, reason) in parts.items()}
 
     def builds(self, count: int = 50) -> list[str]:
-        """The ids of the newest builds, newest first; of all with a `count` of 0."""
+        """The ids of the newest builds, newest first; all builds if `count` is 0."""
         return self._newest("builds", count)
 
     def batch(self, batch: str) -> list[str]:
@@ -343,7 +342,7 @@ def unreadable(build: str, version: str, error: StagefarmError) -> HostUnfit:
 
 
 def _written(build: Build) -> list[str]:
-    """What `retry` puts in the place of what it knows of a build."""
+    """The fields of a build that `retry` replaces."""
     return [encode(build).decode(), build.queue, _titles(build), __version__]
 
 

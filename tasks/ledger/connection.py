@@ -1,4 +1,4 @@
-"""The way to the farm's Redis: connecting, scripts, and one clear error when it does not answer."""
+"""The connection to the farm's Redis: scripts, and one clear error if it does not answer."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from tasks.errors import BadInput, FarmUnreachable, HostUnfit
 from tasks.settings import REDIS_HEALTH_CHECK_S, REDIS_TIMEOUT_S, Settings
 
 SCHEMA = "2"
-"""The schema of docs/farm.md, in which this version writes."""
+"""The schema of docs/farm.md, which this version writes."""
 
 OLDER_SCHEMA = "1"
-"""The one before, which can still be read, and be migrated (`tasks.ledger.migration`)."""
+"""The schema before, which can be read and migrated (`tasks.ledger.migration`)."""
 
 TRIES = 3
 SCHEMES = ("redis", "rediss")
 REFUSALS = re.compile(
     r"\b(OOM|MISCONF|READONLY|NOPERM|NOREPLICAS|MASTERDOWN)\b|DB index is out of range"
 )
-"""What a server says, also from inside of a script, that cannot do what it is asked."""
+"""Errors of a server that cannot carry out a command, also from within a script."""
 
 
 class Connection:
     """One farm on one Redis server: its prefix, its scripts, its client.
 
-    The client is untyped: redis-py's types do not know that it decodes its answers.
+    The client is untyped: redis-py's types do not cover clients that decode answers.
     """
 
     def __init__(self, client: Any, prefix: str, address: str) -> None:
@@ -62,25 +62,25 @@ class Connection:
 
     @contextmanager
     def reaching(self) -> Iterator[Any]:
-        """Gives the client; a server that does not answer becomes `FarmUnreachable`."""
+        """Yields the client; raises `FarmUnreachable` if the server does not answer."""
         try:
             yield self.client
         except redis.AuthenticationError as error:
             raise FarmUnreachable(
-                f"the farm's Redis at {self.address} refuses us: {_wanted(error)}",
+                f"the farm's Redis at {self.address} refuses the login: {_wanted(error)}",
                 "set redis_password_file to a file with the password; a user's name goes into "
                 "redis_url, as redis://USER@HOST:PORT/0",
             ) from error
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise FarmUnreachable(
                 f"the farm's Redis at {self.address} does not answer: {error}",
-                "start it, or say where it is: STAGEFARM_REDIS_URL=redis://HOST:PORT/0",
+                "start it, or set STAGEFARM_REDIS_URL=redis://HOST:PORT/0",
             ) from error
         except redis.ResponseError as error:
             if isinstance(error, STATES) or REFUSALS.search(str(error)):
                 raise FarmUnreachable(
                     f"the farm's Redis at {self.address} refuses: {error}",
-                    "look at its memory, its disk, its users, and at redis_url",
+                    "check its memory, its disk, its users, and redis_url",
                 ) from error
             raise
 
@@ -89,8 +89,8 @@ STATES = (redis.OutOfMemoryError, redis.ReadOnlyError, redis.exceptions.NoPermis
 
 
 def _wanted(error: redis.AuthenticationError) -> str:
-    """Its words, but for those with which it asks for a password that we did not give."""
-    return "it wants a password" if str(error).startswith(("HELLO", "NOAUTH")) else str(error)
+    """The error's message; a plain one if no password was given."""
+    return "it requires a password" if str(error).startswith(("HELLO", "NOAUTH")) else str(error)
 
 
 def connect(settings: Settings) -> Connection:
@@ -121,7 +121,7 @@ def address(url: str) -> str:
 
 @cache
 def source(name: str) -> str:
-    """The text of one script, with the words all of them share before it."""
+    """The text of one script, after the prelude that all scripts share."""
     folder = files("tasks.ledger") / "lua"
     return (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
 
@@ -133,8 +133,8 @@ def schema(connection: Connection) -> str:
 
 
 def check_schema(connection: Connection, *, reading: bool = False) -> None:
-    """`HostUnfit` if the ledger has a schema in which we cannot write, or with `reading` one that
-    we cannot read. A new ledger gets ours when it is first written to."""
+    """`HostUnfit` if the ledger has a schema that we cannot write, or with `reading` one that we
+    cannot read. A new ledger gets our schema when it is first opened for writing."""
     if not reading:
         with connection.reaching() as client:
             client.set(connection.key("schema"), SCHEMA, nx=True)
@@ -152,9 +152,9 @@ def check_schema(connection: Connection, *, reading: bool = False) -> None:
 
 
 def durability_problems(connection: Connection) -> list[str]:
-    """What about Redis's configuration would let it forget builds; empty if nothing.
+    """Settings of Redis with which it may lose builds; empty if there are none.
 
-    A server that hides its configuration (CONFIG is often forbidden) is taken at its word.
+    The settings of a server that forbids CONFIG are assumed to be right.
     """
     with connection.reaching() as client:
         try:

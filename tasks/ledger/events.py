@@ -1,4 +1,4 @@
-"""What changed since one looked last, so that nobody has to read every build to see it."""
+"""Changes since the last read, so that a client need not read every build."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from tasks.ledger.connection import Connection
 
 START = "0-0"
 READ_MAX = 5_000
-"""Who has more changes than this to catch up with reads everything instead."""
+"""A client with more changes to catch up with reads all builds instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The builds that changed, None if that cannot be told; `position` is where to go on from, and
-    `now` is Redis's time."""
+    """The builds that changed, None if that is unknown; `position` is where to continue, and `now`
+    is Redis's time."""
 
     builds: frozenset[str] | None
     position: str
@@ -28,7 +28,7 @@ class Events:
     connection: Connection
 
     def since(self, position: str = "") -> Changes:
-        """What changed after `position`; with none, only the position of the newest change."""
+        """The changes after `position`; without one, only the position of the newest change."""
         key = self.connection.key("events")
         pipeline = self.connection.client.pipeline(transaction=False)
         pipeline.time()
@@ -47,5 +47,5 @@ class Events:
 
 
 def _place(id_: str) -> tuple[int, ...]:
-    """The id of an entry as what sorts."""
+    """The id of an entry as a sort key."""
     return tuple(int(part) for part in id_.split("-"))

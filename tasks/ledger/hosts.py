@@ -1,4 +1,4 @@
-"""The hosts of the farm in Redis: who is there, what each holds, who takes nothing new."""
+"""The hosts of the farm in Redis: which are alive, what each holds, which are drained or unfit."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Info = Mapping[str, str | int | float]
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A build that this incarnation of the host holds; `step` is -1 before the first, `token` names
-    the task that runs it, times are 0 where not yet."""
+    """A build that this incarnation of the host holds, as the ledger has it; `step` is -1 before
+    the first, `token` names the task that runs it, times that are not set yet are 0."""
 
     build: str
     attempt: int
@@ -37,7 +37,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the ledger answers to a heartbeat of a host."""
+    """The ledger's answer to a host's heartbeat."""
 
     now: float
     drained: bool
@@ -55,9 +55,9 @@ class Unfit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What is known of a host; `left` is when its worker ended orderly, 0 if it did not. `refuses`
-    is why it takes nothing new, `unfit` why it takes no build of a job, by job, and `cleaning` why
-    it cannot remove the folder of an attempt that is over, by folder."""
+    """One host; `left` is when its worker shut down cleanly, 0 if it did not. `refuses` is why it
+    takes no new builds, `unfit` why it takes no build of a job, by job, and `cleaning` why it
+    cannot remove the folder of an attempt that has ended, by folder."""
 
     name: str
     seen: float
@@ -88,7 +88,7 @@ class Hosts:
         self.connection = connection
 
     def register(self, holder: Holder, attempts_max: int, info: Info) -> list[Requeued]:
-        """A worker starts; returns what became of builds that an earlier incarnation still held."""
+        """A worker starts; returns the outcome of builds that an earlier incarnation still held."""
         answer = self.connection.script(
             "register_host", holder.host, holder.incarnation, attempts_max, *pairs(info)
         )
@@ -98,20 +98,20 @@ class Hosts:
         ]
 
     def renew_leases(self, holder: Holder, lease_s: float, info: Info) -> Orders:
-        """Renew the leases of `holder`, and ask what it shall do."""
+        """Renew the leases of `holder`; returns what it has to do."""
         now, drained, *held = self.connection.script(
             "renew_leases", holder.host, holder.incarnation, lease_s, *pairs(info)
         )
         return Orders(float(now), bool(drained), tuple(to_lease(item) for item in held))
 
     def mark_left(self, holder: Holder) -> None:
-        """The worker ends orderly, and holds nothing."""
+        """The worker has shut down cleanly and holds nothing."""
         with self.connection.reaching() as client:
             seconds, _ = client.time()
             client.hset(self.connection.key("host", holder.host), "left", seconds)
 
     def drain(self, host: str) -> bool:
-        """From now on `host` takes nothing new; False if that was so before."""
+        """Stop new builds on `host`; False if it was drained before."""
         with self.connection.reaching() as client:
             seconds, _ = client.time()
             return bool(client.hsetnx(self.connection.key("drained"), host, seconds))
@@ -122,7 +122,7 @@ class Hosts:
             return bool(client.hdel(self.connection.key("drained"), host))
 
     def say_unfit(self, host: str, job: str, unfit: Unfit) -> None:
-        """`host` takes no build of `job` for a while."""
+        """Record that `host` takes no build of `job` for a while."""
         with self.connection.reaching() as client:
             client.hset(self.connection.key("host", host, "unfit"), job, encode(unfit).decode())
 
@@ -133,13 +133,13 @@ class Hosts:
         return decode(found, Unfit) if found else None
 
     def say_fit(self, host: str, *jobs: str) -> None:
-        """`host` could do a build of `jobs`; without any, all is forgotten."""
+        """Remove the refusals of `jobs` by `host`; without any, all its refusals."""
         key = self.connection.key("host", host, "unfit")
         with self.connection.reaching() as client:
             client.hdel(key, *jobs) if jobs else client.delete(key)
 
     def all(self) -> list[Host]:
-        """Every host ever seen and not forgotten, by name."""
+        """Every host ever seen and not forgotten, sorted by name."""
         with self.connection.reaching() as client:
             seen = dict(client.zrange(self.connection.key("hosts"), 0, -1, withscores=True))
             drained = client.hgetall(self.connection.key("drained"))
@@ -158,7 +158,7 @@ class Hosts:
         ]
 
     def forget(self, host: str) -> None:
-        """Take a host that is gone for good off the list."""
+        """Remove a host that is gone for good from the list."""
         with self.connection.reaching() as client:
             client.zrem(self.connection.key("hosts"), host)
             client.hdel(self.connection.key("drained"), host)

@@ -1,4 +1,4 @@
-"""Logs of builds: the newest lines of each in Redis for people who watch, all of them in a file."""
+"""Logs of builds: the newest lines of each in Redis, for `logs -f` and `follow`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line as it stands in Redis, and its id there."""
+    """One line as stored in Redis, and its id there."""
 
     id: str
     attempt: int
@@ -28,7 +28,7 @@ class Entry:
 
 
 class Logbook:
-    """The logs of one farm in Redis: a stream per build, cut at its old end."""
+    """The logs of one farm in Redis: one stream per build, trimmed to the newest lines."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -45,7 +45,7 @@ class Logbook:
         self.connection.run(pipeline)
 
     def set_progress(self, build: str, progress: Progress) -> None:
-        """Say how far the running step of `build` is."""
+        """Set the progress of the running step of `build`."""
         with self.connection.reaching() as client:
             client.hset(self.connection.key("build", build), "progress", encode(progress).decode())
 

@@ -1,8 +1,8 @@
-"""Carries a ledger over from schema 1, which stagefarm 0.1 wrote, to schema 2.
+"""Migrates a ledger from schema 1, which stagefarm 0.1 wrote, to schema 2.
 
-Each change can be made twice, and the schema's number is written last: a migration that was killed
-in the middle is run again. Meanwhile it holds the lead of the supervisors, so that neither one of
-them nor a second migration runs.
+Each change is idempotent, and the schema's number is written last: a migration that was interrupted
+can be run again. It is the leader of the supervisors while it runs, so that neither a supervisor
+nor a second migration runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """From the schema before ours to ours; `say` is told how far it is."""
+    """From the schema before ours to ours; `say` is called with the progress."""
 
     connection: Connection
     lease_s: float
@@ -48,7 +48,7 @@ class Migration:
         return schema(self.connection) == OLDER_SCHEMA
 
     def look(self) -> Counts:
-        """What there is to change. `HostUnfit` if it cannot be done now."""
+        """What would change. `HostUnfit` if the migration cannot run now."""
         self._require_no_hosts()
         with self.connection.reaching() as client:
             if client.exists(self.connection.key("leader")):
@@ -56,7 +56,7 @@ class Migration:
         return Counts(len(self._builds()), len(self._hosts()))
 
     def run(self) -> Counts:
-        """Change it all. `HostUnfit` if workers or supervisors run."""
+        """Migrate everything. `HostUnfit` if workers or supervisors are running."""
         self._require_no_hosts()
         with self._leading() as hold:
             builds, hosts = self._builds(), self._hosts()
@@ -76,7 +76,7 @@ class Migration:
     def _migrate_builds(self, builds: list[str]) -> None:
         changes = self.connection.client.pipeline(transaction=True)
         for build, (fields, steps) in zip(builds, self._read(builds), strict=True):
-            if "state" not in fields:  # it was just being forgotten
+            if "state" not in fields:  # it is being forgotten
                 continue
             key = self.connection.key("build", build)
             changes.hsetnx(key, "version", FIRST_VERSION)
@@ -98,7 +98,7 @@ class Migration:
         self.connection.run(changes)
 
     def _read(self, builds: list[str]) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-        """The fields of each build that matter here, and its steps."""
+        """The fields of each build that may change, and its steps."""
         names = ("state", "ended", "life")
         pipeline = self.connection.client.pipeline(transaction=False)
         for build in builds:
@@ -115,20 +115,20 @@ class Migration:
     def _hosts(self) -> list[str]:
         return [host.name for host in Hosts(self.connection).all()]
 
-    # Being alone
+    # Exclusive access
 
     def _require_no_hosts(self) -> None:
         now = Ledger(self.connection).now()
         hosts = Hosts(self.connection).all()
         if running := [host.name for host in hosts if host.alive(now, self.lease_s)]:
             raise HostUnfit(
-                f"workers run: {', '.join(running)}",
+                f"workers are running: {', '.join(running)}",
                 f"stop them; one that was killed counts as gone after {self.lease_s:.0f} s",
             )
 
     @contextmanager
     def _leading(self) -> Iterator[Callable[[], None]]:
-        """Lead in the place of a supervisor; gives what has to be called before each change."""
+        """Lead instead of a supervisor; yields a function to call before each change."""
         key, token = self.connection.key("leader"), f"migration-{uuid4().hex}"
 
         def hold() -> None:
@@ -150,13 +150,13 @@ class Migration:
 
 def _led() -> HostUnfit:
     return HostUnfit(
-        "a supervisor leads, or another migration runs",
-        f"stop all supervisors; one that was killed leads for up to {LEAD_S} s",
+        "a supervisor or another migration is running",
+        f"stop all supervisors; after one was killed, wait up to {LEAD_S} s",
     )
 
 
 def rename(changes: Any, key: str, fields: Mapping[str, str], names: Mapping[str, str]) -> None:
-    """Give the fields of the hash at `key` that are among `names` their new names."""
+    """Rename the fields of the hash at `key`, from the keys of `names` to their values."""
     for old, new in names.items():
         if old in fields:
             changes.hsetnx(key, new, fields[old])
@@ -169,7 +169,7 @@ def later(name: str) -> str:
 
 
 def with_sidecars(result: str) -> str:
-    """The result of a step as schema 2 has it: what was `beside` the artifacts are sidecars."""
+    """The result of a step in schema 2, where `beside` is called `sidecars`."""
     found = msgspec.json.decode(result)
     if "beside" in found:
         found["sidecars"] = found.pop("beside")

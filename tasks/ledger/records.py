@@ -1,4 +1,4 @@
-"""What the ledger says of a build, as frozen values made from Redis's strings."""
+"""The ledger's records of builds, as frozen values parsed from Redis's strings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.model import Artifact, BuildState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One build; times in seconds since 1970 on Redis's clock, 0 where not yet; `step` is the one
+    """One build; times in seconds since 1970 on Redis's clock, 0 if not set yet; `step` is the one
     begun last, -1 before the first."""
 
     id: str
@@ -50,7 +50,7 @@ class Record:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """How one attempt ended, and where: `how` is a final state, `lost` or `handed back`; `url` is
-    the folder it left in the store."""
+    its folder in the store."""
 
     number: int
     how: str
@@ -72,11 +72,11 @@ class Summary:
 
 
 FIELDS = tuple(field.name for field in fields(Record) if field.name != "id")
-"""What `to_record` wants of a build's hash, in this order."""
+"""The fields of a build's hash that `to_record` takes, in this order."""
 
 
 def to_record(build: str, values: Sequence[str | None]) -> Record:
-    """The record in a build's hash, whose fields are text, empty where there is nothing yet."""
+    """The record in a build's hash, whose fields are text, empty if not set yet."""
     found: dict[str, object] = {
         name: text for name, text in zip(FIELDS, values, strict=True) if text
     }

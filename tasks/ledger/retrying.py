@@ -1,7 +1,7 @@
-"""A ledger that is asked again for as long as Redis does not answer.
+"""A ledger whose calls are retried until Redis answers.
 
-What a host has to tell the ledger is told, however long that takes. Every change in the ledger
-gives the same answer when it is asked for twice, so asking again does no harm.
+A host reports to the ledger however long that takes. Every change in the ledger is idempotent, so
+it is safe to repeat a call.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 5.0
 
 
 def patient(ledger: T) -> T:
-    """`ledger`, or another object that asks Redis, whose every method waits while Redis is away
-    instead of raising `FarmUnreachable`."""
+    """A proxy of `ledger`, or of another client of Redis, whose every method waits while Redis is
+    unreachable instead of raising `FarmUnreachable`."""
     return cast("T", _Patient(ledger))
 
 

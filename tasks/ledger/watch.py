@@ -1,4 +1,4 @@
-"""The supervisor's watch over the leases: who leads, and which leases have run out."""
+"""The supervisor's scan of the leases: which supervisor leads, and which leases have expired."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from uuid import uuid4
 from tasks.ledger.connection import Connection
 
 LEADS_SCANS = 2.0
-"""A leader that has not looked for so many scans has lost the lead."""
+"""A leader that has not scanned for so many intervals is no longer the leader."""
 
 AWAY_SCANS = 3.5
-"""If nobody looked for so many scans, hosts may not have been able to say that they live."""
+"""If no supervisor scanned for so many intervals, hosts may have been unable to send heartbeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look round found: whether we lead, for how many seconds more nothing may expire, and
-    the builds and attempts whose lease has run out."""
+    """The result of a scan: whether we lead, for how many more seconds no lease expires, and the
+    builds and attempts whose lease has expired."""
 
     leads: bool
     quiet_s: float
@@ -26,7 +26,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """One supervisor's watch over the leases."""
+    """One supervisor's scan of the leases."""
 
     connection: Connection
     lease_s: float

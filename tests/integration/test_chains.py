@@ -165,7 +165,7 @@ def test_what_is_submitted_too_late_is_cancelled(farm: Farm) -> None:
     assert states(farm, builds) == ["failed", "cancelled", "cancelled"]
     (late,) = farm.submit(replace(farm.build(subarch="none"), after=builds[0]))
     assert farm.record(late).state is BuildState.CANCELLED
-    with pytest.raises(BadInput, match=f"{late.id} starts from what {builds[0]} makes"):
+    with pytest.raises(BadInput, match=f"{late.id} starts from the output of {builds[0]}"):
         farm.ledger.retry(late.id, "request")
 
 

@@ -164,7 +164,7 @@ def retried_after_it_succeeded(asked: Asked) -> None:
 def retried_too_early(asked: Asked) -> None:
     asked.failed()
     asked.ledger.submit([a_build(id="b-2", after="b-1")])
-    with pytest.raises(BadInput, match="starts from what b-1 makes"):
+    with pytest.raises(BadInput, match="starts from the output of b-1"):
         asked.ledger.retry("b-2", "r")
 
 

@@ -366,7 +366,7 @@ def test_a_wrong_password_is_one_clear_error(server: RedisServer, settings: Sett
     with server.client() as client:
         client.config_set("requirepass", "right")
     try:
-        with pytest.raises(FarmUnreachable, match="refuses us"):
+        with pytest.raises(FarmUnreachable, match="refuses the login"):
             Ledger.open(settings)
         with redis.Redis(port=server.port, password="right") as client:
             assert client.ping()

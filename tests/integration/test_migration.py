@@ -171,13 +171,13 @@ def test_it_waits_for_nobody_to_be_there(farm: Farm) -> None:
         for options in ([], ["--dry-run"]):
             said = farm.command("ledger", "migrate", *options)
             assert said.returncode == 3
-            assert said.stderr.startswith("error: workers run: one\n hint: stop them")
+            assert said.stderr.startswith("error: workers are running: one\n hint: stop them")
         client.zadd("test:hosts", {"one": now - 60})
         client.set("test:leader", "a supervisor", ex=60)
         for options in ([], ["--dry-run"]):
             said = farm.command("ledger", "migrate", *options)
             assert said.returncode == 3
-            assert said.stderr.startswith("error: a supervisor leads, or another migration runs\n")
+            assert said.stderr.startswith("error: a supervisor or another migration is running\n")
         assert client.get("test:leader") == "a supervisor"
         client.delete("test:leader")
         client.zadd("test:hosts", {"one": dict(before["test:hosts"])["one"]})

@@ -122,7 +122,7 @@ def test_a_password_that_is_wanted(server: RedisServer, capsys: pytest.CaptureFi
         client.config_set("requirepass", "right")
     assert run(["workers"]) == 4
     said = capsys.readouterr().err
-    assert "refuses us: it wants a password\n" in said
+    assert "refuses the login: it requires a password\n" in said
     assert "redis_password_file" in said
 
 

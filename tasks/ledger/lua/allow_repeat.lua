@@ -1,5 +1,5 @@
--- The process that ran a step died, and the step harms nothing if it is done over: it may begin once
--- more. Gives ok, stale if it is not this token's any more, or spent if it was done over before.
+-- The process that ran a step died, and the step is safe to repeat: it may begin once more. Returns
+-- ok, stale if this token no longer runs it, or spent if it was repeated before.
 -- ARGV: id, attempt, host, incarnation, step, token
 local id, attempt, host, incarnation, step, token = unpack(ARGV)
 local steps = key('build', id, 'steps')

@@ -1,5 +1,5 @@
--- May this step run now? run, done (it ended before), cancelled, or stale. `token` names the one
--- who asks, so that the same question asked twice over a bad line gets the same answer.
+-- May this step run now? Returns run, done (it ended before), cancelled, or stale. `token` names the
+-- caller, so that a repeated call gets the same answer.
 -- ARGV: id, attempt, host, incarnation, step, token
 local id, attempt, host, incarnation, step, token = unpack(ARGV)
 if not held(id, attempt, host, incarnation) then

@@ -1,6 +1,5 @@
--- Ask for the end of a build: cancelled if no host holds it, at once, or if it was cancelled for this
--- reason before, asked if a host has to end it, ended if it has ended otherwise, unknown if there is
--- no such build.
+-- Cancel a build. Returns cancelled (at once if no host holds it, or before for the same reason), asked
+-- if a host has to stop it, ended if it has ended otherwise, unknown if there is no such build.
 -- ARGV: id, reason
 local id, reason = unpack(ARGV)
 local state, cancel = get(id, 'state', 'cancel')

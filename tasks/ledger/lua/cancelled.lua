@@ -1,4 +1,4 @@
--- The host has stopped a build that was to be cancelled: ok or stale.
+-- The host has stopped a build because of a cancel. Returns ok or stale.
 -- ARGV: id, attempt, host, incarnation
 local id, attempt, host, incarnation = unpack(ARGV)
 if not held(id, attempt, host, incarnation) then

@@ -1,4 +1,5 @@
--- The build for this host, if it is queued and the attempt matches: claimed, stale, or refused.
+-- Claim the build for this host if it is queued and the attempt matches. Returns claimed, stale, or
+-- refused (the host is drained).
 -- ARGV: id, attempt, host, incarnation, lease in seconds
 local id, attempt, host, incarnation, lease_s = unpack(ARGV)
 if held(id, attempt, host, incarnation) then

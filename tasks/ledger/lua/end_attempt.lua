@@ -1,5 +1,5 @@
 -- The host gives up its attempt. `how` is `lost` (counts towards the limit) or `handed back`.
--- Gives what became of the build (queued, failed, cancelled or stale) and its attempt.
+-- Returns the outcome (queued, blocked, failed, cancelled or stale) and the build's attempt.
 -- ARGV: id, attempt, host, incarnation, how, reason, most attempts, whether the next attempt ignores
 --       the checkpoint (0 or 1)
 local id, attempt, host, incarnation, how, reason, attempts_max, from_start = unpack(ARGV)

@@ -1,4 +1,4 @@
--- The step ended well: ok, or stale if the build is no longer this host's.
+-- The step succeeded. Returns ok, or stale if the build is no longer this host's.
 -- ARGV: id, attempt, host, incarnation, step, its result as JSON, whether that has a checkpoint (0 or 1)
 local id, attempt, host, incarnation, step, result, kept = unpack(ARGV)
 local steps = key('build', id, 'steps')

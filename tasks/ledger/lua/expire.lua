@@ -1,9 +1,9 @@
--- The lease of an attempt has run out: its host is lost. Gives what became of the build, and its
--- attempt; stale if the lease was renewed, or the attempt ended otherwise.
+-- The lease of an attempt has expired: its host is lost. Returns the outcome and the build's attempt;
+-- stale if the lease was renewed, or the attempt ended otherwise.
 -- ARGV: id, attempt, most attempts
 local id, attempt, attempts_max = unpack(ARGV)
 local function silence(host)
-  return 'no sign of ' .. host .. ' for the length of its lease'
+  return 'no heartbeat of ' .. host .. ' for the length of its lease'
 end
 local state, current, host = get(id, 'state', 'attempt', 'host')
 if state ~= 'running' or current ~= attempt then

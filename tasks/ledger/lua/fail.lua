@@ -1,4 +1,4 @@
--- The build failed: ok, cancelled (it was to be cancelled), or stale.
+-- The build failed. Returns ok, cancelled (a cancel came before), or stale.
 -- ARGV: id, attempt, host, incarnation, name of the error, its message, its hint, URL of the record
 local id, attempt, host, incarnation, error, reason, hint, url = unpack(ARGV)
 if not held(id, attempt, host, incarnation) then

@@ -1,4 +1,4 @@
--- The build succeeded and its artifacts become visible: ok, cancelled, or stale.
+-- The build succeeded and its artifacts become visible. Returns ok, cancelled, or stale.
 -- ARGV: id, attempt, host, incarnation, artifacts as JSON, URL of the folder they are in
 local id, attempt, host, incarnation, artifacts, url = unpack(ARGV)
 if not held(id, attempt, host, incarnation) then

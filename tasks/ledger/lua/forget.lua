@@ -1,5 +1,5 @@
--- Forget a build if it ended before a moment. Gives 1 if it is forgotten now, 0 if it is kept.
--- ARGV: id, the moment in seconds since 1970
+-- Forget a build if it ended before a time. Returns 1 if it is gone now, 0 if it is kept.
+-- ARGV: id, the time in seconds since 1970
 local id, before = unpack(ARGV)
 local ended = redis.call('ZSCORE', key('ended'), id)
 if ended and tonumber(ended) < tonumber(before) then

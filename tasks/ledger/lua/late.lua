@@ -1,6 +1,6 @@
--- Queued builds whose message was sent, or seen in its queue, too long ago. Gives: now, then triples of
--- queue, id, attempt.
--- ARGV: how many seconds are too long, most builds a queue
+-- Queued builds whose message was last sent, or seen in its queue, too long ago. Returns now, then
+-- triples of queue, id, attempt.
+-- ARGV: how many seconds are too long, maximum of builds per queue
 local wait_s, limit = unpack(ARGV)
 local time = now()
 local answer = {stamp(time)}

@@ -1,4 +1,5 @@
--- The message of a queued build was sent again: give it time before the next.
+-- The message of a queued build is sent again: restart its wait. Returns ok, or stale if the attempt is
+-- no longer queued.
 -- ARGV: id, attempt
 local id, attempt = unpack(ARGV)
 local state, current, queue = get(id, 'state', 'attempt', 'queue')

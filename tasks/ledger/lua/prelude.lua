@@ -49,7 +49,7 @@ local function held(id, attempt, host, incarnation)
   return state == 'running' and current == attempt and holder == host and its_incarnation == incarnation
 end
 
--- Nobody holds the build any more: it has no lease, and is not on its host's list.
+-- No host holds the build any longer: remove its lease, and remove it from its host's list.
 local function release_lease(id)
   local host = get(id, 'host')
   redis.call('ZREM', key('leases'), id)
@@ -58,8 +58,8 @@ local function release_lease(id)
   end
 end
 
--- How the current attempt ended, kept for the history of the build, and for its holder, who may ask
--- again.
+-- Store how the current attempt ended, for the history of the build and for repeated calls of its
+-- holder.
 local function close_attempt(id, how, reason)
   local attempt, host, incarnation, claimed, step, url =
     get(id, 'attempt', 'host', 'incarnation', 'claimed', 'step', 'url')
@@ -68,13 +68,13 @@ local function close_attempt(id, how, reason)
     how = how, reason = reason, url = url or ''}))
 end
 
--- What `close_attempt` kept of an attempt, nothing if it has not ended.
+-- What `close_attempt` stored of an attempt, nil if it has not ended.
 local function closed_attempt(id, attempt)
   local ended = redis.call('HGET', key('build', id, 'attempts'), attempt)
   return ended and cjson.decode(ended) or nil
 end
 
--- The same, nothing if it was in the hands of another holder.
+-- The same, nil if another holder had claimed it.
 local function closed_attempt_of(id, attempt, host, incarnation)
   local ended = closed_attempt(id, attempt)
   if ended and ended.host == host and ended.incarnation == incarnation then
@@ -82,8 +82,8 @@ local function closed_attempt_of(id, attempt, host, incarnation)
   end
 end
 
--- The answer to a holder that ends an attempt as `how`, and does not hold it: ok if that was done
--- before, cancelled if the attempt ended so, else stale.
+-- The answer to a caller that ends an attempt as `how` but does not hold it: ok if it ended it so
+-- before, cancelled if the attempt was cancelled, else stale.
 local function ended_before(id, attempt, host, incarnation, how)
   local ended = closed_attempt_of(id, attempt, host, incarnation)
   if ended and ended.how == how then
@@ -92,8 +92,7 @@ local function ended_before(id, attempt, host, incarnation, how)
   return ended and ended.how == 'cancelled' and 'cancelled' or 'stale'
 end
 
--- The build whose tarball `id` starts from, and its state; nothing if that has succeeded, or is
--- forgotten.
+-- The build whose tarball `id` starts from, and its state; nil if that has succeeded, or is forgotten.
 local function obstacle(id)
   local after = get(id, 'after')
   local state = after and after ~= '' and get(after, 'state')
@@ -104,7 +103,8 @@ end
 
 local close
 
--- Queued, or blocked as long as the build it starts from has not succeeded, or cancelled with that.
+-- Queue the build; or block it until the build it starts from has succeeded; or cancel it if that one
+-- failed or was cancelled.
 local function enqueue(id, attempt)
   local queue = get(id, 'queue')
   set(id, 'attempt', attempt, 'queued', stamp(now()), 'host', '', 'incarnation', '', 'claimed', '',
@@ -121,7 +121,7 @@ local function enqueue(id, attempt)
   end
 end
 
--- Those that start from what `id` made, or would have, and were blocked by it.
+-- Queue or cancel the builds that `id` blocked.
 local function release(id)
   for _, follower in ipairs(redis.call('SMEMBERS', key('build', id, 'followers'))) do
     local state, attempt = get(follower, 'state', 'attempt')
@@ -131,7 +131,7 @@ local function release(id)
   end
 end
 
--- The build has ended as `state`; only `retry` brings it back.
+-- End the build as `state`; only `retry` queues it again.
 function close(id, state, how, reason)
   local queue = get(id, 'queue')
   close_attempt(id, how, reason)
@@ -164,8 +164,9 @@ local function history(id)
   return table.concat(lines, '; ')
 end
 
--- Attempt `attempt` goes on from a checkpoint, `from` an earlier one, as `<attempt>.<step>`: the
--- steps before count as done, that one is restored. Nothing is done where `from` is empty.
+-- Attempt `attempt` resumes from the checkpoint `from` of an earlier attempt, as `<attempt>.<step>`:
+-- the steps before count as done, the step itself restores the checkpoint. Does nothing if `from` is
+-- empty.
 local function resume(id, attempt, from, why)
   local old, step = string.match(from or '', '^(%d+)%.(%d+)$')
   if not old then
@@ -181,7 +182,7 @@ local function resume(id, attempt, from, why)
   redis.call('HSET', steps, attempt .. '.resume', from .. ' ' .. why)
 end
 
--- The build has succeeded: its checkpoints go. The results that hold them hold nothing else.
+-- The build has succeeded: remove its checkpoints. The results that contain one contain nothing else.
 local function forget_checkpoints(id)
   local steps = key('build', id, 'steps')
   local fields = redis.call('HGETALL', steps)
@@ -193,8 +194,8 @@ local function forget_checkpoints(id)
   set(id, 'checkpoint', '')
 end
 
--- What became of a build whose attempt ended as `how` for `reason`, and its attempt: the answer to
--- whoever ended it so, when asked again; stale if it did not end so.
+-- The outcome of a build whose attempt ended as `how` for `reason`, and its attempt: the answer to a
+-- repeated call; stale if the attempt ended otherwise.
 local function became(attempt, ended, how, reason)
   if ended and ended.how == 'cancelled' then
     return {'cancelled', attempt}
@@ -205,8 +206,8 @@ local function became(attempt, ended, how, reason)
   return {ended.became, ended.became == 'failed' and attempt or tostring(attempt + 1)}
 end
 
--- The attempt is over without an end of the build: queue the next one, unless the build is to be
--- cancelled or too many attempts were lost. Gives what became of the build and its attempt.
+-- The attempt has ended but not the build: queue the next attempt, unless a cancel was requested or too
+-- many attempts were lost. Returns the outcome and the build's attempt.
 local function end_attempt(id, how, reason, attempts_max)
   local attempt, lost, cancel = get(id, 'attempt', 'lost', 'cancel')
   if cancel ~= '' then

@@ -1,4 +1,4 @@
--- A host did not take a queued build; `why` tells people.
+-- A host refused a queued build; `why` shows it. Returns ok, or stale if it is no longer queued.
 -- ARGV: id, attempt, host, reason
 local id, attempt, host, reason = unpack(ARGV)
 local state, current = get(id, 'state', 'attempt')

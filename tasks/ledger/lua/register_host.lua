@@ -1,6 +1,6 @@
--- A worker begins a new incarnation on a host: what an earlier incarnation held is lost. Gives triples
--- of build, what became of it, and its attempt.
--- ARGV: host, incarnation, most attempts, then pairs of what is known of the host
+-- A worker begins a new incarnation on a host: what an earlier incarnation held is lost. Returns
+-- triples of build, outcome, and attempt.
+-- ARGV: host, incarnation, maximum of attempts, then fields and values of the host
 local host, incarnation, attempts_max = unpack(ARGV, 1, 3)
 local registered, lost = unpack(redis.call('HMGET', key('host', host), 'incarnation', 'lost'))
 if registered == incarnation then

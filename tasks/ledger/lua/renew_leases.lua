@@ -1,7 +1,7 @@
--- A heartbeat. Renews the leases of what this incarnation of the host holds, and tells the host of it.
--- Gives: now, drained (0 or 1), then for each build: id, attempt, cancel reason, claimed, step,
--- when the step began, when it ended, token of who runs it.
--- ARGV: host, incarnation, lease in seconds, then pairs of what is known of the host
+-- A heartbeat. Renews the leases of the builds that this incarnation of the host holds.
+-- Returns now, drained (0 or 1), then for each build: id, attempt, cancel reason, claimed, step,
+-- when the step began, when it ended, token of the task that runs it.
+-- ARGV: host, incarnation, lease in seconds, then fields and values of the host
 local host, incarnation, lease_s = unpack(ARGV, 1, 3)
 redis.call('ZADD', key('hosts'), stamp(now()), host)
 if #ARGV > 3 then

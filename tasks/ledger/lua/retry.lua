@@ -1,8 +1,8 @@
--- Queue an ended build again, as its next attempt: ok and the attempt; running if it has not ended, broken
--- if the build it starts from did not succeed, unknown if there is no such build.
--- `request` names the one who asks, so that the same question asked twice is answered once.
--- ARGV: id, request, the checkpoint to go on from as `<attempt>.<step>` or empty, then for a build that
---       was respecified: build as JSON, queue, titles of its steps as JSON, the version of stagefarm
+-- Queue an ended build again, as its next attempt. Returns ok and the attempt; running if it has not
+-- ended, broken if the build it starts from did not succeed, unknown if there is no such build.
+-- `request` names the request, so that a repeated call queues no second attempt.
+-- ARGV: id, request, the checkpoint to resume from as `<attempt>.<step>` or empty, then for a
+--       respecified build: build as JSON, queue, titles of its steps as JSON, the version of stagefarm
 local id, request, from, spec, queue, titles, version = unpack(ARGV)
 local steps = key('build', id, 'steps')
 local queued = redis.call('HGET', steps, 'retry.' .. request)

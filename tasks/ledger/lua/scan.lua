@@ -1,9 +1,9 @@
--- The supervisor looks round. Only the leader may; nobody's lease is called expired for two lease
--- lengths after Redis was started, or after a time in which no supervisor looked.
--- Gives: leader (0 or 1), quiet for how many seconds, then for each lease that has run out: build,
+-- A scan of the leases, by the leading supervisor only. No lease expires for two lease lengths after
+-- Redis was started, or after a time without scans.
+-- Returns leader (0 or 1), for how many seconds no lease expires, then for each expired lease: build,
 -- attempt.
--- ARGV: token of the supervisor, lease in seconds, how long a leader leads without a look, after
---       which gap between looks nobody was there, run id of Redis
+-- ARGV: token of the supervisor, lease in seconds, how long a leader leads without a scan, which gap
+--       between scans counts as a time without them, run id of Redis
 local token, lease_s, leads_s, gap_s, run_id = unpack(ARGV)
 local leader = redis.call('GET', key('leader'))
 if leader and leader ~= token then

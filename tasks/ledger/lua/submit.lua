@@ -1,6 +1,6 @@
--- A new build, queued as attempt 1; `exists` if its id is taken by another build.
+-- Add a new build, queued as attempt 1. Returns ok, or exists if another build has its id.
 -- ARGV: id, build as JSON, queue, job, batch, optional (0 or 1), titles of its steps as JSON,
---       what tells it from the other builds of its job, the build it starts from (or empty),
+--       its variant (its options of the matrix), the build it starts from (or empty),
 --       the version of stagefarm that writes it
 local id, spec, queue, job, batch, optional, titles, variant, after, version =
   unpack(ARGV)
