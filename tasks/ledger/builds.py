@@ -144,9 +144,9 @@ class Ledger:
     def hand_back(
         self, claim: ClaimedAttempt, reason: str, attempts_max: int, *, from_start: bool = False
     ) -> Requeued:
-        """The host returns the build unfinished; this does not count as a loss. `anew`: the next
-        attempt does not resume from a checkpoint."""
-        told = ("handed back", reason, attempts_max, int(anew))
+        """The host returns the build unfinished; this does not count as a loss.
+        `from_start`: the next attempt uses no checkpoint."""
+        told = ("handed back", reason, attempts_max, int(from_start))
         answer = self.connection.script("end_attempt", *claim.args, *told)
         return Requeued(claim.build, RequeueOutcome(answer[0]), int(answer[1]))
 

@@ -57,7 +57,7 @@ class How(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How an attempt ends and the error that says why. `anew`: the next attempt does not resume
+    """How an attempt ends and the error that says why. `from_start`: the next attempt does not resume
     from a checkpoint."""
 
     how: How
