@@ -57,8 +57,8 @@ class How(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How an attempt ends and the error that says why. `from_start`: the next attempt does not resume
-    from a checkpoint."""
+    """How an attempt ends and the error that says why. `from_start`: the next attempt uses no
+    checkpoint."""
 
     how: How
     error: StagefarmError

@@ -189,7 +189,7 @@ def test_a_lease_expires_only_when_it_has_run_out(ledger: Ledger, client: Any) -
     assert (requeued.outcome, requeued.attempt) == (RequeueOutcome.QUEUED, 2)
     (lost,) = ledger.attempts("b-1")
     assert (lost.how, lost.host) == ("lost", "one")
-    assert "no sign of one" in lost.reason
+    assert "no heartbeat of one" in lost.reason
 
 
 def test_a_build_that_does_not_run_loses_no_lease(ledger: Ledger, client: Any) -> None:

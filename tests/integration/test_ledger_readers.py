@@ -434,7 +434,7 @@ def test_our_own_mistakes_are_not_the_farms(ledger: Ledger, client: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("word", "told"), [("", "it wants a password"), (":wrong@", "(?!it wants a password).+")]
+    ("word", "told"), [("", "it requires a password"), (":wrong@", "(?!it requires a password).+")]
 )
 def test_a_redis_with_a_password_says_what_it_wants(
     ledger: Ledger, client: Any, server: RedisServer, word: str, told: str
@@ -442,7 +442,7 @@ def test_a_redis_with_a_password_says_what_it_wants(
     url = server.url.replace("redis://", f"redis://{word}")
     with (
         configured(client, requirepass="right"),
-        pytest.raises(FarmUnreachable, match=f"refuses us: {told}"),
+        pytest.raises(FarmUnreachable, match=f"refuses the login: {told}"),
     ):
         Ledger.open(Settings(redis_url=url, key_prefix="t"))
 

@@ -77,7 +77,7 @@ def test_failure_cancels_those_that_start_from_it(ledger: Ledger, end: str, how:
     assert second.cancel == f"b-1, which it starts from, {how}"
     assert third.cancel == "b-2, which it starts from, was cancelled"
     assert waiting(ledger) == {}
-    with pytest.raises(BadInput, match="b-2 starts from what b-1 makes"):
+    with pytest.raises(BadInput, match="b-2 starts from the output of b-1"):
         retry(ledger, "b-2")
     retry(ledger, "b-1")
     assert retry(ledger, "b-2") == 2

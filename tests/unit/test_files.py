@@ -96,7 +96,7 @@ def test_a_folder_that_cannot_be_is_the_hosts_fault(tmp_path: Path) -> None:
     assert make_folder(tmp_path / "a" / "b").is_dir()
     assert make_folder(tmp_path / "a" / "b").is_dir(), "it is there"
     (tmp_path / "file").touch()
-    with pytest.raises(HostUnfit, match="cannot make the folder .*/file/c: Not a directory"):
+    with pytest.raises(HostUnfit, match="cannot create the folder .*/file/c: Not a directory"):
         make_folder(tmp_path / "file" / "c")
 
 
