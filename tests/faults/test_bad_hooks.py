@@ -28,9 +28,12 @@ def test_a_build_that_fills_the_disk_of_a_host_is_given_to_another(
     """In a hook, and while packing. The host goes on with other jobs."""
     farm.worker("one", within=tmpfs(farm, "one", "120m"))
     (full,) = farm.submit(farm.build(f"head -c {size} /dev/urandom > /big", name="full"))
-    why = ["why", full.id]
-    assert eventually(lambda: said in farm.command(*why).stdout, 60.0), farm.logs()
-    assert "builds no full" in farm.command(*why).stdout
+
+    def refused() -> bool:
+        why = farm.command("why", full.id).stdout
+        return said in why and "builds no full" in why
+
+    assert eventually(refused, 60.0), farm.logs()
     settled(*farm.submit(farm.build(name="after")))
     farm.worker("two")
     settled(full)
