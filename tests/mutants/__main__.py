@@ -39,7 +39,7 @@ Job = tuple[Mutant, tuple[str, ...]]
 
 def main(words: list[str]) -> int:
     started = time.monotonic()
-    jobs = list(jobs_of(words))
+    accepted, jobs = accepted_survivors(), list(jobs_of(words))
     with (
         TemporaryDirectory(prefix="stagefarm-mutants-") as folder,
         ProcessPoolExecutor(SLOTS, get_context("fork"), open_slot, (folder,)) as pool,
@@ -47,13 +47,11 @@ def main(words: list[str]) -> int:
         if not all(pool.map(passes_unchanged, first_of_each(jobs))):
             return 1
         fates = dict(zip(jobs, pool.map(try_out, jobs), strict=True))
-    accepted = accepted_survivors()
     print_table(fates, accepted)
     survivors = [job[0] for job, fate in fates.items() if fate is Fate.SURVIVED]
     unknown = [mutant for mutant in survivors if mutant.name not in accepted]
     for mutant in unknown:
-        print(f'\n[[survivor]]\nfile = "{mutant.file}"')
-        print(f"was = '''{mutant.was}'''\nnow = '''{mutant.now}'''\nwhy = \"\"")
+        print(f"\n{mutant.file}\n    {[mutant.was, mutant.now]},")
     if not words:
         for name in sorted(accepted - {mutant.name for mutant in survivors}):
             print(f"\nsurvivors.toml: no mutant like this survives any more: {name}")
@@ -147,9 +145,10 @@ def first_of_each(jobs: list[Job]) -> list[Job]:
 
 
 def accepted_survivors() -> set[tuple[str, str, str]]:
-    listed = tomllib.loads(SURVIVORS.read_text()).get("survivor", [])
-    assert all(one["why"] for one in listed), "survivors.toml: each has its reason"
-    return {(one["file"], one["was"], one["now"]) for one in listed}
+    """The names of the mutants that survivors.toml says why nobody needs to notice."""
+    groups = tomllib.loads(SURVIVORS.read_text())["accepted"]
+    assert all(group["why"] for group in groups), "survivors.toml: each has its reason"
+    return {(group["file"], was, now) for group in groups for was, now in group["mutants"]}
 
 
 def print_table(fates: dict[Job, Fate], accepted: set[tuple[str, str, str]]) -> None:
