@@ -17,7 +17,7 @@ from tasks.app import app
 from tasks.model import Build, Line, StepResult
 from tasks.reporting import Report
 from tasks.rootfs.workspace import Workspace
-from tasks.worker import step_runner
+from tasks.worker import performer
 
 bare: Celery = app
 
@@ -48,5 +48,5 @@ def pretend(build: Build, step: int, workspace: Workspace, report: Report, **_: 
 
 
 if __name__ == "__main__":
-    step_runner.perform = pretend
+    performer.perform = pretend
     sys.exit(run(["worker", "--quiet", *sys.argv[1:]]))
