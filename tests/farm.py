@@ -48,6 +48,16 @@ QUICK = {
 }
 """Times short enough for a test; a lease must outlast two gaps of the supervisor (3.5 scans)."""
 
+ROLES = {
+    "worker": ("worker", "-A"),
+    "supervisor": ("supervisor",),
+    "flower": ("flower",),
+    "submitter": ("submit", "cancel", "retry", "rebuild", "drain", "undrain"),
+    "monitoring": ("status", "follow", "logs", "why", "workers", "fetch"),
+    "admin": ("forget", "ledger"),
+}
+"""The users of deploy/redis/stagefarm.acl, and the commands that each of them is for."""
+
 LIMIT_S = 60.0
 QUEUE = "x86-64bit.generic_64"
 numbers = itertools.count(1)
@@ -61,6 +71,9 @@ class Farm:
     prefix: str = "test"
     quick: dict[str, float | int | str] = field(default_factory=lambda: dict(QUICK))
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.redis.guard(self.prefix)
 
     # What the test asks of the farm
 
@@ -90,9 +103,17 @@ class Farm:
     def app(self) -> Celery:
         return make_app(lambda: self.settings)
 
-    def environment(self, host: str) -> dict[str, str]:
-        settings = self.settings_of(host)
-        names = ("redis_url", "key_prefix", "host", "state_dir", "store_url", *self.quick)
+    def environment(self, host: str, command: str = "submit") -> dict[str, str]:
+        """The environment of one of the farm's processes, which comes to Redis as the user that
+        its command is for."""
+        user = next((user for user, names in ROLES.items() if command in names), "admin")
+        settings = replace(
+            self.settings_of(host),
+            redis_url=self.redis.url_of(user),
+            redis_password_file=self.redis.password_file_of(user),
+        )
+        names = ("key_prefix", "host", "state_dir", "store_url", *self.quick)
+        names += ("redis_url", "redis_password_file")
         given = {f"STAGEFARM_{name.upper()}": str(getattr(settings, name)) for name in names}
         return {**os.environ, **given}
 
@@ -109,7 +130,7 @@ class Farm:
             process = subprocess.Popen(
                 [*within, sys.executable, "-m", program, *arguments],
                 cwd=Path(__file__).parents[1],
-                env=self.environment(host),
+                env=self.environment(host, arguments[0]),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -122,7 +143,7 @@ class Farm:
         return subprocess.run(
             [sys.executable, "-m", "orchestrator", *arguments],
             cwd=Path(__file__).parents[1],
-            env=self.environment("tester"),
+            env=self.environment("tester", arguments[0]),
             capture_output=True,
             text=True,
             check=False,
@@ -179,12 +200,15 @@ class Farm:
     # What the test asks afterwards
 
     def end(self) -> None:
-        """End every process, and with it what hangs on it."""
+        """End every process, and with it what hangs on it. Fails if Redis refused any of them
+        anything: each has to do its work with the rights of its own user."""
         for process in self.processes:
             process.kill()
         for process in self.processes:
             process.wait()
+        refused = self.redis.refused() if self.redis.answers() else set()
         self.redis.kill()
+        assert refused == set()
 
     def build(self, *commands: str, name: str = "job", **changes: object) -> Build:
         """A build whose one hook runs `commands` in the seed."""

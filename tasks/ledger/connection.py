@@ -137,7 +137,7 @@ def check_schema(connection: Connection, *, reading: bool = False) -> None:
     cannot read. A new ledger gets our schema when it is first opened for writing."""
     if not reading:
         with connection.reaching() as client:
-            client.set(connection.key("schema"), SCHEMA, nx=True)
+            client.setnx(connection.key("schema"), SCHEMA)  # a right to create, not to change
     found, where = schema(connection), f"the ledger under {connection.prefix!r}"
     if found == OLDER_SCHEMA and not reading:
         raise HostUnfit(
@@ -154,19 +154,21 @@ def check_schema(connection: Connection, *, reading: bool = False) -> None:
 def durability_problems(connection: Connection) -> list[str]:
     """Settings of Redis with which it may lose builds; empty if there are none.
 
-    The settings of a server that forbids CONFIG are assumed to be right.
+    They are read with INFO: CONFIG shows passwords, so users of a farm should not have it. The
+    settings of a server that forbids INFO too are assumed to be right.
     """
     with connection.reaching() as client:
         try:
-            found: dict[str, str] = {
-                **client.config_get("appendonly"),
-                **client.config_get("maxmemory-policy"),
-            }
+            persistence, memory = client.info("persistence"), client.info("memory")
         except redis.ResponseError:
             return []
+    found = {
+        "appendonly": "yes" if persistence.get("aof_enabled", 1) else "no",
+        "maxmemory-policy": memory.get("maxmemory_policy", "noeviction"),
+    }
     wanted = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
     return [
         f"{name} is {found[name]!r} and should be {value!r}"
         for name, value in wanted.items()
-        if found.get(name, value) != value
+        if found[name] != value
     ]

@@ -34,7 +34,7 @@ def tell(key: str) -> None:
 
     from tasks.settings import current
 
-    with redis.Redis.from_url(current().redis_url) as client:
+    with redis.Redis.from_url(current().broker_url()) as client:
         seconds, micros = client.time()
         client.rpush(key, seconds + micros / 1e6)
 

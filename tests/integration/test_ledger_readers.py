@@ -410,7 +410,7 @@ def test_a_redis_that_may_forget_is_told_of(ledger: Ledger, client: Any) -> None
 def test_a_redis_that_hides_its_configuration_is_taken_at_its_word(
     ledger: Ledger, client: Any, server: RedisServer
 ) -> None:
-    client.execute_command("ACL", "SETUSER", "limited", "on", "nopass", "~*", "+@all", "-config")
+    client.execute_command("ACL", "SETUSER", "limited", "on", "nopass", "~*", "+@all", "-info")
     url = server.url.replace("redis://", "redis://limited:x@")
     limited = connect(Settings(redis_url=url, key_prefix="t"))
     assert limited.client.ping()
