@@ -28,6 +28,7 @@ def make_app(settings: Callable[[], Settings]) -> Celery:
 def configuration(settings: Settings) -> dict[str, Any]:
     return {
         "broker_url": settings.broker_url(),
+        "broker_use_ssl": settings.broker_tls() or None,
         "broker_transport_options": {
             "global_keyprefix": f"{settings.key_prefix}:celery:",
             "priority_steps": list(range(PRIORITIES)),

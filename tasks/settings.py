@@ -45,6 +45,16 @@ class Settings:
     redis_password_file: str = ""
     """File whose first line is the Redis password; keeps it out of the environment."""
 
+    redis_ca_file: str = ""
+    """File with the authorities whose certificates a `rediss://` Redis may have, in addition to
+    those that the machine trusts."""
+
+    redis_cert_file: str = ""
+    """This machine's certificate for a `rediss://` Redis that asks for one."""
+
+    redis_key_file: str = ""
+    """The key of that certificate, without a passphrase; default: it is in `redis_cert_file`."""
+
     key_prefix: Name = "stagefarm"
     """First part of every key in Redis, so that several farms can share one server."""
 
@@ -148,6 +158,19 @@ class Settings:
         password = quote(_first_line(self.redis_password_file), safe="")
         return urlunsplit(parts._replace(netloc=f"{user}:{password}@{address}"))
 
+    def broker_tls(self) -> dict[str, str | bool]:
+        """How to connect to a `rediss://` Redis, as options of redis-py, which kombu and Flower
+        take too; empty without TLS. The server's certificate and name are always verified."""
+        if not self.redis_url.startswith("rediss://"):
+            return {}
+        files = {
+            "ssl_ca_certs": self.redis_ca_file,
+            "ssl_certfile": self.redis_cert_file,
+            "ssl_keyfile": self.redis_key_file,
+        }
+        given = {option: file for option, file in files.items() if file}
+        return {**given, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+
 
 def _first_line(file: str) -> str:
     try:
@@ -181,7 +204,23 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
             f"lease_s is {settings.lease_s:g} and scan_s {settings.scan_s:g}",
             f"lease_s must be at least {SCANS_A_LEASE} * scan_s, or live hosts lose their builds",
         )
+    _check_tls(settings)
     return settings
+
+
+def _check_tls(settings: Settings) -> None:
+    """`BadInput` if files for TLS are given but would not be used."""
+    for name in ("redis_ca_file", "redis_cert_file", "redis_key_file"):
+        if getattr(settings, name) and settings.redis_url.startswith("redis://"):
+            raise BadInput(
+                f"{name} is set, but redis_url begins with redis://, which is without TLS",
+                "set redis_url to rediss://HOST:PORT/0",
+            )
+    if settings.redis_key_file and not settings.redis_cert_file:
+        raise BadInput(
+            "redis_key_file is set, but redis_cert_file is not",
+            "set redis_cert_file to the certificate of that key",
+        )
 
 
 def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from tasks.errors import BadInput, FarmUnreachable, HostUnfit
+from tasks.ledger.tls import check_files, refusal_of
 from tasks.settings import REDIS_HEALTH_CHECK_S, REDIS_TIMEOUT_S, Settings
 
 SCHEMA = "2"
@@ -72,9 +73,14 @@ class Connection:
                 "redis_url, as redis://USER@HOST:PORT/0",
             ) from error
         except (redis.ConnectionError, redis.TimeoutError) as error:
+            if refusal := refusal_of(error):
+                raise FarmUnreachable(
+                    f"no TLS with the farm's Redis at {self.address}: {refusal.reason}",
+                    refusal.hint,
+                ) from error
             raise FarmUnreachable(
                 f"the farm's Redis at {self.address} does not answer: {error}",
-                "start it, or set STAGEFARM_REDIS_URL=redis://HOST:PORT/0",
+                "start it, or set STAGEFARM_REDIS_URL=redis://HOST:PORT/0 (rediss:// for TLS)",
             ) from error
         except redis.ResponseError as error:
             if isinstance(error, STATES) or REFUSALS.search(str(error)):
@@ -94,10 +100,12 @@ def _wanted(error: redis.AuthenticationError) -> str:
 
 
 def connect(settings: Settings) -> Connection:
-    """A connection made on first use. `BadInput` if `redis_url` is not one."""
+    """A connection made on first use. `BadInput` if `redis_url` is not one, or a file that TLS
+    needs cannot be used."""
     try:
         if urlsplit(settings.redis_url).scheme not in SCHEMES:
             raise ValueError("it has to begin with redis:// or rediss://")
+        check_files(settings)
         client = redis.Redis.from_url(
             settings.broker_url(),
             decode_responses=True,
@@ -107,6 +115,7 @@ def connect(settings: Settings) -> Connection:
             health_check_interval=REDIS_HEALTH_CHECK_S,
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), TRIES),
             retry_on_error=[redis.ConnectionError, redis.TimeoutError],
+            **settings.broker_tls(),
         )
     except ValueError as error:
         raise BadInput(f"redis_url: {error}", "such as redis://127.0.0.1:6379/0") from error

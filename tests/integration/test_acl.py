@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -46,6 +47,7 @@ class GuardedRedis(RedisServer):
             port=self.port,
             username=user,
             password=PASSWORDS[user],
+            encoding_errors="surrogateescape",
             decode_responses=True,
         )
 
@@ -80,13 +82,37 @@ def flower_sees(url: str, host: str) -> bool:
     return f"stagefarm@{host}" in [worker["hostname"] for worker in workers]
 
 
+def flower_answers(url: str) -> bool:
+    try:
+        return page(f"{url}/healthcheck") == "OK"
+    except OSError:
+        return False
+
+
+def leave_taken_message(farm: Farm) -> None:
+    """What a worker leaves behind that was lost between taking a message and acknowledging it."""
+    message = {"body": "", "headers": {}, "properties": {"delivery_info": {}, "priority": 0}}
+    with farm.redis.client() as client:
+        client.hset("stagefarm:celery:unacked", "tag", json.dumps([message, "", "nobody.reads"]))
+        client.zadd("stagefarm:celery:unacked_index", {"tag": 1})
+
+
+def taken_messages(farm: Farm) -> int:
+    with farm.redis.client() as client:
+        return int(client.zcard("stagefarm:celery:unacked_index"))  # type: ignore[arg-type]
+
+
 def test_a_whole_farm_works_as_the_users_of_the_file(farm: Farm) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
+    leave_taken_message(farm)
     farm.start(["flower", "--port", str(port)])
+    assert eventually(lambda: flower_answers(url), 60), farm.logs()
+    assert taken_messages(farm) == 1, "Flower has no right to return it"
     farm.start(["supervisor"])
     one = farm.worker("one", slots=2)
     assert eventually(lambda: flower_sees(url, "one"), 60), farm.logs()
+    assert eventually(lambda: taken_messages(farm) == 0, 60), "a worker returns it"
 
     base = hanging(farm, name="base")
     path = f"{base.output.dir}/{base.output.name}"
@@ -130,3 +156,132 @@ def test_a_whole_farm_works_as_the_users_of_the_file(farm: Farm) -> None:
     assert Hosts(farm.ledger.connection).all()[-1].left
     say(farm, "forget", "two")
     assert farm.redis.refused() == set()
+    with farm.redis.client() as client:
+        assert client.llen("stagefarm:celery:nobody.reads") == 1
+
+
+ROLES = ("submitter", "worker", "supervisor", "flower", "monitoring")
+NOBODY_MAY = (
+    "keys *", "scan 0", "dbsize", "randomkey", "flushall", "flushdb", "swapdb 0 1",
+    "config get *", "config set requirepass x", "acl list", "acl setuser x", "acl log",
+    "client list", "client kill 127.0.0.1:1", "client pause 1", "client tracking on", "monitor",
+    "shutdown nosave", "save", "bgsave", "replicaof no one", "module list",
+    "slowlog get", "memory doctor", "latency reset", "eval return_1 0", "script flush",
+    "script kill", "function load x", "fcall x 0", "rename stagefarm:builds stagefarm:x",
+    "copy stagefarm:builds other", "dump stagefarm:builds", "restore stagefarm:x 0 x",
+    "get other", "set other x", "publish other x", "subscribe other", "psubscribe *",
+)  # fmt: skip
+"""What no part of the farm needs."""
+
+REFUSED = {
+    "submitter": (
+        "del stagefarm:build:x", "xadd stagefarm:build:x:log * t x", "set stagefarm:schema 3",
+        "set stagefarm:leader x", "hset stagefarm:host:one left 1", "zadd stagefarm:hosts 1 one",
+        "zadd stagefarm:leases 1 x", "get stagefarm:context:0", "del stagefarm:context:0",
+        "hset stagefarm:watch last 1", "brpop stagefarm:celery:x86-64bit.generic_64 1",
+        "lrange stagefarm:celery:x86-64bit.generic_64 0 -1", "del stagefarm:celery:unacked",
+        "publish stagefarm:celery:/0.celery.pidbox x",
+        "publish stagefarm:celery:/0.celeryev/worker.online x",
+        "psubscribe stagefarm:celery:/0.celeryev/*",
+    ),
+    "worker": (
+        "del stagefarm:build:x", "zadd stagefarm:builds 1 x", "sadd stagefarm:queues x",
+        "set stagefarm:context:0 x", "set stagefarm:schema 3", "set stagefarm:leader x",
+        "get stagefarm:leader", "hdel stagefarm:drained one", "hset stagefarm:watch last 1",
+        "rpush stagefarm:batch:x:builds y", "del stagefarm:batch:x", "zrem stagefarm:ended x",
+        "lrange stagefarm:celery:x86-64bit.generic_64 0 -1",
+        "del stagefarm:celery:x86-64bit.generic_64", "zrem stagefarm:hosts one",
+        "psubscribe stagefarm:celery:/0.celeryev/*",
+    ),
+    "supervisor": (
+        "zadd stagefarm:builds 1 x", "zadd stagefarm:leases 1 x", "set stagefarm:context:0 x",
+        "get stagefarm:context:0", "hset stagefarm:host:one left 1", "zadd stagefarm:hosts 1 one",
+        "hset stagefarm:drained one 1", "set stagefarm:schema 3", "sadd stagefarm:queues x",
+        "xadd stagefarm:build:x:log * t x", "brpop stagefarm:celery:x86-64bit.generic_64 1",
+        "del stagefarm:celery:x86-64bit.generic_64", "hget stagefarm:celery:unacked x",
+        "publish stagefarm:celery:/0.celery.pidbox x",
+    ),
+    "flower": (
+        "hgetall stagefarm:build:x", "hmget stagefarm:build:x spec", "zrange stagefarm:builds 0 -1",
+        "xrange stagefarm:events - +", "hset stagefarm:build:x state failed",
+        "get stagefarm:context:0", "setnx stagefarm:schema 3", "set stagefarm:leader x",
+        "lpush stagefarm:celery:x86-64bit.generic_64 x",
+        "brpop stagefarm:celery:x86-64bit.generic_64 1",
+        "lrange stagefarm:celery:x86-64bit.generic_64 0 -1",
+        "del stagefarm:celery:x86-64bit.generic_64", "hget stagefarm:celery:unacked x",
+        "srem stagefarm:celery:_kombu.binding.x86-64bit.generic_64 x",
+        "publish stagefarm:celery:/0.celeryev/worker.online x", "info",
+    ),
+    "monitoring": (
+        "get stagefarm:context:0", "get stagefarm:leader", "llen stagefarm:celery:host.one",
+        "lrange stagefarm:celery:host.one 0 -1", "script load return_1", "script exists 0",
+        "evalsha 0 0", "evalsha_ro 0 0", "eval_ro return_1 0", "fcall_ro x 0", "multi", "info",
+        "publish stagefarm:celery:/0.celery.pidbox x",
+        "psubscribe stagefarm:celery:/0.celeryev/*",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedRedis]:
+    server = GuardedRedis(tmp_path_factory.mktemp("redis"))
+    server.guard("stagefarm")
+    server.start()
+    with server.client() as client:  # keys of the right types: nothing fails for another reason
+        client.hset("stagefarm:build:x", "state", "running")
+        client.zadd("stagefarm:builds", {"x": 1})
+    yield server
+    server.kill()
+
+
+@pytest.mark.parametrize("user", ROLES)
+@pytest.mark.parametrize("words", NOBODY_MAY)
+def test_what_no_part_needs_is_refused_to_all(guarded: GuardedRedis, user: str, words: str) -> None:
+    require_refusal(guarded, user, words)
+
+
+@pytest.mark.parametrize(
+    ("user", "words"), [(user, words) for user, some in REFUSED.items() for words in some]
+)
+def test_what_another_part_does_is_refused(guarded: GuardedRedis, user: str, words: str) -> None:
+    require_refusal(guarded, user, words)
+
+
+def require_refusal(guarded: GuardedRedis, user: str, words: str) -> None:
+    with (
+        guarded.client(user) as client,
+        pytest.raises(redis.exceptions.NoPermissionError),
+    ):
+        client.execute_command(*words.split())
+
+
+def test_nobody_comes_in_without_a_name(guarded: GuardedRedis) -> None:
+    with (
+        redis.Redis(host=guarded.address, port=guarded.port) as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        client.ping()
+
+
+def writes(commands: dict[str, Any]) -> Iterator[tuple[list[str], int]]:
+    """The words of each command that writes, and how many more it takes at least."""
+    for name, command in commands.items():
+        parts = [(name, command["arity"], command["flags"])]
+        parts += [(str(sub[0]), sub[1], sub[2]) for sub in command["subcommands"]]
+        for full, arity, flags in parts:
+            if "write" in flags:
+                words = full.split("|")
+                yield words, abs(arity) - len(words)
+
+
+def test_monitoring_can_run_no_command_that_writes(guarded: GuardedRedis) -> None:
+    """Every command that the server calls a write, on a key that `monitoring` may read."""
+    key = "stagefarm:builds"
+    with guarded.client() as admin, guarded.client("monitoring") as client:
+        found = list(writes(admin.execute_command("COMMAND")))
+        assert len(found) > 100
+        before = admin.dump(key)
+        for words, count in found:
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*words, *[key] * count)
+        assert admin.dump(key) == before
