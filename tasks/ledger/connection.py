@@ -86,12 +86,18 @@ class Connection:
             if isinstance(error, STATES) or REFUSALS.search(str(error)):
                 raise FarmUnreachable(
                     f"the farm's Redis at {self.address} refuses: {error}",
-                    "check its memory, its disk, its users, and redis_url",
+                    _what_to_check(error),
                 ) from error
             raise
 
 
 STATES = (redis.OutOfMemoryError, redis.ReadOnlyError, redis.exceptions.NoPermissionError)
+
+
+def _what_to_check(error: redis.ResponseError) -> str:
+    if isinstance(error, redis.exceptions.NoPermissionError) or "NOPERM" in str(error):
+        return "the user of redis_url may not do that; docs/redis.md says which one may"
+    return "check its memory, its disk, and redis_url"
 
 
 def _wanted(error: redis.AuthenticationError) -> str:

@@ -44,7 +44,7 @@ def noop_worker(farm: Farm, host: str, slots: int) -> subprocess.Popen[bytes]:
     words = ["-m", "tests.bench.noop_worker", "--queue", QUEUE, "--slots", str(slots)]
     process = subprocess.Popen(
         [sys.executable, *words, "--name", host],
-        env=farm.environment(host),
+        env=farm.environment(host, "worker"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -79,7 +79,7 @@ def latency(farm: Farm) -> tuple[float, float]:
         wait(farm, [build])
         times = farm.ledger.step_times(build.id, 1, STEPS)
         ours.append((times[-1][0] - times[0][0]) / (STEPS - 1))
-        bare.append(bare_chain(farm, f"bare{number}") / (STEPS - 1))
+        bare.append(bare_chain(farm, f"test:celery:bare{number}") / (STEPS - 1))
     return statistics.median(ours), statistics.median(bare)
 
 

@@ -7,12 +7,15 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from time import time
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 import redis
 
+from orchestrator.cli import run
+from tasks import settings
 from tasks.ledger.hosts import Hosts
 from tasks.model import BuildState, Source, SourceType
 from tests.farm import Farm, lose_power
@@ -94,7 +97,7 @@ def leave_taken_message(farm: Farm) -> None:
     message = {"body": "", "headers": {}, "properties": {"delivery_info": {}, "priority": 0}}
     with farm.redis.client() as client:
         client.hset("stagefarm:celery:unacked", "tag", json.dumps([message, "", "nobody.reads"]))
-        client.zadd("stagefarm:celery:unacked_index", {"tag": 1})
+        client.zadd("stagefarm:celery:unacked_index", {"tag": time() - 2 * 3600})
 
 
 def taken_messages(farm: Farm) -> int:
@@ -261,6 +264,22 @@ def test_nobody_comes_in_without_a_name(guarded: GuardedRedis) -> None:
         pytest.raises(redis.AuthenticationError),
     ):
         client.ping()
+
+
+def test_a_command_of_another_part_says_whose_it_is(
+    guarded: GuardedRedis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STAGEFARM_REDIS_URL", guarded.url_of("monitoring"))
+    monkeypatch.setenv("STAGEFARM_REDIS_PASSWORD_FILE", guarded.password_file_of("monitoring"))
+    settings.current.cache_clear()
+    try:
+        assert run(["workers"]) == 0
+        assert run(["drain", "one"]) == 4
+    finally:
+        settings.current.cache_clear()
+    said = capsys.readouterr().err
+    assert "no permissions" in said
+    assert "docs/redis.md says which one may" in said
 
 
 def writes(commands: dict[str, Any]) -> Iterator[tuple[list[str], int]]:

@@ -283,7 +283,7 @@ def a_second_worker(farm: Farm, name: str, state: str) -> tuple[int, str]:
     """The exit code and error of a worker called `name` in the state folder of host `state`."""
     said = subprocess.run(
         [sys.executable, "-m", "orchestrator", "worker", "--queue", "a.b", "--name", name],
-        env=farm.environment(state),
+        env=farm.environment(state, "worker"),
         capture_output=True,
         text=True,
         check=False,
@@ -305,7 +305,7 @@ def test_only_one_worker_has_a_name(farm: Farm) -> None:
 def test_celery_finds_the_app(farm: Farm) -> None:
     said = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "tasks", "inspect", "registered", "--json"],
-        env=farm.environment("tester"),
+        env=farm.environment("tester", "flower"),  # whose user may ask workers
         capture_output=True,
         text=True,
         check=True,

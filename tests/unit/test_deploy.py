@@ -22,6 +22,10 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVICES = sorted(DEPLOY.glob("systemd/*.service"))
 TIMERS = sorted(DEPLOY.glob("systemd/*.timer"))
 DOCUMENT = DEPLOY.parent / "docs" / "farm.md"
+ACL_FILE = DEPLOY / "redis/stagefarm.acl"
+ACL = ACL_FILE.read_text()
+USERS = dict(re.findall(r"^user (\S+) (.+)$", ACL, re.MULTILINE))
+PARTS = {"S": "submitter", "W": "worker", "V": "supervisor", "F": "flower", "M": "monitoring"}
 
 
 def check_words(words: list[str]) -> None:
@@ -85,6 +89,45 @@ def test_only_the_worker_runs_as_root() -> None:
     assert as_root == {"stagefarm-worker"}
 
 
+def rules_in(text: str) -> set[str]:
+    """The rules of a user: those in brackets as they are, the others one by one."""
+    brackets = re.findall(r"\([^)]+\)", text)
+    return {*brackets, *re.sub(r"\([^)]+\)", "", text).split()}
+
+
+def test_each_right_in_redis_is_explained() -> None:
+    rows = re.findall(
+        r"^\| `(.+)` \| ([SWVFM ]+) \| (.+) \|$",
+        (DOCUMENT.parent / "redis.md").read_text(),
+        re.MULTILINE,
+    )
+    explained: dict[str, set[str]] = {user: set() for user in PARTS.values()}
+    for rule, who, why in rows:
+        assert why
+        for letter in who.split():
+            explained[PARTS[letter]] |= rules_in(rule.replace("\\|", "|"))
+    for user, rules in explained.items():
+        (given,) = re.findall(r" resetkeys resetchannels (.+)", USERS[user])
+        assert rules_in(given.replace("stagefarm:", "")) == rules, user
+
+
+def test_nobody_comes_to_redis_without_a_name_and_a_password() -> None:
+    assert USERS.keys() == {"default", "admin", *PARTS.values()}
+    assert USERS.pop("default") == "off"
+    passwords = [re.findall(r"^on >(change-\S+) ", rules) for rules in USERS.values()]
+    assert len({password for (password,) in passwords}) == len(USERS)
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_a_unit_says_how_to_be_the_user_of_its_command(unit: Path) -> None:
+    text = unit.read_text()
+    (command,) = re.findall(r"^ExecStart=/usr/bin/stagefarm (\S+)", text, re.MULTILINE)
+    user = {"submit": "submitter"}.get(command, command)
+    assert f"#   STAGEFARM_REDIS_URL=rediss://{user}@" in text
+    assert f"#   STAGEFARM_REDIS_PASSWORD_FILE=/etc/stagefarm-redis/{user}\n" in text
+    assert re.search(r"^EnvironmentFile=-?/etc/default/stagefarm-", text, re.MULTILINE)
+
+
 def test_the_compose_file_runs_commands_and_settings_that_are_there() -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     ours = {name: service for name, service in services.items() if "build" in service}
@@ -93,3 +136,10 @@ def test_the_compose_file_runs_commands_and_settings_that_are_there() -> None:
     for service in ours.values():
         check_words(service["command"])
         assert service["environment"].keys() <= known
+        user = service["command"][0]
+        password = re.findall(r"^on >(\S+)", USERS[user])[0]
+        url = f"redis://{user}:{password}@redis:6379/0"
+        assert service["environment"]["STAGEFARM_REDIS_URL"] == url
+    server = services["redis"]
+    assert f"./redis/{ACL_FILE.name}:{server['command'][2]}:ro" in server["volumes"]
+    assert server["command"][1] == "--aclfile"

@@ -37,6 +37,9 @@ def test_an_empty_name_of_a_file_is_none() -> None:
         ('rootfs = "foo"', r"rootfs: expected `str` matching regex '\^\(auto\|overlay\|plain\)"),
         ('key_prefix = ""', "key_prefix: expected `str` of length >= 1"),
         ("scan_s = 30", "lease_s is 90 and scan_s 30"),
+        ('redis_ca_file = "ca.pem"', "redis_ca_file is set, but redis_url begins with redis://"),
+        ('redis_cert_file = "x"', "redis_cert_file is set, but redis_url begins with redis://"),
+        ('redis_url = "rediss://h"\nredis_key_file = "x"', "redis_cert_file is not"),
         ('redis_ulr = "x"', "unknown setting 'redis_ulr'"),
         ("[stagefarm]", "unknown setting 'stagefarm'"),
         ("no toml", "Expected '='"),
@@ -91,3 +94,12 @@ def test_the_password_is_the_first_line_of_its_file(file: Path) -> None:
     file.write_text("\n")
     with pytest.raises(BadInput, match="has no Redis password"):
         load(given).broker_url()
+
+
+def test_tls_is_verified_and_needs_no_file() -> None:
+    assert load({}).broker_tls() == {}
+    verified = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    url = {"STAGEFARM_REDIS_URL": "rediss://h:1/0"}
+    assert load(url).broker_tls() == verified
+    found = load({**url, "STAGEFARM_REDIS_CA_FILE": "ca", "STAGEFARM_REDIS_CERT_FILE": "cert"})
+    assert found.broker_tls() == {"ssl_ca_certs": "ca", "ssl_certfile": "cert", **verified}
