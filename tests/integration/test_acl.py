@@ -105,17 +105,25 @@ def taken_messages(farm: Farm) -> int:
         return int(client.zcard("stagefarm:celery:unacked_index"))  # type: ignore[arg-type]
 
 
+def leave_old_table(farm: Farm) -> None:
+    """Where answers went of somebody who asked workers and was killed: overdue for removal."""
+    with farm.redis.client() as client:
+        client.sadd("stagefarm:celery:_kombu.binding.old.celery.pidbox", "gone")
+        client.zadd("stagefarm:celery:_kombu.binding_deadlines", {"old.celery.pidbox": 1})
+
+
+def old_tables(farm: Farm) -> int:
+    with farm.redis.client() as client:
+        return int(client.zcount("stagefarm:celery:_kombu.binding_deadlines", 0, 1))  # type: ignore[arg-type]
+
+
 def test_a_whole_farm_works_as_the_users_of_the_file(farm: Farm) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    leave_taken_message(farm)
-    farm.start(["flower", "--port", str(port)])
-    assert eventually(lambda: flower_answers(url), 60), farm.logs()
-    assert taken_messages(farm) == 1, "Flower has no right to return it"
-    farm.start(["supervisor"])
+    flower = farm.start(["flower", "--port", str(port)])
+    supervisor = farm.start(["supervisor"])
     one = farm.worker("one", slots=2)
     assert eventually(lambda: flower_sees(url, "one"), 60), farm.logs()
-    assert eventually(lambda: taken_messages(farm) == 0, 60), "a worker returns it"
 
     base = hanging(farm, name="base")
     path = f"{base.output.dir}/{base.output.name}"
@@ -158,9 +166,30 @@ def test_a_whole_farm_works_as_the_users_of_the_file(farm: Farm) -> None:
     assert two.wait() == 0, farm.logs()
     assert Hosts(farm.ledger.connection).all()[-1].left
     say(farm, "forget", "two")
+    for process in (flower, supervisor):
+        process.send_signal(signal.SIGTERM)
+        process.wait()
     assert farm.redis.refused() == set()
+
+
+def test_what_was_left_in_the_broker_is_cleaned_up_by_those_who_may(farm: Farm) -> None:
+    leave_taken_message(farm)
+    leave_old_table(farm)
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    flower = farm.start(["flower", "--port", str(port)])
+    assert eventually(lambda: flower_answers(url), 60), farm.logs()
+    assert eventually(lambda: old_tables(farm) == 0, 60), "kombu in Flower sweeps it"
+    flower.send_signal(signal.SIGTERM)
+    flower.wait()
+    assert taken_messages(farm) == 1, "Flower has no right to return it"
+
+    leave_old_table(farm)
+    farm.worker("one")
+    assert eventually(lambda: taken_messages(farm) == 0, 60), "a worker returns it"
+    assert eventually(lambda: old_tables(farm) == 0, 60), "kombu in a worker sweeps it"
     with farm.redis.client() as client:
         assert client.llen("stagefarm:celery:nobody.reads") == 1
+    assert farm.redis.refused() == set()
 
 
 ROLES = ("submitter", "worker", "supervisor", "flower", "monitoring")
