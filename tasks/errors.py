@@ -14,7 +14,8 @@
     │   ├── StepKilled        1   the step's process was killed from outside of the step
     │   └── TimedOut          1   a time limit was exceeded
     ├── BuildCancelled        5   the build was cancelled
-    └── Stale                 6   this attempt has been taken over by a later one
+    ├── Stale                 6   this attempt has been taken over by a later one
+    └── Untrusted             7   something is not signed, or not by whom this machine trusts
 
 Everything an error needs is in `args`, and constructors do nothing, because Celery rebuilds an
 exception as `cls(*args)`. The first argument is the message, the optional second one a hint.
@@ -146,6 +147,10 @@ class BuildCancelled(StagefarmError):
 
 class Stale(StagefarmError):
     exit_code = 6
+
+
+class Untrusted(StagefarmError):
+    exit_code = 7
 
 
 HOST_ERRNOS = frozenset(

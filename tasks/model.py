@@ -210,6 +210,9 @@ class Build:
     none; `rootfs` is None if the host may choose. No file of the tarball gets a time after
     `source_date_epoch`.
 
+    Who submitted it is `submitter`; hosts claim it between `not_before` and `not_after`, in seconds
+    since 1970.
+
     To render the job again: `overrides`, as JSON, and `now`, in ISO 8601, followed by a space and
     the name of its zone. `rebuild_of` is the build that this one repeats, and `after` the one that
     it starts from.
@@ -243,6 +246,9 @@ class Build:
     now: str = ""
     rebuild_of: str = ""
     after: str = ""
+    submitter: str = ""
+    not_before: float = 0.0
+    not_after: float = 0.0
 
     @property
     def queue(self) -> str:
@@ -277,13 +283,16 @@ class Artifact:
 class Checkpoint:
     """The state of a build after step `step` of attempt `attempt`, kept in the store: the root
     filesystem and the rest of the workspace, each as a tarball. `lineage` is a digest of
-    everything that led to it (`tasks.artifacts.fingerprint`)."""
+    everything that led to it (`tasks.artifacts.fingerprint`), `seed` that of the seed it started
+    from, and `signed` the envelope of its host (`tasks.trust.statements`)."""
 
     attempt: int
     step: int
     lineage: str
     rootfs: Artifact
     workspace: Artifact
+    seed: str = ""
+    signed: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,21 @@ class Settings:
     redis_key_file: str = ""
     """The key of that certificate, without a passphrase; default: it is in `redis_cert_file`."""
 
+    trust: Annotated[str, Meta(pattern="^(signed|redis)$")] = "signed"
+    """`signed`: hosts build what a key they trust has signed. `redis`: whatever is in Redis."""
+
+    trust_file: Name = "/etc/stagefarm/trust.toml"
+    """Whose keys this machine trusts; without the file, its own."""
+
+    submit_key_file: str = ""
+    """The key that signs what is submitted; default: one made on first use."""
+
+    key_passphrase_file: str = ""
+    """File whose first line is the passphrase of that key."""
+
+    job_valid_days: Annotated[float, Meta(gt=0)] = 14.0
+    """How long after its submission a host may begin a signed build."""
+
     key_prefix: Name = "stagefarm"
     """First part of every key in Redis, so that several farms can share one server."""
 
@@ -148,6 +163,16 @@ class Settings:
     def store(self) -> str:
         return self.store_url or (self.state / "store").absolute().as_uri()
 
+    @property
+    def keys(self) -> Path:
+        """The folder of this machine's own keys."""
+        return self.state / "keys"
+
+    def key_passphrase(self) -> str:
+        """The passphrase of the submitter's key; empty if none is set."""
+        file = self.key_passphrase_file
+        return _first_line("key_passphrase_file", file, "the passphrase") if file else ""
+
     def broker_url(self) -> str:
         """`redis_url` with the password from `redis_password_file`. Never log it."""
         if not self.redis_password_file:
@@ -155,8 +180,10 @@ class Settings:
         parts = urlsplit(self.redis_url)
         user = parts.username or ""
         address = parts.netloc.rpartition("@")[2]
-        password = quote(_first_line(self.redis_password_file), safe="")
-        return urlunsplit(parts._replace(netloc=f"{user}:{password}@{address}"))
+        password = _first_line(
+            "redis_password_file", self.redis_password_file, "the Redis password"
+        )
+        return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{address}"))
 
     def broker_tls(self) -> dict[str, str | bool]:
         """How to connect to a `rediss://` Redis, as options of redis-py, which kombu and Flower
@@ -172,16 +199,17 @@ class Settings:
         return {**given, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
 
 
-def _first_line(file: str) -> str:
+def _first_line(setting: str, file: str, what: str) -> str:
+    """The secret `what` in the file that `setting` names."""
     try:
         line = Path(file).read_text().partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
-            f"cannot read the Redis password from {file}: {_why(error)}",
-            "set redis_password_file to a file that this user can read",
+            f"cannot read {what} from {file}: {_why(error)}",
+            f"set {setting} to a file that this user can read",
         ) from error
     if not line:
-        raise BadInput(f"{file} has no Redis password", "put the password in its first line")
+        raise BadInput(f"{file} is empty: it has not {what}", "put it in the first line")
     return line
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import signal
@@ -33,6 +34,8 @@ from tasks.model import (
     StepKind,
 )
 from tasks.settings import Settings
+from tasks.trust.keys import PublicKey
+from tasks.trust.policy import host_key, submit_key
 from tests.redis_server import RedisServer
 from tests.waiting import eventually
 
@@ -63,6 +66,12 @@ QUEUE = "x86-64bit.generic_64"
 numbers = itertools.count(1)
 
 
+def entry(kind: str, name: str, key: PublicKey, **rights: object) -> str:
+    """One entry of trust.toml."""
+    lines = [f"[[{kind}]]", f'name = "{name}"', f'key = "{key}"']
+    return "\n".join([*lines, *(f"{right} = {json.dumps(to)}" for right, to in rights.items()), ""])
+
+
 @dataclass
 class Farm:
     folder: Path
@@ -70,6 +79,7 @@ class Farm:
     redis: RedisServer
     prefix: str = "test"
     quick: dict[str, float | int | str] = field(default_factory=lambda: dict(QUICK))
+    trusted: set[str] = field(default_factory=set)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -81,13 +91,30 @@ class Farm:
     def settings(self) -> Settings:
         return self.settings_of("tester")
 
+    @property
+    def trust_file(self) -> Path:
+        return self.folder / "trust.toml"
+
     def settings_of(self, host: str) -> Settings:
+        """The settings of a host, whose key the whole farm trusts, as it trusts the tester's."""
+        settings = self._settings_of(host)
+        if host not in self.trusted:
+            self.trusted.add(host)
+            with self.trust_file.open("a") as file:
+                file.write(entry("host", host, host_key(settings).public))
+                if host == "tester":
+                    rights = {"outer_hooks": True, "host_privileges": True}
+                    file.write(entry("submitter", host, submit_key(settings).public, **rights))
+        return settings
+
+    def _settings_of(self, host: str) -> Settings:
         return Settings(
             redis_url=self.redis.url,
             key_prefix=self.prefix,
             host=host,
             state_dir=str(self.folder / "hosts" / host),
             store_url=self.store.as_uri(),
+            trust_file=str(self.trust_file),
             **self.quick,  # type: ignore[arg-type]
         )
 
@@ -112,7 +139,7 @@ class Farm:
             redis_url=self.redis.url_of(user),
             redis_password_file=self.redis.password_file_of(user),
         )
-        names = ("key_prefix", "host", "state_dir", "store_url", *self.quick)
+        names = ("key_prefix", "host", "state_dir", "store_url", "trust_file", *self.quick)
         names += ("redis_url", "redis_password_file")
         given = {f"STAGEFARM_{name.upper()}": str(getattr(settings, name)) for name in names}
         return {**os.environ, **given}

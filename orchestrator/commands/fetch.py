@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the tarballs as JSON.")
 def fetch(*, names: tuple[str, ...], into: Path | None, as_json: bool) -> None:
     """Copy the tarballs of builds, with their sidecar files, from the store to where `run` would
-    put them: the `output.dir` of their jobs. Each is verified. Of a batch, the succeeded builds.
+    put them: the `output.dir` of their jobs. Of a batch, the succeeded builds. Each is verified: by
+    the signatures of its submitter and its host, and its checksum.
 
     \b
     Examples:
@@ -37,16 +38,16 @@ def fetch(*, names: tuple[str, ...], into: Path | None, as_json: bool) -> None:
     """
     from orchestrator.farm.fetch import check_apart, copies
     from orchestrator.farm.lookup import open_ledger
+    from orchestrator.farm.signing import own_trust
+    from tasks.settings import current
 
-    ledger = open_ledger(reading=True)
+    ledger, trust = open_ledger(reading=True), own_trust(current())
     wanted = [
-        copy
-        for record in _succeeded(ledger, names)
-        for copy in copies(record, ledger.build(record.id), into)
+        copy for record in _succeeded(ledger, names) for copy in copies(record, ledger, into, trust)
     ]
     check_apart(wanted)
     _bring(wanted)
-    tarballs = [str(copy.target) for copy in wanted if copy.sha256]
+    tarballs = [str(copy.target) for copy in wanted if copy.is_tarball]
     click.echo(json.dumps(tarballs, indent=2) if as_json else "\n".join(tarballs))
 
 

@@ -38,10 +38,11 @@ def rebuild(*, build: str, ignore_times: bool, show_all: bool, as_json: bool) ->
     from orchestrator.farm.rebuild import differences
     from orchestrator.farm.rebuild import rebuild as submit_again
     from tasks.app import app
+    from tasks.settings import current
 
     ledger = open_ledger()
     before = ledger.record(one_build(ledger, build))
-    made = submit_again(before, ledger=ledger, app=app)
+    made = submit_again(before, ledger=ledger, app=app, settings=current())
     click.echo(f"{made.id}: rebuilds {before.id}", err=True)
     after = _followed(ledger, made.id)
     with bars() as report:

@@ -7,37 +7,47 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.artifacts.provenance import verified_beside
 from tasks.artifacts.store import file_of
 from tasks.errors import BadInput, HostUnfit
 from tasks.host.checksums import Sums
 from tasks.host.files import replaced
+from tasks.ledger.builds import Ledger
 from tasks.ledger.records import Record
-from tasks.model import Build
+from tasks.trust.policy import Trust
 
 PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A file of the store and the path to copy it to; `sha256` is empty for sidecar files."""
+    """A file of the store and the path to copy it to; `sha256` is empty where it is not known, as
+    for logs."""
 
     source: Path
     target: Path
     sha256: str = ""
+    is_tarball: bool = False
 
 
-def copies(record: Record, build: Build, into: Path | None) -> Iterator[Copy]:
+def copies(record: Record, ledger: Ledger, into: Path | None, trust: Trust) -> Iterator[Copy]:
     """The tarballs of a build and their sidecar files, to `into`, or to where `run` would put
-    them: the job's `output.dir`. `HostUnfit` if the store is not on this machine."""
-    folder = into or Path(build.output.dir)
+    them: the job's `output.dir`. `HostUnfit` if the store is not on this machine, `Untrusted` if
+    what lies there is not signed by a submitter and a host of `trust`."""
     for artifact in record.artifacts:
         tarball = file_of(artifact.path)
         if not tarball.is_file():
             hint = "run this where the store is, or mount it here"
             raise HostUnfit(f"{artifact.path} is not on this machine", hint)
-        yield Copy(tarball, folder / tarball.name, artifact.sha256)
-        for sidecars in sorted(tarball.parent.glob(f"{glob.escape(tarball.name)}.*")):
-            yield Copy(sidecars, folder / sidecars.name)
+        if trust.required:
+            found = verified_beside(tarball, trust, record.id)
+            build, sums = found.job.build, found.result.files
+        else:
+            build, sums = ledger.build(record.id), {tarball.name: artifact.sha256}
+        folder = into or Path(build.output.dir)
+        yield Copy(tarball, folder / tarball.name, sums[tarball.name], is_tarball=True)
+        for sidecar in sorted(tarball.parent.glob(f"{glob.escape(tarball.name)}.*")):
+            yield Copy(sidecar, folder / sidecar.name, sums.get(sidecar.name, ""))
 
 
 def check_apart(wanted: Sequence[Copy]) -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from celery import Celery
 
+from orchestrator.farm.signing import known_job, sign_all
 from orchestrator.farm.submit import bring_contexts, is_blocked
 from orchestrator.planning.prepare import render_again
 from tasks.artifacts.fingerprint import difference, usable
@@ -41,12 +42,12 @@ def retry(
 ) -> Retry:
     """Queue an ended build again, for `send_all` to send; with `start` (number of a step, from 1,
     or `last`) from the newest checkpoint before that step. With `respecified` its specfile, hook
-    files and folder are read again.
+    files and folder are read again. It is verified and signed anew.
 
     `BadInput` if it has not ended, no checkpoint matches, something before the checkpoint has
     changed, or the folder it was submitted from is no longer kept.
     """
-    known = ledger.build(build_id)
+    known = known_job(build_id, ledger, settings).build
     if not ledger.record(build_id).state.ended:
         raise not_ended(build_id)
     build = replace(render_again(known), after=known.after) if respecified else known
@@ -58,8 +59,9 @@ def retry(
             f"the folder {build_id} was submitted from is no longer kept",
             "submit it as a new build",
         )
+    (build,), signatures = sign_all([build], settings)
     attempt = ledger.retry(
-        build_id, uuid4().hex, point=point, respecified=build if respecified else None
+        build_id, uuid4().hex, point=point, respecified=build, signatures=signatures[build_id]
     )
     return Retry(build, attempt, step, is_blocked(build, ledger))
 

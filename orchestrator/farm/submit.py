@@ -9,6 +9,7 @@ from pathlib import Path
 from celery import Celery
 
 from orchestrator.farm.context import bundle, is_needed, written_by
+from orchestrator.farm.signing import sign_all
 from orchestrator.planning.dependencies import levels
 from tasks.errors import StagefarmError
 from tasks.ledger.builds import Ledger
@@ -28,8 +29,8 @@ def submit(
     this function is interrupted: the supervisor sends the missing messages.
     """
     submitted: list[Build] = []
-    for part in _parts(bring_contexts(builds, ledger, settings)):
-        enter(part, ledger)
+    for planned in _parts(bring_contexts(builds, ledger, settings)):
+        part = enter(planned, ledger, settings)
         with app.producer_or_acquire() as producer:
             for build in part:
                 if not is_blocked(build, ledger):
@@ -65,7 +66,10 @@ def bring_contexts(builds: Sequence[Build], ledger: Ledger, settings: Settings) 
     ]
 
 
-def enter(builds: Sequence[Build], ledger: Ledger) -> None:
-    """Write `builds` to the ledger; `StagefarmError` if an id belongs to another build."""
-    if taken := ledger.submit(builds):
+def enter(builds: Sequence[Build], ledger: Ledger, settings: Settings) -> list[Build]:
+    """Sign `builds` and write them to the ledger; returns them as signed. `StagefarmError` if an id
+    belongs to another build."""
+    done, signatures = sign_all(builds, settings)
+    if taken := ledger.submit(done, signatures):
         raise StagefarmError(f"another build already has the id {taken[0]}", "submit again")
+    return done

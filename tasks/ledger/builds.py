@@ -8,7 +8,8 @@ answer and changes nothing. `docs/farm.md` lists the keys.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from redis.client import NEVER_DECODE
@@ -56,14 +57,18 @@ class Ledger:
 
     # What a submitter does
 
-    def submit(self, builds: Sequence[Build]) -> list[str]:
-        """Queue `builds` in one round trip; returns the ids that other builds already have."""
+    def submit(
+        self, builds: Sequence[Build], signatures: Mapping[str, str] = MappingProxyType({})
+    ) -> list[str]:
+        """Queue `builds` in one round trip; returns the ids that other builds already have.
+        `signatures` are those of each build's JSON, by id (`tasks.trust`)."""
         pipeline = self.connection.client.pipeline(transaction=False)
         for build in builds:
             self.connection.script(
                 "submit",
                 *(build.id, encode(build).decode(), build.queue, build.job, build.batch),
                 *(int(build.optional), _titles(build), build.variant, build.after, __version__),
+                signatures.get(build.id, ""),
                 through=pipeline,
             )
         answers = self.connection.run(pipeline)
@@ -74,12 +79,19 @@ class Ledger:
         return CancelOutcome(self._known(build, answer))
 
     def retry(
-        self, build: str, request: str, *, point: str = "", respecified: Build | None = None
+        self,
+        build: str,
+        request: str,
+        *,
+        point: str = "",
+        respecified: Build | None = None,
+        signatures: str = "",
     ) -> int:
         """Queue an ended build again, from the checkpoint at `point` (a key of `checkpoints`), with
-        `respecified` in its place; returns its attempt. `request` is a unique id of this request; a
-        repeated call passes the same one. `BadInput` if the build has not ended."""
-        spec = _written(respecified) if respecified else []
+        `respecified` and its signatures in its place; returns its attempt. `request` is a unique id
+        of this request; a repeated call passes the same one. `BadInput` if the build has not
+        ended."""
+        spec = _written(respecified, signatures) if respecified else []
         answer, attempt = self.connection.script("retry", build, request, point, *spec)
         if self._known(build, answer) == "running":
             raise not_ended(build)
@@ -241,6 +253,13 @@ class Ledger:
         except StagefarmError as error:
             raise unreadable(build, version or FIRST_VERSION, error) from error
 
+    def signed(self, build: str) -> tuple[str, str]:
+        """The JSON of the build, as it was signed, and its signatures, empty if there are none."""
+        with self.connection.reaching() as client:
+            key = self.connection.key("build", build)
+            found, signatures = client.hmget(key, "spec", "signatures")
+        return str(self._known(build, found or "unknown")), signatures or ""
+
     def knows(self, build: str) -> bool:
         with self.connection.reaching() as client:
             return bool(client.exists(self.connection.key("build", build)))
@@ -341,9 +360,9 @@ def unreadable(build: str, version: str, error: StagefarmError) -> HostUnfit:
     )
 
 
-def _written(build: Build) -> list[str]:
+def _written(build: Build, signatures: str) -> list[str]:
     """The fields of a build that `retry` replaces."""
-    return [encode(build).decode(), build.queue, _titles(build), __version__]
+    return [encode(build).decode(), build.queue, _titles(build), __version__, signatures]
 
 
 def _titles(build: Build) -> str:

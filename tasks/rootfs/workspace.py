@@ -68,7 +68,7 @@ class Workspace:
     @classmethod
     def on_farm(cls, build: Build, attempt: int, settings: Settings) -> Workspace:
         """On a host of a farm: a folder of this attempt, and the host's shared caches in it."""
-        home = f"{settings.state_dir}/builds/{build.id}.{attempt}"
+        home = str(cls.home_on_farm(build.id, attempt, settings))
         return cls(
             home=home,
             folder=f"{home}/workspace",
@@ -79,6 +79,10 @@ class Workspace:
             shared=_shared(build),
             rootfs_kind=_rootfs_kind(build, settings),
         )
+
+    @staticmethod
+    def home_on_farm(build: str, attempt: int, settings: Settings) -> Path:
+        return settings.state / "builds" / f"{build}.{attempt}"
 
     @staticmethod
     def all_on_farm(settings: Settings) -> list[Path]:

@@ -37,22 +37,22 @@ from tasks.host.process_tree import kill_tree
 from tasks.ledger.answers import ClaimedAttempt, Holder, RepeatOutcome, Requeued, RequeueOutcome
 from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts, Lease, Orders
-from tasks.model import Build, StepKind
+from tasks.model import Build
 from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
 from tasks.worker.cleaning import Cleaner
 from tasks.worker.fitness import Fitness
 from tasks.worker.identity import state_id
+from tasks.worker.jobs import kept_job
 from tasks.worker.journal import Journal, Order
 from tasks.worker.refusals import Refusals
 from tasks.worker.verdict import Ending, How, Verdict
+from tasks.worker.work import REPEATABLE
 
 logger = get_logger(__name__)
 
 LOOK_LIMIT_S = 3600.0
 """A pass that takes longer is stuck; its builds must then be free for other hosts."""
-
-REPEATABLE = (StepKind.PACK, StepKind.PUBLISH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +242,10 @@ class Agent:
         self._end(lease, Verdict(How.LOST, StepKilled(reason)))
 
     def _may_go_again(self, lease: Lease) -> bool:
-        """Packing and publishing do not change their input, so they can be repeated without
-        running hours of hooks again."""
-        if self.ledger.build(lease.build).steps[lease.step].kind not in REPEATABLE:
-            return False
+        """Whether the step is repeatable, and was not repeated before."""
+        with suppress(HostUnfit, IndexError):
+            if kept_job(self._home(lease)).build.steps[lease.step].kind not in REPEATABLE:
+                return False
         return (
             self.ledger.allow_repeat(self._claim(lease), lease.step, lease.token)
             is not RepeatOutcome.SPENT
@@ -295,7 +295,7 @@ class Agent:
         return ClaimedAttempt(lease.build, lease.attempt, self.holder)
 
     def _home(self, lease: Lease) -> Path:
-        return self.settings.state / "builds" / f"{lease.build}.{lease.attempt}"
+        return Workspace.home_on_farm(lease.build, lease.attempt, self.settings)
 
 
 def order(home: Path, what: Order, reason: str) -> None:

@@ -42,12 +42,13 @@ class StepTask(Task):  # type: ignore[type-arg]  # not generic at run time
     def runner(self, settings: Settings) -> StepRunner:
         """The step runner of this process, which connects once."""
         self.ledger = self.ledger or patient(Ledger.open(settings))
-        holder, hosts = current_incarnation(), patient(Hosts(self.ledger.connection))
+        me, hosts = current_incarnation(), patient(Hosts(self.ledger.connection))
         return StepRunner(
             settings=settings,
             ledger=self.ledger,
-            holder=holder,
-            refusals=Refusals(hosts, self.ledger, holder.host, settings.lease_s),
+            holder=me.holder,
+            queues=me.queues,
+            refusals=Refusals(hosts, self.ledger, me.holder.host, settings.lease_s),
             send=partial(send, app),
             send_later=self.send_later,
             take_nothing_new=self.take_nothing_new,

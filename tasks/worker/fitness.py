@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.artifacts.store import FileStore
-from tasks.errors import HostUnfit, of_system
+from tasks.errors import HostUnfit, StagefarmError, of_system
 from tasks.host.process import output
 from tasks.model import Build, ChrootKind, SourceType
 from tasks.rootfs.chroot import require_fchroot
 from tasks.settings import Settings
 from tasks.step.launcher import NAMESPACES, require_fit
+from tasks.trust.policy import host_key, trust_of
 
 PROGRAMS = ("mount", "rm", "setpriv", "tar", "unshare")
 FULL_BYTES = 16 * 2**20
@@ -46,6 +47,8 @@ def _reasons(settings: Settings) -> Iterator[str]:
         yield f"cannot write to the state folder: {reason}"
     if reason := _too_little_disk(settings):
         yield reason
+    if reason := _no_keys(settings):
+        yield reason
     if reason := _cannot_write(FileStore.at(settings.store).root):
         yield f"cannot write to the store: {reason}"
 
@@ -57,6 +60,16 @@ def _cannot_write(folder: Path) -> str:
             file.write(b"x")
     except OSError as error:
         return f"{folder}: {error.strerror}"
+    return ""
+
+
+def _no_keys(settings: Settings) -> str:
+    """Why this host can verify no job, or sign no result."""
+    try:
+        trust_of(settings)
+        host_key(settings)
+    except StagefarmError as error:
+        return f"{error}; {error.hint}" if error.hint else str(error)
     return ""
 
 

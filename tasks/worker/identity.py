@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from uuid import uuid4
 
 from tasks.errors import HostUnfit, StagefarmError
@@ -22,15 +23,24 @@ from tasks.settings import Settings
 LOCK_LIMIT_S = 2.0
 """The pool of a worker that was killed exits a moment after it, and holds its lock until then."""
 
-_incarnations: list[Holder] = []
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """This worker as the holder of claims, and the queues it serves."""
+
+    holder: Holder
+    queues: tuple[str, ...]
 
 
-def begin_incarnation(host: str) -> Holder:
-    _incarnations[:] = [Holder(host, uuid4().hex)]
-    return _incarnations[0]
+_incarnations: list[Incarnation] = []
 
 
-def current_incarnation() -> Holder:
+def begin_incarnation(host: str, queues: tuple[str, ...]) -> Holder:
+    _incarnations[:] = [Incarnation(Holder(host, uuid4().hex), queues)]
+    return _incarnations[0].holder
+
+
+def current_incarnation() -> Incarnation:
     if not _incarnations:
         raise StagefarmError("this process is not a worker", "start one with `stagefarm worker`")
     return _incarnations[0]

@@ -1,8 +1,10 @@
 """The journal of one attempt on its host: what must be kept even while Redis is unreachable.
 
-`journal.jsonl` in the build's home has one entry per line: the end of a step with its result, or
-the failure of the build, both written and synced before they go to the ledger; and the agent's
-order to end the build, so that the step whose tree is killed knows why.
+`journal.jsonl` in the build's home has one entry per line: the begin of a step; its end with its
+result, or the failure of the build, both written and synced before they go to the ledger; and the
+agent's order to end the build, so that the step whose tree is killed knows why.
+
+What a host publishes and signs comes from here, never from what the ledger says of earlier steps.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Either `step` and `result`, or `failure`, or `order` and `reason`."""
+    """Either `begun`, the number of a step, or `step` and `result`, or `failure`, or `order` and
+    `reason`."""
 
+    begun: int = -1
     step: int = -1
     result: StepResult | None = None
     failure: Failure | None = None
@@ -45,6 +49,9 @@ class Journal:
     def __init__(self, home: Path) -> None:
         self.file = home / "journal.jsonl"
 
+    def step_begun(self, step: int) -> None:
+        self._write(Entry(begun=step))
+
     def step_ended(self, step: int, result: StepResult) -> None:
         self._write(Entry(step=step, result=result))
 
@@ -53,6 +60,21 @@ class Journal:
 
     def order(self, order: Order, reason: str) -> None:
         self._write(Entry(order=order, reason=reason))
+
+    def has_begun(self, step: int) -> bool:
+        return any(entry.begun == step for entry in self._read())
+
+    def results(self) -> dict[int, StepResult]:
+        """The results of the steps that ended, by step number."""
+        return {entry.step: entry.result for entry in self._read() if entry.result}
+
+    def seed(self) -> str:
+        """The digest of the seed that the build started from, also if it resumed from a checkpoint;
+        empty if there is none."""
+        for result in self.results().values():
+            if seed := result.seed or (result.checkpoint.seed if result.checkpoint else ""):
+                return seed
+        return ""
 
     def result(self, step: int) -> StepResult | None:
         """The result of `step`, or None if it did not end."""

@@ -12,8 +12,16 @@ from pathlib import Path
 
 from tasks.artifacts import context_bundle
 from tasks.artifacts.fingerprint import lineage
+from tasks.artifacts.provenance import verified_beside
 from tasks.artifacts.store import FileStore, file_of
-from tasks.errors import CheckpointLost, SourceFailed, StagefarmError, TimedOut
+from tasks.errors import (
+    CheckpointLost,
+    HostUnfit,
+    SourceFailed,
+    StagefarmError,
+    TimedOut,
+    Untrusted,
+)
 from tasks.ledger.answers import Resume
 from tasks.ledger.builds import Ledger
 from tasks.ledger.logs import Logbook, Page
@@ -21,10 +29,22 @@ from tasks.model import Build, Checkpoint, Line, StepKind, StepResult
 from tasks.settings import Settings
 from tasks.step.launcher import perform
 from tasks.step.protocol import Restore
+from tasks.trust.policy import host_key, trust_of
+from tasks.trust.statements import sign_checkpoint, verified_checkpoint
 from tasks.worker.build_log import BuildLog, LogFile
 from tasks.worker.work import Work
 
 DAY_S = 24 * 3600.0
+
+
+def require_step_before(work: Work) -> None:
+    """The step before ended on this host, in this attempt: the ledger's word is not enough, since
+    whoever writes to Redis could leave steps out."""
+    if work.number and work.journal.result(work.number - 1) is None:
+        raise HostUnfit(
+            f"the journal of this host does not have step {work.number}, which comes before",
+            "see docs/security.md: only steps that this host did, or verified, are built on",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +83,11 @@ class Performer:
         if resume and resume.checkpoint.step == work.number:
             self._bring_context(work)
             return self._restore(work, resume, report)
+        require_step_before(work)
         if work.number == 0:
             self._bring_context(work)
         if work.build.after and work.step.kind is StepKind.SOURCE:
-            work = replace(work, build=self._from_store(work.build))
+            work = replace(work, job=replace(work.job, build=self._from_store(work.build)))
         result = self._in_namespaces(work, report)
         if not work.step.checkpoint:
             return result
@@ -76,10 +97,14 @@ class Performer:
         """`build`, with the tarball of the build it starts from as its source."""
         source = build.source
         name = Path(source.path).name
+        trust = trust_of(self.settings)
         for artifact in self.ledger.artifacts(build.after):
             if artifact.name == name:
-                path, sha256 = str(file_of(artifact.path)), source.sha256 or artifact.sha256
-                return replace(build, source=replace(source, path=path, sha256=sha256))
+                path, sha256 = file_of(artifact.path), artifact.sha256
+                if trust.required:
+                    sha256 = verified_beside(path, trust, build.after).result.files[name]
+                source = replace(source, path=str(path), sha256=source.sha256 or sha256)
+                return replace(build, source=source)
         raise SourceFailed(f"{build.after} has no artifact {name} to start from")
 
     def _bring_context(self, work: Work) -> None:
@@ -117,29 +142,38 @@ class Performer:
             return None
         report.line(Line(text=f"checkpoint of this step: {kept[0].size_bytes:,} bytes"))
         rootfs, workspace = kept
-        return Checkpoint(
+        checkpoint = Checkpoint(
             attempt=work.claim.attempt,
             step=work.number,
             lineage=lineage(work.build, work.number),
             rootfs=rootfs,
             workspace=workspace,
+            seed=work.journal.seed(),
         )
+        return sign_checkpoint(work.build.id, checkpoint, host_key(self.settings))
 
     def _restore(self, work: Work, resume: Resume, report: BuildLog) -> StepResult:
-        kept = resume.checkpoint
-        folder = self._store.checkpoint(work.build, kept.attempt, kept.step)
-        report.line(Line(text=f"resuming from the checkpoint of attempt {kept.attempt}"))
         try:
+            kept = self._verified(work, resume.checkpoint)
+            folder = self._store.checkpoint(work.build, kept.attempt, kept.step)
+            report.line(Line(text=f"resuming from the checkpoint of attempt {kept.attempt}"))
             if not folder.is_dir():
                 raise SourceFailed(f"it is not in the store: {folder}")
             restore = Restore(checkpoint=kept, folder=str(folder))
             return self._in_namespaces(work, report, restore=restore)
-        except SourceFailed as error:
+        except (SourceFailed, Untrusted) as error:
             text = f"cannot resume after step {work.number + 1}: {error}"
             if resume.asked:
                 hint = "stagefarm retry, without --from, builds from the beginning"
                 raise SourceFailed(text, hint) from error
             raise CheckpointLost(text) from error
+
+    def _verified(self, work: Work, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint as a trusted host signed it, of this very step of this job."""
+        kept = verified_checkpoint(checkpoint, work.job, trust_of(self.settings))
+        if (kept.step, kept.lineage) != (work.number, lineage(work.build, work.number)):
+            raise Untrusted("the checkpoint is that of another step, or of a changed job")
+        return kept
 
     @property
     def _store(self) -> FileStore:

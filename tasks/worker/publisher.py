@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from tasks import __version__
 from tasks.artifacts.manifest import compressed_log
+from tasks.artifacts.provenance import job_name, result_name
 from tasks.artifacts.store import FileStore
 from tasks.errors import StagefarmError
 from tasks.ledger.answers import ClaimedAttempt
@@ -19,6 +22,11 @@ from tasks.ledger.builds import Ledger
 from tasks.ledger.records import Attempt
 from tasks.model import Artifact, Build
 from tasks.settings import Settings
+from tasks.trust.builds import Job
+from tasks.trust.policy import host_key
+from tasks.trust.statements import sign_result
+from tasks.worker.jobs import kept_job
+from tasks.worker.journal import Journal
 
 logger = logging.getLogger(__name__)
 
@@ -30,26 +38,31 @@ class Publisher:
     settings: Settings
     ledger: Ledger
 
-    def put(
-        self, claim: ClaimedAttempt, build: Build, home: Path
-    ) -> tuple[str, tuple[Artifact, ...]]:
-        """Store what the steps made; returns the folder's URL and the artifacts with theirs."""
-        results = self.ledger.results(build.id, claim.attempt, len(build.steps))
-        made = [artifact for result in results.values() for artifact in result.artifacts]
-        seed = next((result.seed for result in results.values() if result.seed), "")
+    def put(self, claim: ClaimedAttempt, job: Job, home: Path) -> tuple[str, tuple[Artifact, ...]]:
+        """Sign and store what the steps made; returns the folder's URL and the artifacts with
+        theirs."""
+        journal = Journal(home)
+        results = journal.results().values()
+        made = [artifact for result in results for artifact in result.artifacts]
+        sidecars = [artifact for result in results for artifact in result.sidecars]
+        seed = journal.seed()
         listed = [_listed(artifact) for artifact in made]
         ended = {"state": "succeeded", "seed": seed, "artifacts": listed}
-        sidecars = [artifact for result in results.values() for artifact in result.sidecars]
-        return self._put(claim, build, home, made, ended, sidecars)
+        host, key = claim.holder.host, host_key(self.settings)
+        files = [*made, *sidecars]
+        signed = sign_result(job, claim.attempt, host, files, seed, time.time(), key)
+        extras: dict[str, Path | bytes] = {one.name: Path(one.path) for one in sidecars}
+        for artifact in made:
+            extras[job_name(artifact.name)] = job.text.encode()
+            extras[result_name(artifact.name)] = signed.encode()
+        return self._put(claim, job.build, home, made, ended, extras)
 
-    def record_failure(
-        self, claim: ClaimedAttempt, build: Build, home: Path, error: StagefarmError
-    ) -> str:
+    def record_failure(self, claim: ClaimedAttempt, home: Path, error: StagefarmError) -> str:
         """Store the log and the record of a failed build; returns the folder's URL, empty if
         the store cannot take them, which must not delay the failure."""
         ended = {"state": "failed", "error": type(error).__name__, "reason": str(error)}
         try:
-            return self._put(claim, build, home, [], ended)[0]
+            return self._put(claim, kept_job(home).build, home, [], ended)[0]
         except (OSError, StagefarmError) as failed:
             logger.warning(
                 "cannot store the record of %s.%s: %s", claim.build, claim.attempt, failed
@@ -71,7 +84,7 @@ class Publisher:
         home: Path,
         made: list[Artifact],
         ended: dict[str, Any],
-        sidecars: Sequence[Artifact] = (),
+        sidecars: Mapping[str, Path | bytes] = MappingProxyType({}),
     ) -> tuple[str, tuple[Artifact, ...]]:
         history, record = self.ledger.attempts(build.id), self.ledger.record(build.id)
         about = {
@@ -91,7 +104,7 @@ class Publisher:
         for artifact in made:
             extras[f"{artifact.name}.build.json"] = extras["record.json"]
             extras[f"{artifact.name}.log.zst"] = compressed_log(home / "build.log")
-        extras |= {artifact.name: Path(artifact.path) for artifact in sidecars}
+        extras |= sidecars
         store, counted = self._store, _counted(history)
         store.sweep(build, claim.attempt, counted)
         artifacts = store.put(build, claim.attempt, claim.holder.host, made, extras, counted)

@@ -46,9 +46,9 @@ class AgentStep(bootsteps.StartStopStep):
         parent.options.update(NEEDLESS)
         settings = current()
         host = str(parent.hostname).partition("@")[2]
-        holder = begin_incarnation(host)
         workers.append(parent)
         self.intake = Intake(parent, host_queue(host))
+        holder = begin_incarnation(host, self.intake.queues)
         worker = Worker(self.intake.queues, parent.concurrency, busy, send_from, self.intake.open)
         self.agent = agents[parent.hostname] = Agent(
             settings, Ledger.open(settings), holder, worker

@@ -23,16 +23,18 @@ from tenacity import (
 )
 
 from tasks.artifacts.store import FileStore
-from tasks.errors import BuildCancelled, HostUnfit, StagefarmError, Stale
+from tasks.errors import BuildCancelled, HostUnfit, StagefarmError, Stale, StepKilled, Untrusted
 from tasks.host.locks import try_lock_folder
 from tasks.ledger.answers import BeginOutcome, ClaimedAttempt, ClaimOutcome, EndOutcome, Holder
 from tasks.ledger.builds import Ledger
 from tasks.model import Artifact, Build, BuildState, StepKind
 from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
+from tasks.trust.builds import NAME, Job
 from tasks.worker.cleaning import remove_home
 from tasks.worker.fitness import disk_full, unfit, unfit_for
-from tasks.worker.performer import Performer
+from tasks.worker.jobs import keep_job, kept_job, verified_job
+from tasks.worker.performer import Performer, require_step_before
 from tasks.worker.publisher import Publisher
 from tasks.worker.refusals import Refusals
 from tasks.worker.verdict import Ending, How, Verdict, judge
@@ -46,15 +48,23 @@ Send = Callable[[Build, int], None]
 """Sends the messages of a build's attempt to the build's queue."""
 
 
+def require_valid(build: object, attempt: object) -> None:
+    """Messages come from Redis: `Stale` for one whose words would make a path elsewhere."""
+    is_name = isinstance(build, str) and NAME.fullmatch(build)
+    if not is_name or not isinstance(attempt, int) or attempt < 1:
+        raise Stale(f"not a message of a build: {build!r}, {attempt!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class StepRunner:
-    """One process of a worker's pool. `send` sends at once; `send_later` leaves it to the agent's
-    next pass, so that a message does not loop between Redis and this host; `take_nothing_new` stops
-    the host from taking new builds for now."""
+    """One process of a worker's pool, which serves `queues`. `send` sends at once; `send_later`
+    leaves it to the agent's next pass, so that a message does not loop between Redis and this host;
+    `take_nothing_new` stops the host from taking new builds for now."""
 
     settings: Settings
     ledger: Ledger
     holder: Holder
+    queues: tuple[str, ...]
     refusals: Refusals
     send: Send
     send_later: Send
@@ -64,11 +74,12 @@ class StepRunner:
         """Handle one message; returns a word for the log. Raises `Stale` if there is nothing to do
         and the later messages of the chain have to be dropped, or the error that failed the
         build."""
+        require_valid(build_id, attempt)
         claim = ClaimedAttempt(build_id, attempt, self.holder)
-        build = self._build(claim)
-        if step == 0:
-            self._claim(claim, build)
-        work = Work(claim, build, step, Workspace.on_farm(build, attempt, self.settings))
+        job = self._claimed(claim) if step == 0 else self._kept(claim)
+        if step not in range(len(job.build.steps)):
+            raise Stale(f"{build_id} has no step {step}")
+        work = Work(claim, job, step, Workspace.on_farm(job.build, attempt, self.settings))
         with self._home(work):
             if not self._begin(work):
                 return "done before"
@@ -80,16 +91,29 @@ class StepRunner:
                 self._tidy_up(work)
             return said
 
-    def _build(self, claim: ClaimedAttempt) -> Build:
-        """The build of the message; one that this version cannot read is refused."""
+    def _kept(self, claim: ClaimedAttempt) -> Job:
+        """The job that this host claimed."""
+        home = Workspace.home_on_farm(claim.build, claim.attempt, self.settings)
+        if not home.exists():
+            raise Stale(f"attempt {claim.attempt} has no folder on this host")
         try:
-            return self.ledger.build_of(claim.build, claim.attempt)
+            return kept_job(home)
         except HostUnfit as error:
-            reason = f"{error}; {error.hint}"
-            self.ledger.refuse(claim.build, claim.attempt, self.holder.host, reason)
-            raise
+            raise self._ending.end(claim, home, Verdict(How.UNFIT, error)) from error
 
     # Claiming
+
+    def _claimed(self, claim: ClaimedAttempt) -> Job:
+        """Verify the job of the message, then claim it. What must not be built here is refused;
+        the supervisor offers it to other hosts."""
+        try:
+            job = verified_job(self.ledger, self.settings, claim.build, self.queues)
+        except (HostUnfit, Untrusted) as error:
+            reason = f"{error}; {error.hint}" if error.hint else str(error)
+            self.ledger.refuse(claim.build, claim.attempt, self.holder.host, reason)
+            raise Stale(f"refused: {reason}") from error
+        self._claim(claim, job.build)
+        return job
 
     def _claim(self, claim: ClaimedAttempt, build: Build) -> None:
         """Claim the build if this host can do it. Only a reason that holds for every build closes
@@ -123,6 +147,7 @@ class StepRunner:
         if work.number == 0:
             try:
                 work.workspace.create()
+                keep_job(work.home, work.job)
             except HostUnfit as error:
                 self._end(work, Verdict(How.UNFIT, error))
         elif not work.home.exists():
@@ -141,7 +166,20 @@ class StepRunner:
                 self._end(work, Verdict(How.CANCELLED, BuildCancelled("asked for")))
             case BeginOutcome.DONE:
                 return False
-        return True
+        return not self._was_done(work)
+
+    def _was_done(self, work: Work) -> bool:
+        """Whether the step ended before, or must not run again whatever the ledger says."""
+        if result := work.journal.result(work.number):
+            self.ledger.end_step(work.claim, work.number, result)
+            return True
+        if work.journal.ordered() or work.journal.failure():
+            raise Stale(f"attempt {work.claim.attempt} was ended on this host")
+        if work.journal.has_begun(work.number) and not work.is_repeatable:
+            lost = StepKilled(f"step {work.number} had begun before, and did not end")
+            self._end(work, Verdict(How.LOST, lost))
+        work.journal.step_begun(work.number)
+        return False
 
     def _carry_out(self, work: Work) -> str:
         if work.step.kind is StepKind.PUBLISH:
@@ -154,6 +192,7 @@ class StepRunner:
         return "done"
 
     def _publish(self, work: Work) -> str:
+        require_step_before(work)
         self._performer.note(work, work.opening)
         publisher = Publisher(self.settings, self.ledger)
         url, artifacts = self._put(publisher, work)
@@ -183,7 +222,7 @@ class StepRunner:
             before_sleep=say,
             reraise=True,
         )
-        return tries(publisher.put, work.claim, work.build, work.home)
+        return tries(publisher.put, work.claim, work.job, work.home)
 
     # The end of an attempt
 
@@ -195,8 +234,7 @@ class StepRunner:
 
     def _end(self, work: Work, verdict: Verdict) -> NoReturn:
         """Record the verdict, then remove the folder."""
-        ending = Ending(self.settings, self.ledger, self.refusals, self.send)
-        error = ending.end(work.claim, work.home, verdict)
+        error = self._ending.end(work.claim, work.home, verdict)
         self._clean(work)
         raise error
 
@@ -226,6 +264,10 @@ class StepRunner:
 
     def _drop_checkpoints(self, work: Work) -> None:
         FileStore.at(self.settings.store).drop_checkpoints(work.build)
+
+    @property
+    def _ending(self) -> Ending:
+        return Ending(self.settings, self.ledger, self.refusals, self.send)
 
     @property
     def _performer(self) -> Performer:

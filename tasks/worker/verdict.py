@@ -26,6 +26,7 @@ from tasks.errors import (
     StagefarmError,
     Stale,
     StepKilled,
+    Untrusted,
     of_system,
 )
 from tasks.host.process_tree import kill_tree
@@ -76,6 +77,7 @@ BY_ERROR: tuple[tuple[type[StagefarmError], How], ...] = (
     (CheckpointLost, How.HANDED_BACK),
     (StepKilled, How.LOST),
     (HostUnfit, How.UNFIT),
+    (Untrusted, How.UNFIT),
     (StagefarmError, How.FAILED),
 )
 
@@ -138,8 +140,7 @@ class Ending:
 
     def _fail(self, claim: ClaimedAttempt, home: Path, error: StagefarmError) -> StagefarmError:
         Journal(home).failed(error)
-        build = self.ledger.build_of(claim.build, claim.attempt)
-        url = Publisher(self.settings, self.ledger).record_failure(claim, build, home, error)
+        url = Publisher(self.settings, self.ledger).record_failure(claim, home, error)
         name, text, hint = type(error).__name__, str(error), error.hint
         match self.ledger.fail(claim, name, text, hint, url):
             case EndOutcome.CANCELLED:
@@ -161,8 +162,7 @@ class Ending:
 
     def _refuse(self, claim: ClaimedAttempt, reason: str) -> None:
         """Hand the build back, and refuse all builds of its job for a while."""
-        build = self.ledger.build_of(claim.build, claim.attempt)
-        self.refusals.add(build.job, reason, tried=True)
+        self.refusals.add(self.ledger.record(claim.build).job, reason, tried=True)
         requeued = self._hand_back(claim, reason)
         if requeued.outcome is RequeueOutcome.QUEUED:
             self.ledger.refuse(claim.build, requeued.attempt, claim.holder.host, reason)

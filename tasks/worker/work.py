@@ -1,4 +1,4 @@
-"""One step of one attempt, and its paths on this host."""
+"""One step of one attempt, its signed job, and its paths on this host."""
 
 from __future__ import annotations
 
@@ -6,17 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.ledger.answers import ClaimedAttempt
-from tasks.model import Build, Step
+from tasks.model import Build, Step, StepKind
 from tasks.rootfs.workspace import Workspace
+from tasks.trust.builds import Job
 from tasks.worker.journal import Journal
+
+REPEATABLE = (StepKind.PACK, StepKind.PUBLISH)
+"""Packing and publishing do not change their input, so they can be repeated without running hours
+of hooks again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     claim: ClaimedAttempt
-    build: Build
+    job: Job
     number: int
     workspace: Workspace
+
+    @property
+    def build(self) -> Build:
+        return self.job.build
 
     @property
     def step(self) -> Step:
@@ -30,6 +39,10 @@ class Work:
     @property
     def home(self) -> Path:
         return Path(self.workspace.home)
+
+    @property
+    def is_repeatable(self) -> bool:
+        return self.step.kind in REPEATABLE
 
     @property
     def journal(self) -> Journal:

@@ -92,7 +92,7 @@ def test_the_password_is_the_first_line_of_its_file(file: Path) -> None:
     }
     assert load(given).broker_url() == "redis://u:se%20cr%3Aet%40%2F@h:1/2"
     file.write_text("\n")
-    with pytest.raises(BadInput, match="has no Redis password"):
+    with pytest.raises(BadInput, match="has not the Redis password"):
         load(given).broker_url()
 
 

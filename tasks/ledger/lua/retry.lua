@@ -2,8 +2,8 @@
 -- ended, broken if the build it starts from did not succeed, unknown if there is no such build.
 -- `request` names the request, so that a repeated call queues no second attempt.
 -- ARGV: id, request, the checkpoint to resume from as `<attempt>.<step>` or empty, then for a
---       respecified build: build as JSON, queue, titles of its steps as JSON, the version of stagefarm
-local id, request, from, spec, queue, titles, version = unpack(ARGV)
+--       respecified build: build as JSON, queue, titles of its steps as JSON, the version of stagefarm, its signatures
+local id, request, from, spec, queue, titles, version, signatures = unpack(ARGV)
 local steps = key('build', id, 'steps')
 local queued = redis.call('HGET', steps, 'retry.' .. request)
 if queued then
@@ -21,7 +21,8 @@ if its_state == 'failed' or its_state == 'cancelled' then
   return {'broken', after}
 end
 if spec then
-  set(id, 'spec', spec, 'queue', queue, 'titles', titles, 'version', version)
+  set(id, 'spec', spec, 'queue', queue, 'titles', titles, 'version', version,
+    'signatures', signatures)
   redis.call('SADD', key('queues'), queue)
 end
 if state == 'succeeded' then
