@@ -88,6 +88,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "orchestrator.commands.demo:demo",
             "Run a small farm on this machine.",
         ),
+        "keys": (
+            "orchestrator.commands.keys:keys",
+            "Make keys, and say whom this machine trusts.",
+        ),
         "worker": (
             "orchestrator.commands.worker:worker",
             "Build on this machine what is submitted to its queues.",

@@ -43,7 +43,9 @@ def fetch(*, names: tuple[str, ...], into: Path | None, as_json: bool) -> None:
 
     ledger, trust = open_ledger(reading=True), own_trust(current())
     wanted = [
-        copy for record in _succeeded(ledger, names) for copy in copies(record, ledger, into, trust)
+        copy
+        for record in _succeeded(ledger, names)
+        for copy in copies(record, into, trust, ledger.build)
     ]
     check_apart(wanted)
     _bring(wanted)

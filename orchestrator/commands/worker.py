@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.commands.names import require_names
 from tasks import settings as settings_of
+
+if TYPE_CHECKING:
+    from tasks.settings import Settings
 
 
 @click.command(short_help="Build on this machine what is submitted to its queues.")
@@ -42,11 +46,27 @@ def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool
     require_names([*queues, host])
     ledger = open_ledger(settings)
     warn_of_forgetful_redis(ledger)
+    _say_whom_it_trusts(settings)
     arguments = ["worker", "--queues", ",".join(queues), "--concurrency", str(slots)]
     arguments += ["--hostname", f"stagefarm@{host}", "--loglevel", "WARNING" if quiet else "INFO"]
     with exclusive_state(settings):
         require_own_name(host, settings, ledger)
         return _serve(arguments)
+
+
+def _say_whom_it_trusts(settings: Settings) -> None:
+    """Make this host's key, and tell what a farm of several machines needs."""
+    from orchestrator.farm.lookup import warn
+    from tasks.trust.policy import host_key, trust_of
+
+    trust, key = trust_of(settings), host_key(settings).public
+    if not trust.required:
+        warn('trust = "redis": whoever can write to the farm\'s Redis is root on this host')
+    elif not trust.where:
+        warn(
+            f"no {settings.trust_file}: only what this machine signs is built here; for others: "
+            f"stagefarm keys trust submitter KEY, and on them: stagefarm keys trust host {key}"
+        )
 
 
 def _serve(arguments: list[str]) -> int:

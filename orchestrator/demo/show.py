@@ -30,9 +30,15 @@ from orchestrator.display.terminal import size
 from orchestrator.shipped import shipped
 from tasks.errors import BadInput, BuildFailed, HostUnfit
 from tasks.host.process import output, standard_environment
+from tasks.settings import Settings
+from tasks.trust.policy import host_key, submit_key
+from tasks.trust.trust_file import add
 
 QUEUES = {"east": "x86-64bit.generic_64", "west": "x86-64bit.amd64-zen2"}
 """The hosts of the farm, each with the queue it serves."""
+
+
+SUBMITTER = "submitter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,14 @@ class Place:
         return self.root / "logs"
 
     @property
+    def trust_file(self) -> Path:
+        return self.root / "trust.toml"
+
+    def state(self, name: str) -> Path:
+        """The state folder of a host, or of the submitter."""
+        return self.root / "hosts" / name
+
+    @property
     def www(self) -> Path:
         return self.root / "www"
 
@@ -72,6 +86,18 @@ class Place:
         for name in ("jobs", "hooks"):
             shutil.copytree(shipped(name), self.specs / name)
         make_seed(self.www / "seed.tar.xz")
+        self.trust_file.unlink(missing_ok=True)
+        trust_each_other(self)
+
+
+def trust_each_other(place: Place) -> None:
+    """Make the keys of the submitter and of the hosts, and the trust file of them all."""
+    key = submit_key(Settings(state_dir=str(place.state(SUBMITTER)))).public
+    rights = {"outer_hooks": True}
+    add(place.trust_file, "submitter", SUBMITTER, str(key), rights)
+    for host, queue in QUEUES.items():
+        key = host_key(Settings(state_dir=str(place.state(host)))).public
+        add(place.trust_file, "host", host, str(key), {"queues": [queue]})
 
 
 def show(folder: Path, *, hold: bool) -> None:
@@ -106,7 +132,7 @@ def _farm(place: Place, console: Console) -> Iterator[tuple[Mapping[str, str], s
         environ = standard_environment() | _settings(place, redis_url)
         for host, queue in QUEUES.items():
             argv = stagefarm("worker", "--queue", queue, "--slots", "2", "--name", host)
-            state = {"STAGEFARM_STATE_DIR": str(place.root / "hosts" / host)}
+            state = {"STAGEFARM_STATE_DIR": str(place.state(host))}
             log = place.logs / f"worker-{host}.log"
             farm.enter_context(process(argv, log, environ | state))
         log = place.logs / "supervisor.log"
@@ -124,6 +150,8 @@ def _settings(place: Place, redis_url: str) -> dict[str, str]:
     return {
         "STAGEFARM_REDIS_URL": redis_url,
         "STAGEFARM_STORE_URL": place.store.as_uri(),
+        "STAGEFARM_TRUST_FILE": str(place.trust_file),
+        "STAGEFARM_STATE_DIR": str(place.state(SUBMITTER)),
         "STAGEFARM_DISK_FREE_MIN_BYTES": str(256 * 1024 * 1024),
     }
 

@@ -12,8 +12,8 @@ from tasks.artifacts.store import file_of
 from tasks.errors import BadInput, HostUnfit
 from tasks.host.checksums import Sums
 from tasks.host.files import replaced
-from tasks.ledger.builds import Ledger
 from tasks.ledger.records import Record
+from tasks.model import Build
 from tasks.trust.policy import Trust
 
 PIECE_BYTES = 1 << 20
@@ -30,10 +30,13 @@ class Copy:
     is_tarball: bool = False
 
 
-def copies(record: Record, ledger: Ledger, into: Path | None, trust: Trust) -> Iterator[Copy]:
+def copies(
+    record: Record, into: Path | None, trust: Trust, build_of: Callable[[str], Build]
+) -> Iterator[Copy]:
     """The tarballs of a build and their sidecar files, to `into`, or to where `run` would put
     them: the job's `output.dir`. `HostUnfit` if the store is not on this machine, `Untrusted` if
-    what lies there is not signed by a submitter and a host of `trust`."""
+    what lies there is not signed by a submitter and a host of `trust`. Where signatures are not
+    required, the ledger's word counts, and `build_of` returns its build."""
     for artifact in record.artifacts:
         tarball = file_of(artifact.path)
         if not tarball.is_file():
@@ -43,7 +46,7 @@ def copies(record: Record, ledger: Ledger, into: Path | None, trust: Trust) -> I
             found = verified_beside(tarball, trust, record.id)
             build, sums = found.job.build, found.result.files
         else:
-            build, sums = ledger.build(record.id), {tarball.name: artifact.sha256}
+            build, sums = build_of(record.id), {tarball.name: artifact.sha256}
         folder = into or Path(build.output.dir)
         yield Copy(tarball, folder / tarball.name, sums[tarball.name], is_tarball=True)
         for sidecar in sorted(tarball.parent.glob(f"{glob.escape(tarball.name)}.*")):

@@ -23,7 +23,11 @@ def open_ledger(settings: Settings | None = None, *, reading: bool = False) -> L
 def warn_of_forgetful_redis(ledger: Ledger) -> None:
     """Warn if Redis is configured to lose builds when it restarts or its memory is full."""
     for problem in durability_problems(ledger.connection):
-        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} Redis: {problem}", err=True)
+        warn(f"Redis: {problem}")
+
+
+def warn(text: str) -> None:
+    click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {text}", err=True)
 
 
 def builds_named(ledger: Ledger, names: Sequence[str]) -> list[str]:

@@ -71,7 +71,10 @@ def test_a_build_becomes_an_artifact_in_the_store(farm: Farm) -> None:
     with tarfile.open(file) as tar:
         assert tar.extractfile("./made").read() == b"hello\n"  # type: ignore[union-attr]
     names = sorted(path.name for path in file.parent.iterdir())
-    sidecars = ("CONTENTS.gz", "DIGESTS", "build.json", "log.zst", "packages.json", "sha256")
+    sidecars = [
+        *("CONTENTS.gz", "DIGESTS", "build.json", "intoto.jsonl", "job.json"),
+        *("log.zst", "packages.json", "sha256"),
+    ]
     assert names == [
         "build.log", "job.tar", *(f"job.tar.{name}" for name in sidecars), "record.json"
     ]  # fmt: skip

@@ -11,6 +11,7 @@ from orchestrator.farm.fetch import Copy, bring, check_apart, copies
 from tasks.errors import BadInput, HostUnfit
 from tasks.ledger.records import Record
 from tasks.model import Artifact, Build, BuildState, Output
+from tasks.trust.policy import NOT_REQUIRED
 from tests.builds import any_build
 
 CONTENT = b"a tarball"
@@ -43,7 +44,7 @@ def test_a_tarball_and_what_is_beside_it_go_where_run_puts_them(
     stored: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    wanted = list(copies(a_record(stored), a_build(out), None))
+    wanted = list(copies(a_record(stored), None, NOT_REQUIRED, lambda _: a_build(out)))
     assert [(copy.target, copy.sha256) for copy in wanted] == [
         (out / "s[1].tar.zst", SHA256),
         (out / "s[1].tar.zst.sha256", ""),
@@ -53,7 +54,7 @@ def test_a_tarball_and_what_is_beside_it_go_where_run_puts_them(
         bring(copy, counts.append)
     assert sum(counts) == 2 * len(CONTENT)
     assert sorted(path.name for path in out.iterdir()) == ["s[1].tar.zst", "s[1].tar.zst.sha256"]
-    into = list(copies(a_record(stored), a_build(out), tmp_path / "mirror"))
+    into = list(copies(a_record(stored), tmp_path / "mirror", NOT_REQUIRED, lambda _: a_build(out)))
     assert into[0].target == tmp_path / "mirror" / "s[1].tar.zst"
 
 
@@ -69,7 +70,7 @@ def test_what_is_not_what_was_built_is_not_left(stored: Path, tmp_path: Path) ->
 def test_a_store_that_is_elsewhere_is_told(stored: Path, tmp_path: Path) -> None:
     (stored / "s[1].tar.zst").unlink()
     with pytest.raises(HostUnfit, match="is not on this machine"):
-        list(copies(a_record(stored), a_build(tmp_path), None))
+        list(copies(a_record(stored), None, NOT_REQUIRED, lambda _: a_build(tmp_path)))
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
