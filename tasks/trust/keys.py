@@ -37,11 +37,10 @@ class PublicKey:
     @classmethod
     def parse(cls, text: str) -> PublicKey:
         """The key written as `text`, such as `ed25519:mV2…=`; `BadInput` if it is none."""
-        words = text.split()
-        encoded = words[0].removeprefix(PREFIX) if words else ""
+        prefix, _, encoded = text.strip().partition(":")
         with suppress(binascii.Error, ValueError):
             raw = base64.b64decode(encoded, validate=True)
-            if words[0].startswith(PREFIX) and len(raw) == RAW_BYTES:
+            if f"{prefix}:" == PREFIX and len(raw) == RAW_BYTES:
                 return cls(raw)
         raise BadInput(
             f"{text!r} is not a public key",
