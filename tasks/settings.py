@@ -238,6 +238,11 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
 
 def _check_tls(settings: Settings) -> None:
     """`BadInput` if files for TLS are given but would not be used."""
+    if "ssl_" in urlsplit(settings.redis_url).query:
+        raise BadInput(
+            "redis_url has options of TLS, which could turn its verification off",
+            "use redis_ca_file, redis_cert_file and redis_key_file",
+        )
     for name in ("redis_ca_file", "redis_cert_file", "redis_key_file"):
         if getattr(settings, name) and settings.redis_url.startswith("redis://"):
             raise BadInput(

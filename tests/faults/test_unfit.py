@@ -96,7 +96,7 @@ def test_a_store_that_fails_while_a_build_runs_is_waited_for(farm: Farm, settled
     farm.worker("one", within=unusable_later(farm))
     (build,) = farm.submit(breaks_the_store(farm))
     log = farm.folder / f"hosts/one/builds/{build.id}.1/build.log"
-    assert eventually(lambda: log.exists() and "trying again" in log.read_text(), 60.0)
+    assert eventually(lambda: log.exists() and "trying again" in log.read_text(), 60.0), farm.logs()
     mend_the_store(farm)
     settled(build)
     assert notes(farm) == ["1"]

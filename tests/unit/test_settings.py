@@ -40,6 +40,7 @@ def test_an_empty_name_of_a_file_is_none() -> None:
         ('redis_ca_file = "ca.pem"', "redis_ca_file is set, but redis_url begins with redis://"),
         ('redis_cert_file = "x"', "redis_cert_file is set, but redis_url begins with redis://"),
         ('redis_url = "rediss://h"\nredis_key_file = "x"', "redis_cert_file is not"),
+        ('redis_url = "rediss://h/0?ssl_cert_reqs=none"', "could turn its verification off"),
         ('redis_ulr = "x"', "unknown setting 'redis_ulr'"),
         ("[stagefarm]", "unknown setting 'stagefarm'"),
         ("no toml", "Expected '='"),
