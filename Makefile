@@ -35,6 +35,7 @@ fuzz: install ## Attack archives for some minutes
 bench: install ## Measure archives, looking, and the farm
 	unshare --mount $(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.rendering
+	$(BIN)/python -m tests.bench.trust
 	$(BIN)/python -m tests.bench.farm
 
 soak: install ## Break a farm at random for some minutes; SOAK_SEED=N does it again

@@ -32,7 +32,6 @@ from tasks.ledger.records import FIELDS, Attempt, Record, Summary, to_attempt, t
 from tasks.model import Artifact, Build, Checkpoint, StepResult, decode, encode
 from tasks.settings import Settings
 
-BUILDS_KEPT = 100
 FIRST_VERSION = "0.1.0"
 """The version that wrote builds without a version."""
 
@@ -45,7 +44,6 @@ class Ledger:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._builds: dict[tuple[str, int], Build] = {}
 
     @classmethod
     def open(cls, settings: Settings, *, reading: bool = False) -> Ledger:
@@ -233,17 +231,10 @@ class Ledger:
 
     # What any client reads
 
-    def build_of(self, build: str, attempt: int) -> Build:
-        """The build as this attempt runs it, cached: it never changes during an attempt."""
-        if (build, attempt) not in self._builds:
-            if len(self._builds) >= BUILDS_KEPT:
-                self._builds.clear()
-            self._builds[build, attempt] = self.build(build)
-        return self._builds[build, attempt]
-
     def build(self, build: str) -> Build:
-        """The build as it was submitted, or respecified since; `HostUnfit` if another version of
-        stagefarm wrote it in a form that this one cannot read."""
+        """The build as it was submitted, or respecified since, not verified: for messages and to
+        show it. `HostUnfit` if another version of stagefarm wrote it in a form that this one cannot
+        read."""
         with self.connection.reaching() as client:
             key = self.connection.key("build", build)
             found, version = client.hmget(key, "spec", "version")
