@@ -432,7 +432,7 @@ def test_a_build_is_retried_from_where_it_was_asked_to_be_and_mended(ledger: Led
     mended = replace(a_build(), timeout_s=7.0)
     assert ledger.retry("b-1", "request", point="1.1", respecified=mended) == 2
     assert ledger.resume("b-1", 2) == Resume(made, asked=True)
-    assert ledger.build_of("b-1", 2).timeout_s == 7.0
+    assert ledger.build("b-1").timeout_s == 7.0
     again = ClaimedAttempt("b-1", 2, TWO)
     ledger.claim(again, 90)
     assert ledger.lose(again, "it died before it was restored", 3).attempt == 3

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.errors import BadInput, FarmUnreachable, HostUnfit
-from tasks.ledger import builds, events
+from tasks.ledger import events
 from tasks.ledger.answers import ClaimedAttempt, RequeueOutcome
 from tasks.ledger.builds import Ledger
 from tasks.ledger.connection import (
@@ -25,7 +25,7 @@ from tasks.ledger.logs import Logbook, Page
 from tasks.ledger.records import Record
 from tasks.ledger.retrying import patient
 from tasks.ledger.waiting import Late, Waiting
-from tasks.model import BuildState, Line, Progress, StepResult, Stream
+from tasks.model import BuildState, Line, Progress, StepResult, Stream, encode
 from tasks.settings import Settings
 from tests.ledgers import (
     ATTEMPTS,
@@ -121,12 +121,24 @@ def test_the_ids_that_were_taken_are_given_back(ledger: Ledger) -> None:
     assert ledger.build("b-3") == again[2]
 
 
-def test_a_build_is_read_once_an_attempt(ledger: Ledger, client: Any) -> None:
-    ledger.fail(claimed(ledger), "HookFailed", "no", "")
-    before = ledger.build_of("b-1", 1)
-    retry(ledger, "b-1", respecified=a_build(timeout_s=7.0))
-    assert ledger.build_of("b-1", 1) is before
-    assert ledger.build_of("b-1", 2).timeout_s == 7.0
+def test_a_build_is_given_with_what_was_signed(ledger: Ledger) -> None:
+    ledger.submit([a_build()], {"b-1": "[1]"})
+    ledger.submit([a_build("b-2")])
+    assert ledger.signed("b-1") == (encode(a_build()).decode(), "[1]")
+    assert ledger.signed("b-2")[1] == ""
+    with pytest.raises(BadInput, match="b-3"):
+        ledger.signed("b-3")
+
+
+def test_a_retry_replaces_what_was_signed(ledger: Ledger) -> None:
+    ledger.submit([a_build()], {"b-1": "[1]"})
+    ledger.cancel("b-1", "no")
+    retry(ledger, "b-1")
+    assert ledger.signed("b-1") == (encode(a_build()).decode(), "[1]")
+    ledger.cancel("b-1", "no")
+    changed = a_build(timeout_s=7.0)
+    retry(ledger, "b-1", respecified=changed, signatures="[2]")
+    assert ledger.signed("b-1") == (encode(changed).decode(), "[2]")
 
 
 @pytest.mark.parametrize("version", ["9.8.7", None])
@@ -140,15 +152,6 @@ def test_a_build_of_another_version_says_who_wrote_it(
         client.hset("t:build:b-1", "version", version)
     with pytest.raises(HostUnfit, match=version or "0.1.0"):
         ledger.build("b-1")
-
-
-def test_not_every_build_is_kept(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builds, "BUILDS_KEPT", 2)
-    ledger.submit([a_build(f"b-{number}") for number in range(3)])
-    kept = [ledger.build_of(f"b-{number}", 1) for number in range(2)]
-    assert [ledger.build_of(f"b-{number}", 1) is kept[number] for number in range(2)] == [True] * 2
-    ledger.build_of("b-2", 1)
-    assert ledger.build_of("b-0", 1) is not kept[0]
 
 
 def test_each_step_has_its_times(ledger: Ledger, client: Any) -> None:

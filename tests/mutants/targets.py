@@ -32,6 +32,7 @@ TARGETS = (
     ),
     Target("tasks/host/files.py", ("tests/unit/test_files.py", "tests/unit/test_durability.py")),
     Target("tasks/host/removal.py", ("tests/integration/test_removal.py",)),
+    Target("tasks/trust/*.py", ("tests/unit/test_trust.py",)),
     Target("tasks/host/locks.py", ("tests/unit/test_locks.py",)),
     Target(
         "tasks/sources/verify.py",
