@@ -6,7 +6,6 @@ The signed bytes are kept as they are, so no canonical form is needed.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable
 from enum import StrEnum
@@ -80,7 +79,7 @@ def _envelope(value: Any) -> Envelope:
 
     try:
         return Envelope.from_dict(value)
-    except (Error, AttributeError, KeyError, TypeError, ValueError, binascii.Error) as error:
+    except (Error, KeyError, TypeError, ValueError) as error:
         raise Untrusted(f"the signature is malformed: {error}") from error
 
 
@@ -93,7 +92,7 @@ def signer_of(envelope: Envelope, kind: PayloadType, keys: Iterable[PublicKey]) 
         return None
     try:
         found = envelope.verify([key.verifier for key in by_id.values()], 1)
-    except (Error, ValueError):
+    except Error:
         return None
     return by_id[next(iter(found))]
 
@@ -103,10 +102,10 @@ def content(envelope: Envelope, kind: type[T]) -> T:
     field for: what is not understood is not agreed to."""
     try:
         value = decode(envelope.payload, kind)
-        unknown = _unknown(msgspec.json.decode(envelope.payload), msgspec.to_builtins(value), "")
-    except (StagefarmError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except StagefarmError as error:
         raise Untrusted(f"cannot read what was signed: {error}") from error
-    if unknown:
+    said, understood = msgspec.json.decode(envelope.payload), msgspec.to_builtins(value)
+    if unknown := _unknown(said, understood, ""):
         raise Untrusted(
             f"what was signed has the unknown field {unknown}",
             "a newer stagefarm signed it; update this one",
@@ -115,15 +114,16 @@ def content(envelope: Envelope, kind: type[T]) -> T:
 
 
 def _unknown(said: Any, understood: Any, path: str) -> str:
-    """The path of the first field in `said` that is not in `understood`; empty if there is none."""
-    if isinstance(said, dict) and isinstance(understood, dict):
+    """The path of the first field in `said` that is not in `understood`, which was read from it;
+    empty if there is none."""
+    if isinstance(said, dict):
         for name, value in said.items():
             here = f"{path}.{name}".lstrip(".")
             if name not in understood:
                 return here
             if found := _unknown(value, understood[name], here):
                 return found
-    elif isinstance(said, list) and isinstance(understood, (list, tuple)):
+    elif isinstance(said, list):
         for number, (one, other) in enumerate(zip(said, understood, strict=True)):
             if found := _unknown(one, other, f"{path}[{number}]"):
                 return found

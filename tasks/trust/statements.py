@@ -199,5 +199,5 @@ def _time(text: str) -> float:
 def _statement(payload: bytes) -> Statement:
     try:
         return msgspec.json.decode(payload, type=Statement)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except msgspec.MsgspecError as error:
         raise Untrusted(f"cannot read the signed result: {error}") from error
