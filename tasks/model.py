@@ -60,6 +60,24 @@ class RootfsKind(StrEnum):
     PLAIN = "plain"
 
 
+class Privileges(StrEnum):
+    """What the programs of a root filesystem may do: stay in it, as root; make namespaces of their
+    own in it as well, in a user namespace; or all that root may do on the host."""
+
+    CONTAINED = "contained"
+    SANDBOX = "sandbox"
+    HOST = "host"
+
+
+class Network(StrEnum):
+    """What the programs of a root filesystem reach: all that the host does; their own loopback; or
+    what lies beyond the host and the farm's Redis."""
+
+    HOST = "host"
+    NONE = "none"
+    ISOLATED = "isolated"
+
+
 class BuildState(StrEnum):
     """`blocked`: the build whose tarball it starts from has not succeeded yet."""
 
@@ -186,7 +204,8 @@ class Output:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One Celery task of a build. `number` counts from 0; `file` and `hooks` are set for hooks.
-    With `checkpoint` the build's state is kept after the step (`tasks.step.checkpoint`)."""
+    With `checkpoint` the build's state is kept after the step (`tasks.step.checkpoint`).
+    `privileges` and `network` are those of inner hooks; outer hooks have the host's."""
 
     number: int
     kind: StepKind
@@ -194,10 +213,22 @@ class Step:
     file: str = ""
     hooks: tuple[Hook, ...] = ()
     checkpoint: bool = False
+    privileges: Privileges = Privileges.CONTAINED
+    network: Network = Network.HOST
 
     @property
     def title(self) -> str:
         return f"{self.phase} {self.file}" if self.phase else str(self.kind)
+
+    @property
+    def is_inner(self) -> bool:
+        """Whether it runs programs of the root filesystem as hooks."""
+        return self.phase is HookType.INNER_CHROOT
+
+    @property
+    def is_outer(self) -> bool:
+        """Whether it runs hooks on the host."""
+        return self.phase is not None and not self.is_inner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +239,8 @@ class Build:
     `context` is the digest of the bundle of that folder, empty for `run`; `created_at` is the time
     of submission in seconds since 1970; `timeout_s` is the time limit of the whole build, 0 for
     none; `rootfs` is None if the host may choose. No file of the tarball gets a time after
-    `source_date_epoch`.
+    `source_date_epoch`. `privileges` and `network` are the job's; hook files may have others, and
+    each step has its own.
 
     Who submitted it is `submitter`; hosts claim it between `not_before` and `not_after`, in seconds
     since 1970.
@@ -249,6 +281,24 @@ class Build:
     submitter: str = ""
     not_before: float = 0.0
     not_after: float = 0.0
+    privileges: Privileges = Privileges.CONTAINED
+    network: Network = Network.HOST
+
+    def privileges_of(self, step: Step) -> Privileges:
+        """What the programs of the root filesystem may do in `step`: with fchroot, which enters
+        it in its own way, all that root may."""
+        return Privileges.HOST if self.chroot is ChrootKind.FCHROOT else step.privileges
+
+    @property
+    def host_privileged(self) -> tuple[Step, ...]:
+        """The steps in which programs of the root filesystem have the host's privileges. Outer
+        hooks, which are the submitter's own commands on the host, are not among them: see
+        `Step.is_outer`."""
+        return tuple(
+            step
+            for step in self.steps
+            if step.is_inner and self.privileges_of(step) is Privileges.HOST
+        )
 
     @property
     def queue(self) -> str:

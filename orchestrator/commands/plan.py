@@ -106,6 +106,8 @@ def _does(build: Build, step: Step) -> Iterator[str]:
         yield f"pack {build.workspacedir}/rootfs as {build.output.name}"
     elif step.kind is StepKind.PUBLISH:
         yield "copy the tarball, the log and the record to the store"
+    if step.is_inner:
+        yield f"privileges {build.privileges_of(step)}, network {step.network}"
     for hook in step.hooks:
         yield from _hook(hook)
 

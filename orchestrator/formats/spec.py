@@ -22,7 +22,15 @@ from orchestrator.formats.reader import (
     read_text,
 )
 from tasks.errors import BadInput, Problem, SpecProblems
-from tasks.model import Bind, HookType, OutputType, RootfsKind, SourceType
+from tasks.model import (
+    Bind,
+    HookType,
+    Network,
+    OutputType,
+    Privileges,
+    RootfsKind,
+    SourceType,
+)
 
 SPECFILE, HOOKFILE = "the specfile's folder", "hooks_basedir"
 START = "the folder the command is run in"
@@ -171,6 +179,20 @@ class Job:
             "`overlay`: a layer above a shared seed. `plain`: a folder. Default: the host decides."
         ),
     ] = None
+    privileges: Annotated[
+        Privileges | None,
+        Key(
+            "What inner hooks and the shell of `enter` may do. `contained`, the default: stay in "
+            "the root filesystem. `sandbox`: also make namespaces there. `host`: all that root may."
+        ),
+    ] = None
+    network: Annotated[
+        Network | None,
+        Key(
+            "What inner hooks reach. `host`, the default: all that the host does. `none`: their "
+            "own loopback. `isolated`: what is beyond the host and the farm's Redis."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +247,12 @@ class Hookfile:
     checkpoint: Annotated[
         bool, Key("Keep the root filesystem's layer after the groups of this file.")
     ] = False
+    privileges: Annotated[
+        Privileges | None, Key("The file's own `privileges`; default: those of the job.")
+    ] = None
+    network: Annotated[
+        Network | None, Key("The file's own `network`; default: that of the job.")
+    ] = None
 
 
 def load_specfile(file: Path) -> Document[Specfile]:

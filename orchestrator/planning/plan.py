@@ -13,7 +13,15 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.formats.spec import ChrootBind, FileHook, JobOutput, JobSource, bind
+from orchestrator.formats.spec import (
+    ChrootBind,
+    FileHook,
+    Hookfile,
+    Job,
+    JobOutput,
+    JobSource,
+    bind,
+)
 from orchestrator.planning.render import RenderedHookfile, RenderedJob
 from tasks.archive.formats import by_name
 from tasks.archive.tarformers import Rules
@@ -24,8 +32,10 @@ from tasks.model import (
     ChrootKind,
     Hook,
     HookType,
+    Network,
     Output,
     OutputType,
+    Privileges,
     Source,
     SourceType,
     Step,
@@ -82,6 +92,8 @@ def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
         priority=options.priority,
         optional=options.optional,
         rootfs=job.rootfs,
+        privileges=job.privileges or Privileges.CONTAINED,
+        network=job.network or Network.HOST,
         created_at=rendered.now.timestamp(),
         timeout_s=options.timeout_s or job.timeout,
     )
@@ -153,7 +165,7 @@ def _groups(
     numbered = [(n, hook) for n, hook in enumerate(file.content.hooks, 1) if hook.type in phases]
     for phase, group in groupby(numbered, key=lambda item: item[1].type):
         hooks = tuple(_hook(file, number, hook, rendered) for number, hook in group)
-        yield Step(
+        step = Step(
             number=0,
             kind=StepKind.HOOKS,
             phase=phase,
@@ -161,6 +173,18 @@ def _groups(
             hooks=hooks,
             checkpoint=phase in INSIDE and (rendered.job.checkpoint or file.content.checkpoint),
         )
+        yield _contained(step, file.content, rendered.job)
+
+
+def _contained(step: Step, file: Hookfile, job: Job) -> Step:
+    """What holds for inner hooks: the file's own words, or else the job's."""
+    if not step.is_inner:
+        return step
+    return replace(
+        step,
+        privileges=file.privileges or job.privileges or Privileges.CONTAINED,
+        network=file.network or job.network or Network.HOST,
+    )
 
 
 def _hook(file: RenderedHookfile, number: int, hook: FileHook, rendered: RenderedJob) -> Hook:

@@ -62,6 +62,7 @@ def run(
     limits: Limits = NO_LIMITS,
     grace_s: float = GRACE_S,
     on_start: Callable[[int], None] | None = None,
+    enter: Callable[[], None] | None = None,
 ) -> int:
     """Run `argv` to its end, pass each line of its output to `on_line` as it arrives, and return
     its exit code (negative: minus the signal that killed it).
@@ -69,12 +70,11 @@ def run(
     Its environment is `env` and nothing else (empty if None). Whatever ends this function early,
     such as a signal's exception or an error of `on_line`, ends the process's whole group first
     (TERM, and KILL after `grace_s`); what an exited process left behind keeps running.
+    The new process calls `enter` before it becomes the program, which may be another one then.
     Raises `HostUnfit` where the program cannot be started, `TimedOut` where a limit was exceeded.
     """
-    pipe = subprocess.PIPE
-    with piped(
-        argv, env=env or {}, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0
-    ) as process:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with piped(argv, env=env or {}, cwd=cwd, bufsize=0, preexec_fn=enter, **pipes) as process:
         try:
             if on_start:
                 on_start(process.pid)
@@ -90,6 +90,18 @@ def output(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> tupl
     lines: list[str] = []
     code = run(argv, on_line=lambda line, _: lines.append(line), env=env or standard_environment())
     return code, "\n".join(lines)
+
+
+def run_on_terminal(
+    argv: Sequence[str], *, env: Mapping[str, str], enter: Callable[[], None] | None = None
+) -> int:
+    """Run `argv` in this process's session, on its terminal, whose signals are meant for the
+    program; returns its exit code as `run` does."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, lambda *_: None)
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"))
+    with piped(argv, env=env, start_new_session=False, preexec_fn=enter, **streams) as process:
+        return process.wait()
 
 
 def standard_environment() -> dict[str, str]:
@@ -132,11 +144,14 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     _starting.append(None)
     try:
-        process = subprocess.Popen(list(argv), env=dict(env), start_new_session=True, **options)
+        settings = {"start_new_session": True, **options}
+        process = subprocess.Popen(list(argv), env=dict(env), **settings)
         _children.add(process.pid)
     except OSError as error:
         hint = f"is {argv[0]} installed?" if error.filename == argv[0] else ""
         raise HostUnfit(f"cannot start {argv[0]}: {error.strerror}", hint) from error
+    except subprocess.SubprocessError as error:  # of preexec_fn
+        raise HostUnfit(f"cannot start {argv[0]}: {error}") from error
     finally:
         _starting.pop()
     return process

@@ -1,7 +1,8 @@
-"""Entering the root filesystem: what it needs mounted, and the command that goes in.
+"""Entering the root filesystem: what it needs mounted, and the way in.
 
-Two ways: `native`, with util-linux and coreutils, and `fchroot`, the program that mark-devkit's
-users know. Both only inside the private mount and PID namespaces of a step.
+By default in a container (`tasks.container`). With `privileges: host` by coreutils' `chroot`, or by
+`fchroot`, the program that mark-devkit's users know. All only inside the private mount and PID
+namespaces of a step.
 """
 
 from __future__ import annotations
@@ -10,40 +11,51 @@ import os
 import platform
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import BuildFailed, HostUnfit
+from tasks.container.container import Contained, Enter, container
+from tasks.container.devices import mount_devices
+from tasks.container.view import bind_target, mount_sys
+from tasks.errors import BuildFailed, HostUnfit, of_system
 from tasks.host.binfmt import MACHINES, machine_of, require_handler_of
 from tasks.host.chroot_paths import inside, make_folder
 from tasks.host.mounts import bind, mount, unmount
-from tasks.host.process import output
-from tasks.model import Bind, Build, ChrootKind
+from tasks.model import Bind, Build, ChrootKind, Privileges, Step
 
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-DEVICE_LINKS = {
-    "fd": "/proc/self/fd",
-    "stdin": "/proc/self/fd/0",
-    "stdout": "/proc/self/fd/1",
-    "stderr": "/proc/self/fd/2",
-    "ptmx": "pts/ptmx",
-}
+Filters = Mapping[Privileges, bytes]
+"""The compiled filter of system calls for each kind of container."""
 
 
-Enter = Callable[[Sequence[str]], list[str]]
-"""Turns a command of the root filesystem into the host's command that runs it."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to run a command of the root filesystem: the words before it, and what a new process
+    calls before it becomes the command."""
+
+    prefix: tuple[str, ...] = ()
+    enter: Enter | None = None
+
+
+ON_HOST = Way()
 
 
 class Chroot:
     """A root filesystem and the way in: `prepare` it once a step, then enter as `bound` says."""
 
-    def __init__(self, build: Build, rootfs: Path, machines: Collection[int]) -> None:
-        """`machines` are those whose programs run here, see `binfmt.runnable`."""
+    def __init__(
+        self, build: Build, step: Step, rootfs: Path, machines: Collection[int], filters: Filters
+    ) -> None:
+        """`machines` are those whose programs run here, see `binfmt.runnable`; `filters` are those
+        of `seccomp.program`."""
         self._rootfs = rootfs
         self._machines = machines
         self._binds = build.chroot_binds
         self._fchroot = _fchroot(build) if build.chroot is ChrootKind.FCHROOT else ()
+        self._privileges = build.privileges_of(step)
+        self._network = step.network
+        self._filters = filters
 
     def prepare(self) -> None:
         """Mount what programs expect, and copy the host's resolv.conf, as fchroot does. Missing
@@ -54,27 +66,52 @@ class Chroot:
         copy_resolv_conf(self._rootfs)
         if self._fchroot:
             hide_system(self._rootfs)
-        else:
+        elif self._privileges is Privileges.HOST:
             mount_system(self._rootfs)
 
     @contextmanager
-    def bound(self, extra: Iterable[Bind] = ()) -> Iterator[Enter]:
+    def bound(self, extra: Iterable[Bind] = ()) -> Iterator[Way]:
         """Mount the binds of the job and `extra` inside; yields how to enter. Of two binds to the
-        same target the later one wins; one below the target of another shows in it."""
+        same target the later one wins; one below the target of another shows in it. What still
+        runs in a container ends with it."""
         chosen = {inside(self._rootfs, item.target): item for item in (*self._binds, *extra)}
         binds = [chosen[target] for target in sorted(chosen, key=lambda path: path.parts)]
         if self._fchroot:
-            for item in binds:
-                _bind_target(self._rootfs, item)
-            options = [f"--bind={item.source}:{item.target}" for item in binds]
-            yield lambda argv: [*self._fchroot, *options, str(self._rootfs), *argv]
+            yield self._by_fchroot(binds)
             return
-        with ExitStack() as mounted:
-            for item in binds:
-                target = _bind_target(self._rootfs, item)
-                bind(item.source, target)
-                mounted.callback(unmount, target)
-            yield lambda argv: [*personality(self._rootfs), "chroot", str(self._rootfs), *argv]
+        if self._privileges is Privileges.HOST:
+            with mounted(self._rootfs, binds):
+                yield Way((*personality(self._rootfs), "chroot", str(self._rootfs)))
+            return
+        with container(self._contained(binds)) as enter:
+            yield Way(enter=enter)
+
+    def _by_fchroot(self, binds: Sequence[Bind]) -> Way:
+        for item in binds:
+            bind_target(self._rootfs, item)
+        options = [f"--bind={item.source}:{item.target}" for item in binds]
+        return Way((*self._fchroot, *options, str(self._rootfs)))
+
+    def _contained(self, binds: Sequence[Bind]) -> Contained:
+        return Contained(
+            rootfs=self._rootfs,
+            binds=binds,
+            privileges=self._privileges,
+            network=self._network,
+            filter=self._filters[self._privileges],
+            narrow=is_narrow(self._rootfs),
+        )
+
+
+@contextmanager
+def mounted(rootfs: Path, binds: Sequence[Bind]) -> Iterator[None]:
+    """`binds` in `rootfs`, as long as the body runs."""
+    with ExitStack() as stack:
+        for item in binds:
+            target = bind_target(rootfs, item)
+            bind(item.source, target)
+            stack.callback(unmount, target)
+        yield
 
 
 def mount_system(rootfs: Path) -> None:
@@ -82,18 +119,9 @@ def mount_system(rootfs: Path) -> None:
     for folder in ("/proc", "/sys"):
         make_folder(rootfs, folder)
     mount("-t", "proc", "-o", "nosuid,noexec,nodev", "proc", str(inside(rootfs, "/proc")))
-    _mount_sys(inside(rootfs, "/sys"))
-    _mount_devices(make_folder(rootfs, "/dev"))
-
-
-def _mount_sys(sys: Path) -> None:
-    """The kernel's /sys to read, without what is mounted in the host's: a hook that empties its
-    root filesystem reaches neither the firmware's variables nor pinned BPF programs. A user
-    namespace cannot mount it, and sees the host's, which it has no rights in."""
-    options = "ro,nosuid,nodev,noexec"
-    code, _ = output(["mount", "-t", "sysfs", "-o", options, "sysfs", str(sys)])
-    if code:
-        bind("/sys", sys)
+    with refused_by_host():
+        mount_sys(inside(rootfs, "/sys"))
+        mount_devices(make_folder(rootfs, "/dev"), only_these=False)
 
 
 def hide_system(folder: Path) -> None:
@@ -102,43 +130,19 @@ def hide_system(folder: Path) -> None:
     where a hook, or their own cleaning up, could empty them for the whole machine. The /dev is
     made in `folder`."""
     dev = make_folder(folder, "/dev")
-    _mount_devices(dev)
-    mount("--move", str(dev), "/dev")
-    _mount_sys(Path("/sys"))
+    with refused_by_host():
+        mount_devices(dev, only_these=False)
+        mount("--move", str(dev), "/dev")
+        mount_sys(Path("/sys"))
 
 
-def _mount_devices(dev: Path) -> None:
-    mount("-t", "tmpfs", "-o", "mode=0755,nosuid,size=4m", "dev", str(dev))
-    for name in DEVICES:
-        _make_device(Path("/dev", name), dev / name)
-    for name, target in DEVICE_LINKS.items():
-        (dev / name).symlink_to(target)
-    _mount_terminals(dev / "pts")
-    (dev / "shm").mkdir()
-    mount("-t", "tmpfs", "-o", "mode=1777,nosuid,nodev", "shm", str(dev / "shm"))
-
-
-def _make_device(host: Path, device: Path) -> None:
-    """A node of its own, whose mode and owner a hook may change without changing the host's. In a
-    user namespace nobody may make one: there the host's is shown, and as far as the kernel lets
-    us, cannot be changed. Writing to a device is no change of it."""
+@contextmanager
+def refused_by_host() -> Iterator[None]:
+    """What the system refuses is a `HostUnfit`."""
     try:
-        os.mknod(device, stat.S_IFCHR, host.stat().st_rdev)
-    except PermissionError:
-        device.touch()
-        bind(host, device)
-        output(["mount", "-o", "remount,bind,ro,nosuid,noexec", str(device)])
-    else:
-        device.chmod(0o666)
-
-
-def _mount_terminals(pts: Path) -> None:
-    """A devpts of its own. Group 5 is `tty` everywhere; in a user namespace it may not exist."""
-    pts.mkdir()
-    basic = "newinstance,ptmxmode=0666,mode=0620,nosuid,noexec"
-    code, _ = output(["mount", "-t", "devpts", "-o", f"{basic},gid=5", "devpts", str(pts)])
-    if code:
-        mount("-t", "devpts", "-o", basic, "devpts", str(pts))
+        yield
+    except OSError as error:
+        raise of_system(error) from error
 
 
 def copy_resolv_conf(rootfs: Path) -> None:
@@ -161,11 +165,16 @@ def copy_resolv_conf(rootfs: Path) -> None:
         ) from error
 
 
-def personality(rootfs: Path) -> list[str]:
+def personality(rootfs: Path) -> tuple[str, ...]:
     """The prefix that makes `uname -m` correct in a 32-bit root filesystem on a 64-bit kernel."""
+    return ("setarch", "linux32") if is_narrow(rootfs) else ()
+
+
+def is_narrow(rootfs: Path) -> bool:
+    """Whether `rootfs` is a 32-bit one on a 64-bit kernel that runs it by itself."""
     machine = machine_of(rootfs)
     narrow = {"x86_64": MACHINES["x86"], "aarch64": MACHINES["arm"]}.get(platform.machine())
-    return ["setarch", "linux32"] if machine is not None and machine == narrow else []
+    return machine is not None and machine == narrow
 
 
 def _make_source(item: Bind) -> None:
@@ -177,23 +186,6 @@ def _make_source(item: Bind) -> None:
         raise HostUnfit(
             f"cannot create {item.source}, the source of a bind: {error.strerror}"
         ) from error
-
-
-def _bind_target(rootfs: Path, item: Bind) -> Path:
-    """Where `item` shows: a folder for a folder, a file for a file, made where it is missing."""
-    source = Path(item.source)
-    if not source.exists():
-        raise HostUnfit(
-            f"the source of a bind is missing: {item.source} (to be shown at {item.target})",
-            "create it on this host, or remove it from chroot_binds",
-        )
-    if source.is_dir():
-        return make_folder(rootfs, item.target)
-    target = inside(rootfs, item.target)
-    make_folder(rootfs, str(target.parent.relative_to(rootfs)))
-    if not target.exists():
-        target.touch()
-    return target
 
 
 def _fchroot(build: Build) -> tuple[str, ...]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
+from tasks.container.container import Enter
 from tasks.errors import BuildFailed, HookFailed, HostUnfit, TimedOut
 from tasks.host.process import STANDARD_LANG, STANDARD_PATH, Limits, run, standard_environment
 from tasks.model import Build, Hook, HookType, Line, Step, StepKind, Stream
 from tasks.reporting import Report
-from tasks.rootfs.chroot import Chroot
+from tasks.rootfs.chroot import ON_HOST, Chroot, Way
 from tasks.rootfs.workspace import Workspace
 from tasks.step.protocol import Assignment
 
@@ -22,8 +24,6 @@ LINE_MAX_CHARS = 16 * 1024
 FATAL_SIGNAL = 128
 """A shell ends with this plus the number of the signal that ended its command."""
 
-Wrap = Callable[[Sequence[str]], Sequence[str]]
-
 
 class Hooks:
     """Runs the hooks of one step. Create it inside the step's namespaces."""
@@ -34,6 +34,7 @@ class Hooks:
         self._workspace = assignment.workspace
         self._idle_limit_s = assignment.idle_limit_s
         self._machines = assignment.machines
+        self._filters = assignment.filters
         self._report = report
         self._environment = environment(self._build, self._step, self._workspace)
 
@@ -41,41 +42,50 @@ class Hooks:
         """Run every hook in order; `HookFailed` or `TimedOut` at the first that fails."""
         if self._step.phase is not HookType.INNER_CHROOT:
             for hook in self._step.hooks:
-                self._run_hook(hook, list)
+                self._run_hook(hook, ON_HOST)
             return
-        chroot = Chroot(self._build, self._workspace.rootfs, self._machines)
+        chroot = Chroot(
+            self._build, self._step, self._workspace.rootfs, self._machines, self._filters
+        )
         chroot.prepare()
-        for hook in self._step.hooks:
-            with chroot.bound(hook.chroot_binds) as enter:
-                self._run_hook(hook, enter)
+        for binds, hooks in groupby(self._step.hooks, key=lambda hook: hook.chroot_binds):
+            with chroot.bound(binds) as way:
+                for hook in hooks:
+                    self._run_hook(hook, way)
 
-    def _run_hook(self, hook: Hook, wrap: Wrap) -> None:
+    def _run_hook(self, hook: Hook, way: Way) -> None:
         self._say(hook, f"hook {hook.name}", Stream.NOTE)
         for number, command in enumerate(hook.commands, start=1):
-            argv = wrap([*(hook.entrypoint or DEFAULT_ENTRYPOINT), command])
+            argv = [*way.prefix, *(hook.entrypoint or DEFAULT_ENTRYPOINT), command]
             for tries_left in reversed(range(hook.retries + 1)):
-                if not (failure := self._try_command(hook, number, argv)):
+                if not (failure := self._try_command(hook, number, argv, way.enter)):
                     break
                 if not tries_left:
                     raise failure
                 self._say(hook, f"{failure}; tries left: {tries_left}", Stream.NOTE)
 
-    def _try_command(self, hook: Hook, number: int, argv: Sequence[str]) -> BuildFailed | None:
+    def _try_command(
+        self, hook: Hook, number: int, argv: Sequence[str], enter: Enter | None
+    ) -> BuildFailed | None:
         try:
-            code = self._run_command(hook, argv)
+            code = self._run_command(hook, argv, enter)
         except TimedOut as error:
             return TimedOut(f"{self._where(hook, number)} {error}")
         except HostUnfit as error:
-            raise HostUnfit(f"{self._where(hook, number)}: {error}", error.hint) from error
+            text = f"{self._where(hook, number)}: {error}"
+            if enter and isinstance(error.__cause__, FileNotFoundError | PermissionError):
+                return HookFailed(text)  # the root filesystem lacks the program
+            raise HostUnfit(text, error.hint) from error
         return HookFailed(f"{self._where(hook, number)} {_ended(code)}") if code else None
 
-    def _run_command(self, hook: Hook, argv: Sequence[str]) -> int:
+    def _run_command(self, hook: Hook, argv: Sequence[str], enter: Enter | None) -> int:
         return run(
             argv,
             on_line=lambda text, stream: self._say(hook, text, stream),
             env=self._environment,
             cwd=self._workspace.working_dir,
             limits=Limits(timeout_s=hook.timeout_s, idle_s=self._idle_limit_s),
+            enter=enter,
         )
 
     def _say(self, hook: Hook, text: str, stream: Stream) -> None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from tasks.container import seccomp
 from tasks.errors import BuildFailed, HostUnfit, StepKilled, TimedOut
 from tasks.host import cgroup
 from tasks.host.binfmt import require_handler_for, runnable
@@ -23,7 +24,6 @@ from tasks.host.process import GRACE_S, Limits, run, standard_environment
 from tasks.host.process_tree import record_tree
 from tasks.model import (
     Build,
-    HookType,
     StepResult,
     Stream,
     decode,
@@ -69,6 +69,7 @@ def perform(
         workspace=workspace,
         idle_limit_s=idle_limit_s,
         machines=runnable(),
+        filters=seccomp.filters(build, build.steps[step]),
         keep_in=keep_in,
         restore=restore,
     )
@@ -100,8 +101,10 @@ def _naming_the_limit(build: Build) -> Iterator[None]:
 def require_fit(build: Build) -> None:
     """`HostUnfit` where this machine or user cannot build `build`, before anything is done."""
     require_root()
-    if HookType.INNER_CHROOT in {step.phase for step in build.steps}:
+    if any(step.is_inner for step in build.steps):
         require_handler_for(build.arch)
+    for step in build.steps:
+        seccomp.filters(build, step)
 
 
 def require_root() -> None:

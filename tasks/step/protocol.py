@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tasks.errors import StagefarmError, by_name
 from tasks.model import (
     Build,
     Checkpoint,
     Line,
+    Privileges,
     Progress,
     StepResult,
 )
@@ -28,8 +29,9 @@ class Assignment:
     """What a step's process is told: which step of what, where, how long it may be silent, and
     which machines' programs run here (`binfmt.runnable`).
 
-    With `keep_in` the step is done already, and its state is to be packed into that folder; with
-    `restore` its state is to be restored instead of doing it.
+    `filters` has the filter of system calls for programs of the root filesystem, where the step
+    runs some. With `keep_in` the step is done already, and its state is to be packed into that
+    folder; with `restore` its state is to be restored instead of doing it.
     """
 
     build: Build
@@ -37,6 +39,7 @@ class Assignment:
     workspace: Workspace
     idle_limit_s: float
     machines: tuple[int, ...]
+    filters: dict[Privileges, bytes] = field(default_factory=dict)
     keep_in: str = ""
     restore: Restore | None = None
 

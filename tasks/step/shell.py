@@ -1,5 +1,6 @@
 """A shell in a root filesystem that a build left. `exec_shell` on the host's side replaces this
-process by namespaces, in which `python -m tasks.step.shell` mounts what is needed and goes in."""
+process by namespaces, in which `python -m tasks.step.shell` mounts what is needed and starts the
+shell as it would start a hook."""
 
 from __future__ import annotations
 
@@ -9,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from tasks.container import seccomp
 from tasks.errors import HostUnfit, StagefarmError
 from tasks.host.binfmt import runnable
-from tasks.host.process import standard_environment
-from tasks.model import Build, HookType, Step, StepKind, decode, encode
+from tasks.host.process import run_on_terminal, standard_environment
+from tasks.model import Build, HookType, Privileges, Step, StepKind, decode, encode
 from tasks.rootfs.chroot import Chroot
 from tasks.rootfs.workspace import Workspace
-from tasks.step.hooks import environment
+from tasks.step.hooks import FATAL_SIGNAL, environment
 from tasks.step.launcher import NAMESPACES, require_root
 
 
@@ -27,6 +29,7 @@ class ShellRequest:
     workspace: Workspace
     argv: tuple[str, ...]
     machines: tuple[int, ...]
+    filters: dict[Privileges, bytes]
 
 
 def exec_shell(build: Build, workspace: Workspace, argv: Sequence[str]) -> NoReturn:
@@ -42,7 +45,13 @@ def exec_shell(build: Build, workspace: Workspace, argv: Sequence[str]) -> NoRet
     lock = workspace.lock_for_shell()
     if not any(workspace.rootfs.iterdir()):
         raise _nothing_there(workspace)
-    request = ShellRequest(build=build, workspace=workspace, argv=tuple(argv), machines=runnable())
+    request = ShellRequest(
+        build=build,
+        workspace=workspace,
+        argv=tuple(argv),
+        machines=runnable(),
+        filters=seccomp.filters(build, _step(build)),
+    )
     descriptor = os.memfd_create("request", 0)
     os.write(descriptor, encode(request))
     os.lseek(descriptor, 0, os.SEEK_SET)
@@ -58,15 +67,28 @@ def _nothing_there(workspace: Workspace) -> HostUnfit:
     )
 
 
-def _enter(request: ShellRequest) -> NoReturn:
+def _step(build: Build) -> Step:
+    """The step that the shell is in: as an inner hook of the job would be."""
+    return Step(
+        number=0,
+        kind=StepKind.HOOKS,
+        phase=HookType.INNER_CHROOT,
+        privileges=build.privileges,
+        network=build.network,
+    )
+
+
+def _enter(request: ShellRequest) -> int:
     request.workspace.mount_layer()
-    step = Step(number=0, kind=StepKind.HOOKS, phase=HookType.INNER_CHROOT)
-    chroot = Chroot(request.build, request.workspace.rootfs, request.machines)
+    step = _step(request.build)
+    rootfs = request.workspace.rootfs
+    chroot = Chroot(request.build, step, rootfs, request.machines, request.filters)
     chroot.prepare()
-    with chroot.bound() as enter:
-        command = enter(request.argv)
-        seen = dict(environment(request.build, step, request.workspace))
-        os.execvpe(command[0], command, seen | {"PS1": f"({request.build.job}) \\w \\$ "})
+    seen = dict(environment(request.build, step, request.workspace))
+    seen["PS1"] = f"({request.build.job}) \\w \\$ "
+    with chroot.bound() as way:
+        code = run_on_terminal([*way.prefix, *request.argv], env=seen, enter=way.enter)
+    return FATAL_SIGNAL - code if code < 0 else code
 
 
 def main() -> int:
@@ -77,7 +99,7 @@ def main() -> int:
     try:
         with os.fdopen(request, "rb") as file:
             asked = decode(file.read(), ShellRequest)
-        _enter(asked)
+        return _enter(asked)
     except StagefarmError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,90 +19,25 @@ from tasks.host.locks import is_locked
 from tasks.host.process_tree import kill_tree
 from tasks.model import (
     Bind,
-    Build,
     ChrootKind,
     Hook,
     HookType,
     Line,
-    Output,
-    Progress,
+    Privileges,
     RootfsKind,
     Source,
     SourceType,
     Step,
     StepKind,
-    Stream,
 )
-from tasks.rootfs.workspace import Workspace
-from tasks.settings import Settings
 from tasks.step.launcher import perform
 from tests.farm import kill_all
+from tests.farmer import Farmer, Log
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("can_isolate", "host_unchanged")]
 
 INNER, OUTER = HookType.INNER_CHROOT, HookType.OUTER_CHROOT
-
-
-class Log:
-    """A `Report` that keeps what hooks print."""
-
-    def __init__(self) -> None:
-        self.lines: list[Line] = []
-
-    def line(self, line: Line) -> None:
-        self.lines.append(line)
-
-    def progress(self, progress: Progress) -> None:
-        pass
-
-    @property
-    def printed(self) -> list[str]:
-        return [line.text for line in self.lines if line.stream is not Stream.NOTE]
-
-
-class Farmer:
-    """One build on this host; `hooks` runs commands as a step of it, after its source."""
-
-    def __init__(self, folder: Path, seed: Path) -> None:
-        self.folder = folder
-        self.seed = seed
-        self.settings = Settings(state_dir=str(folder / "state"))
-        self.log = Log()
-
-    def build(self, phase: HookType, commands: Sequence[str], **more: object) -> Build:
-        hook = Hook(name="h", type=phase, commands=tuple(commands))
-        binds = (Bind(source=str(self.folder / "ws/cache"), target="/var/cache/packages"),)
-        steps = (
-            Step(number=0, kind=StepKind.SOURCE),
-            Step(number=1, kind=StepKind.HOOKS, phase=phase, file="f.yml", hooks=(hook,)),
-            Step(number=2, kind=StepKind.PACK),
-        )
-        fields: dict[str, object] = {
-            "id": "b-1",
-            "job": "b",
-            "specfile": str(self.folder / "s.yaml"),
-            "folder": str(self.folder),
-            "source": Source(type=SourceType.FILE, path=str(self.seed)),
-            "output": Output(name="o.tar", dir=str(self.folder / "out")),
-            "steps": steps,
-            "workspacedir": str(self.folder / "ws"),
-            "chroot_binds": binds,
-        }
-        return Build(**(fields | more))  # type: ignore[arg-type]
-
-    def workspace(self, build: Build) -> Workspace:
-        made = Workspace.on_farm(build, 1, self.settings)
-        made.create()
-        return made
-
-    def hooks(self, phase: HookType, *commands: str, **more: object) -> list[str]:
-        build = self.build(phase, commands, **more)
-        workspace = self.workspace(build)
-        with workspace.lock():
-            perform(build, 0, workspace, self.log)
-            perform(build, 1, workspace, self.log)
-        return self.log.printed
 
 
 @pytest.fixture
@@ -210,7 +145,8 @@ def test_a_file_of_the_workspace_can_be_bound(farmer: Farmer) -> None:
 
 def test_a_hook_may_unmount_what_it_was_given(farmer: Farmer) -> None:
     unmount = "chroot /proc/1/root umount $MARKDEVKIT_ROOTFS/var/cache/packages"
-    assert farmer.hooks(INNER, f"{unmount} && echo unmounted") == ["unmounted"]
+    commands = f"{unmount} && echo unmounted"
+    assert farmer.hooks(INNER, commands, privileges=Privileges.HOST) == ["unmounted"]
 
 
 def test_devices_can_be_changed_without_changing_those_of_the_host(farmer: Farmer) -> None:
@@ -455,7 +391,8 @@ def test_the_tree_dies_with_the_process_that_wanted_it(farmer: Farmer, tmp_path:
 PARENT = """
 import sys
 from pathlib import Path
-from tests.integration.test_isolation import Farmer, OUTER, Log
+from tasks.model import HookType
+from tests.farmer import Farmer, Log
 from tasks.step.launcher import perform
 
 class Say(Log):
@@ -463,7 +400,7 @@ class Say(Log):
         print(line.text, flush=True) if line.text == "started" else None
 
 farmer = Farmer(Path(sys.argv[1]), Path(sys.argv[2]))
-build = farmer.build(OUTER, ["setsid sleep 1000 & echo started; wait"])
+build = farmer.build(HookType.OUTER_CHROOT, ["setsid sleep 1000 & echo started; wait"])
 workspace = farmer.workspace(build)
 with workspace.lock():
     perform(build, 1, workspace, Say())

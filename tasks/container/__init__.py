@@ -1,0 +1,1 @@
+"""Containment of a seed's programs: namespaces, capabilities, system calls, networks."""

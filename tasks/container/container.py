@@ -1,0 +1,190 @@
+"""A container: the namespaces in which programs of a root filesystem run, and the way in.
+
+Its first process, forked from the step's, is the init of a PID namespace, stands in the root
+filesystem, and only waits; orphans are its children, and the kernel reaps them. A command joins its
+namespaces as it starts, and gives up what it may not do: so a command costs a fork, and no more.
+What runs inside cannot reach the init by ptrace or its /proc: it has capabilities that they lack.
+
+The step's process must have one thread, and starts nothing but commands of the container as long
+as that is open: what it forks is born in the container's PID namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from tasks.container import capabilities
+from tasks.container.view import enter_rootfs
+from tasks.errors import StagefarmError, by_name, of_system
+from tasks.host import syscalls
+from tasks.host.syscalls import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+)
+from tasks.model import Bind, Network, Privileges
+
+OWN = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP
+READY, MAP_USERS = b"ready", b"map users"
+SAID_MAX_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contained:
+    """How to contain: `filter` is the compiled filter of system calls (`seccomp.program`),
+    `narrow` whether programs are told that the machine is a 32-bit one."""
+
+    rootfs: Path
+    binds: Sequence[Bind]
+    privileges: Privileges
+    network: Network
+    filter: bytes
+    narrow: bool = False
+
+    @property
+    def namespaces(self) -> int:
+        """Those that a container has besides its PID and user namespaces."""
+        return OWN if self.network is Network.HOST else OWN | CLONE_NEWNET
+
+
+Enter = Callable[[], None]
+"""What a new process does before it becomes a program of the container."""
+
+
+@contextmanager
+def container(wanted: Contained) -> Iterator[Enter]:
+    """Open a container, and end all that runs in it at the end; yields how a process enters it.
+    `HostUnfit` or `BuildFailed` where it cannot be made."""
+    with _init(wanted) as init:
+        joined = wanted.namespaces
+        if wanted.privileges is Privileges.SANDBOX:
+            joined |= CLONE_NEWUSER
+
+        def enter() -> None:
+            syscalls.join(init, joined)
+            if wanted.narrow:
+                syscalls.personality(syscalls.PER_LINUX32)
+            syscalls.filter_system_calls(wanted.filter)
+            if wanted.privileges is Privileges.CONTAINED:
+                capabilities.keep_only()
+
+        yield enter
+
+
+@contextmanager
+def _init(wanted: Contained) -> Iterator[int]:
+    """The first process of a container, as a descriptor; killed at the end, and all others of its
+    PID namespace with it."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, its, _children_in_new_pid_namespace():
+        pid = os.fork()
+        if not pid:
+            _run_init(wanted, its)
+        descriptor = os.pidfd_open(pid)
+        try:
+            its.close()
+            _serve(pid, ours)
+            yield descriptor
+        finally:
+            _kill(pid, descriptor)
+
+
+def _kill(pid: int, descriptor: int) -> None:
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    with suppress(ChildProcessError):  # `process.reap_orphans` was first
+        os.waitpid(pid, 0)
+    os.close(descriptor)
+
+
+@contextmanager
+def _children_in_new_pid_namespace() -> Iterator[None]:
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    try:
+        syscalls.unshare(CLONE_NEWPID)
+        yield
+    finally:
+        syscalls.join(own, CLONE_NEWPID)
+        os.close(own)
+
+
+def _serve(pid: int, channel: socket.socket) -> None:
+    """Wait until the init has entered, and help it; raises why it could not."""
+    while (said := channel.recv(SAID_MAX_BYTES)) != READY:
+        if said == MAP_USERS:
+            _map_users(pid)
+            channel.send(MAP_USERS)
+        else:
+            kind, _, rest = said.decode().partition("\0")
+            message, _, hint = rest.partition("\0")
+            raise by_name(kind)(message or "the container's first process has exited", hint)
+
+
+def _map_users(pid: int) -> None:
+    """Every user and group of this namespace is the same in that of the process."""
+    for name in ("uid_map", "gid_map"):
+        lines = Path("/proc/self", name).read_text().splitlines()
+        ranges = [(line.split()[0], line.split()[2]) for line in lines]
+        text = "".join(f"{first} {first} {count}\n" for first, count in ranges)
+        Path("/proc", str(pid), name).write_text(text)
+
+
+# --- In the first process -------------------------------------------------------------------------
+
+
+def _run_init(wanted: Contained, channel: socket.socket) -> NoReturn:
+    try:
+        _ignore_signals()
+        _enter(wanted, channel)
+        channel.send(READY)
+        _close_all()
+        while True:
+            signal.pause()
+    except OSError as error:
+        _tell(channel, of_system(error))
+    except StagefarmError as error:
+        _tell(channel, error)
+    finally:
+        os._exit(1)
+
+
+def _ignore_signals() -> None:
+    """Children that nobody waits for are reaped by the kernel."""
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _enter(wanted: Contained, channel: socket.socket) -> None:
+    syscalls.unshare(wanted.namespaces)
+    enter_rootfs(wanted.rootfs, wanted.binds)
+    if wanted.privileges is Privileges.SANDBOX:
+        _own_user_namespace(channel)
+
+
+def _own_user_namespace(channel: socket.socket) -> None:
+    """What is mounted now is locked for those in the new namespaces: they cannot uncover it."""
+    syscalls.unshare(CLONE_NEWUSER | CLONE_NEWNS)
+    channel.send(MAP_USERS)
+    channel.recv(SAID_MAX_BYTES)
+
+
+def _tell(channel: socket.socket, error: StagefarmError) -> None:
+    channel.send("\0".join((type(error).__name__, str(error), error.hint)).encode())
+
+
+def _close_all() -> None:
+    """Hold nothing of the host's."""
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the listing's own
+            os.close(int(path.name))
