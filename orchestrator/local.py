@@ -123,9 +123,8 @@ def _run_step(
         step.number,
         workspace,
         report,
-        idle_limit_s=settings.idle_limit_s,
+        settings=settings,
         timeout_s=_left(build, start - began),
-        pids_max=settings.pids_max,
     )
     return FinishedStep(step=step, seconds=time.monotonic() - start, artifacts=result.artifacts)
 

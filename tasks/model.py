@@ -232,6 +232,17 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepLimits:
+    """What each step of a build may have, all its processes together; 0 is the host's own limit.
+    Of processors a step with `cpu_weight` 200 gets twice as much as one with 100, while they are
+    short."""
+
+    memory_bytes: int = 0
+    cpu_weight: int = 0
+    pids: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
     """One run of one rendered job, as the host executes it.
 
@@ -283,6 +294,7 @@ class Build:
     not_after: float = 0.0
     privileges: Privileges = Privileges.CONTAINED
     network: Network = Network.HOST
+    limits: StepLimits = StepLimits()
 
     def privileges_of(self, step: Step) -> Privileges:
         """What the programs of the root filesystem may do in `step`: with fchroot, which enters

@@ -98,6 +98,6 @@ class Farmer:
         build = self.build(phase, commands, **more)
         workspace = self.workspace(build)
         with workspace.lock():
-            perform(build, 0, workspace, self.log)
-            perform(build, 1, workspace, self.log)
+            perform(build, 0, workspace, self.log, settings=self.settings)
+            perform(build, 1, workspace, self.log, settings=self.settings)
         return self.log.printed

@@ -158,8 +158,9 @@ def enter(
         now=moment(now, os.environ),
         options=_plan_options(chroot=chroot, cpu=cpu, skip_source_phase=True),
     )
-    workspace = Workspace.here(build, settings.current())
-    exec_shell(build, workspace, command or ("/bin/bash", "-l"))
+    found = settings.current()
+    workspace = Workspace.here(build, found)
+    exec_shell(build, workspace, command or ("/bin/bash", "-l"), found.redis_url)
 
 
 def _plan_options(

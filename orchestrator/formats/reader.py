@@ -31,9 +31,13 @@ Seconds = NewType("Seconds", float)
 Count = NewType("Count", int)
 """A whole number, 0 or more."""
 
+Size = NewType("Size", int)
+"""A size in bytes: `8G`, `512M`, or a number of bytes; units are powers of 1,024."""
+
 FILE_MAX_BYTES = 16 * 1024 * 1024
 """No file of this kind is larger; one that is was given by mistake."""
 
+BYTES_OF = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 SECONDS_OF = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _SECONDS = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[dhms])+", re.ASCII)
 
@@ -302,6 +306,11 @@ def _to_count(node: Scalar) -> Count | None:
     return Count(number) if number is not None and number >= 0 else None
 
 
+def _to_size(node: Scalar) -> Size | None:
+    found = re.fullmatch(r"([0-9]{1,15})([KMGT]?)", node.text)
+    return Size(int(found[1]) * BYTES_OF[found[2]]) if found else None
+
+
 def _to_seconds(node: Scalar) -> Seconds | None:
     """`90`, `90m` or `2h30m`, in seconds."""
     if isinstance(node.value, int | float) and not isinstance(node.value, bool):
@@ -317,5 +326,6 @@ _SCALARS: dict[Any, tuple[str, Callable[[Scalar], Any]]] = {
     bool: ("true or false", _to_bool),
     int: ("a whole number", _to_int),
     Count: ("a whole number, 0 or more", _to_count),
+    Size: ("a size such as 8G, 512M or a number of bytes", _to_size),
     Seconds: ("a duration such as 90, 45s, 90m or 2h30m", _to_seconds),
 }

@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin
 
 from orchestrator.formats.batchfile import Batchfile
-from orchestrator.formats.reader import Count, FieldInfo, Seconds, fields_of, is_open
+from orchestrator.formats.reader import Count, FieldInfo, Seconds, Size, fields_of, is_open
 from orchestrator.formats.spec import Hookfile, Specfile
 
 FORMATS: dict[str, type] = {"specfile": Specfile, "hooks": Hookfile, "batch": Batchfile}
@@ -24,6 +24,11 @@ _SCALARS: dict[Any, dict[str, Any]] = {
     bool: {"type": ["boolean", "null"]},
     int: {"type": ["integer", "null"]},
     Count: {"type": ["integer", "null"], "minimum": 0},
+    Size: {
+        "type": ["integer", "string", "null"],
+        "minimum": 0,
+        "pattern": r"^[0-9]{1,15}[KMGT]?$",
+    },
     Seconds: {
         "type": ["number", "string", "null"],
         "minimum": 0,

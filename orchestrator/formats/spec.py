@@ -17,6 +17,7 @@ from orchestrator.formats.reader import (
     Document,
     Key,
     Seconds,
+    Size,
     did_you_mean,
     read_document,
     read_text,
@@ -34,7 +35,7 @@ from tasks.model import (
 
 SPECFILE, HOOKFILE = "the specfile's folder", "hooks_basedir"
 START = "the folder the command is run in"
-NO_LIMIT, NEVER = Seconds(0), Count(0)
+NO_LIMIT, NEVER, NO_SIZE = Seconds(0), Count(0), Size(0)
 
 
 class Engine(StrEnum):
@@ -137,6 +138,17 @@ class JobOutput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobLimits:
+    """What each step of a job may have, all its processes together."""
+
+    memory: Annotated[Size, Key("Memory, such as `8G`; 0 is no limit.")] = NO_SIZE
+    cpu_weight: Annotated[
+        Count, Key("Share of the processors while they are short, 1 to 10000; others have 100.")
+    ] = NEVER
+    pids: Annotated[Count, Key("Processes; never more than the host allows.")] = NEVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One stage to build: a source, hooks, an output."""
 
@@ -192,6 +204,9 @@ class Job:
             "What inner hooks reach. `host`, the default: all that the host does. `none`: their "
             "own loopback. `isolated`: what is beyond the host and the farm's Redis."
         ),
+    ] = None
+    limits: Annotated[
+        JobLimits | None, Key("What each step may have, on hosts with control groups.")
     ] = None
 
 

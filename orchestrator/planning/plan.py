@@ -18,6 +18,7 @@ from orchestrator.formats.spec import (
     FileHook,
     Hookfile,
     Job,
+    JobLimits,
     JobOutput,
     JobSource,
     bind,
@@ -40,11 +41,14 @@ from tasks.model import (
     SourceType,
     Step,
     StepKind,
+    StepLimits,
     Tarformers,
 )
 
 DEFAULT_ENTRYPOINT = ("/bin/bash", "-c")
 INSIDE = (HookType.INNER_CHROOT, HookType.OUTER_CHROOT)
+CPU_WEIGHT_MAX = 10_000
+MEMORY_MIN_BYTES = 64 * 2**20
 GO_INT = range(-(2**63), 2**63)
 
 
@@ -71,7 +75,7 @@ def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
     if found := problems(rendered, packed=not options.skip_packer):
         raise SpecProblems(found)
     job = rendered.job
-    return Build(
+    build = Build(
         id=build_id,
         job=job.name,
         specfile=str(rendered.specfile),
@@ -94,9 +98,25 @@ def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
         rootfs=job.rootfs,
         privileges=job.privileges or Privileges.CONTAINED,
         network=job.network or Network.HOST,
+        limits=_limits(job.limits or JobLimits()),
         created_at=rendered.now.timestamp(),
         timeout_s=options.timeout_s or job.timeout,
     )
+    _require_kept_networks(build)
+    return build
+
+
+def _limits(given: JobLimits) -> StepLimits:
+    return StepLimits(memory_bytes=given.memory, cpu_weight=given.cpu_weight, pids=given.pids)
+
+
+def _require_kept_networks(build: Build) -> None:
+    for step in build.host_privileged:
+        if step.network is not Network.HOST:
+            raise BadInput(
+                f"{step.file}: `network: {step.network}` is not kept with --chroot=fchroot",
+                "use the native chroot",
+            )
 
 
 def build_id(job: str, day: str, token: str) -> str:
@@ -261,6 +281,7 @@ def problems(rendered: RenderedJob, *, packed: bool = True) -> tuple[Problem, ..
     found = [*_missing_in_source(rendered.job.source, str(rendered.specfile.parent))]
     found += _missing_in_output(rendered.job.output) if packed else []
     found += [*_bad_sums(rendered.job.source), *_bad_names(rendered), *_bad_binds(rendered)]
+    found += [*_bad_networks(rendered), *_bad_limits(rendered.job.limits)]
     return tuple(
         rendered.problem(key, f"job {rendered.job.name!r}: {message}", hint)
         for key, message, hint in found
@@ -317,6 +338,26 @@ def _bad_binds(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
         if not all(item.source and item.target for item in binds):
             message = f"{file.name}: a bind of a hook needs `source` and `target`"
             yield f"hooks_files[{number}]", message, hint
+
+
+def _bad_networks(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
+    """Nothing keeps a program that has the host's privileges from a network."""
+    job = rendered.job
+    hint = "use `privileges: contained` or `sandbox`, or `network: host`"
+    for number, file in enumerate(rendered.hook_files):
+        privileges = file.content.privileges or job.privileges
+        wanted = file.content.network or job.network or Network.HOST
+        if privileges is Privileges.HOST and wanted is not Network.HOST:
+            message = f"{file.name}: `network: {wanted}` is not kept with `privileges: host`"
+            yield f"hooks_files[{number}]", message, hint
+
+
+def _bad_limits(limits: JobLimits | None) -> Iterator[tuple[str, str, str]]:
+    if limits and limits.cpu_weight > CPU_WEIGHT_MAX:
+        yield "limits.cpu_weight", f"`limits.cpu_weight` is above {CPU_WEIGHT_MAX}", "100 is usual"
+    if limits and 0 < limits.memory < MEMORY_MIN_BYTES:
+        message = f"`limits.memory` is {limits.memory} bytes, too little to start a step"
+        yield "limits.memory", message, "did you leave out the unit? `8G`, `512M`"
 
 
 def _bad_names(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:

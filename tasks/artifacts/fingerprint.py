@@ -1,7 +1,7 @@
 """A digest of everything that determines the result of a step.
 
 It ignores what decides only whether a step succeeds, not its result: time limits, retries,
-descriptions, where checkpoints are kept.
+descriptions, where checkpoints are kept, how programs are contained.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import msgspec
 
 from tasks.model import Build, Checkpoint
 
-IRRELEVANT = ("description", "timeout_s", "retries", "checkpoint", "number")
+IRRELEVANT = (
+    *("description", "timeout_s", "retries", "checkpoint", "number"),
+    *("privileges", "network"),
+)
 
 
 def lineage(build: Build, step: int) -> str:

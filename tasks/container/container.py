@@ -15,14 +15,14 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from tasks.container import capabilities
+from tasks.container import capabilities, network
 from tasks.container.view import enter_rootfs
-from tasks.errors import StagefarmError, by_name, of_system
+from tasks.errors import HostUnfit, StagefarmError, by_name, of_system
 from tasks.host import syscalls
 from tasks.host.syscalls import (
     CLONE_NEWCGROUP,
@@ -36,14 +36,15 @@ from tasks.host.syscalls import (
 from tasks.model import Bind, Network, Privileges
 
 OWN = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP
-READY, MAP_USERS = b"ready", b"map users"
+READY, CONNECT, MAP_USERS = b"ready", b"connect", b"map users"
 SAID_MAX_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contained:
     """How to contain: `filter` is the compiled filter of system calls (`seccomp.program`),
-    `narrow` whether programs are told that the machine is a 32-bit one."""
+    `narrow` whether programs are told that the machine is a 32-bit one, `keep_from` what addresses
+    an isolated network does not lead to."""
 
     rootfs: Path
     binds: Sequence[Bind]
@@ -51,6 +52,7 @@ class Contained:
     network: Network
     filter: bytes
     narrow: bool = False
+    keep_from: Sequence[str] = ()
 
     @property
     def namespaces(self) -> int:
@@ -85,19 +87,41 @@ def container(wanted: Contained) -> Iterator[Enter]:
 @contextmanager
 def _init(wanted: Contained) -> Iterator[int]:
     """The first process of a container, as a descriptor; killed at the end, and all others of its
-    PID namespace with it."""
+    PID namespace with it. As long as the body runs, children of this process are born there."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, its, _children_in_new_pid_namespace():
-        pid = os.fork()
-        if not pid:
-            _run_init(wanted, its)
-        descriptor = os.pidfd_open(pid)
-        try:
-            its.close()
-            _serve(pid, ours)
-            yield descriptor
-        finally:
-            _kill(pid, descriptor)
+    with ExitStack() as stack:
+        stack.enter_context(ours)
+        with its:
+            pid = _fork_into_new_pid_namespace(lambda: _run_init(wanted, its))
+        init = os.pidfd_open(pid)
+        stack.callback(_kill, pid, init)
+        _serve(pid, ours, wanted, stack)
+        with _children_in(init):
+            yield init
+
+
+def _fork_into_new_pid_namespace(run: Callable[[], NoReturn]) -> int:
+    """The process that calls `run` is the init of a PID namespace; later children are not in it."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    try:
+        syscalls.unshare(CLONE_NEWPID)
+        if not (pid := os.fork()):
+            run()
+        syscalls.join(own, CLONE_NEWPID)
+        return pid
+    finally:
+        os.close(own)
+
+
+@contextmanager
+def _children_in(init: int) -> Iterator[None]:
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    try:
+        syscalls.join(init, CLONE_NEWPID)
+        yield
+    finally:
+        syscalls.join(own, CLONE_NEWPID)
+        os.close(own)
 
 
 def _kill(pid: int, descriptor: int) -> None:
@@ -108,27 +132,24 @@ def _kill(pid: int, descriptor: int) -> None:
     os.close(descriptor)
 
 
-@contextmanager
-def _children_in_new_pid_namespace() -> Iterator[None]:
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY)
-    try:
-        syscalls.unshare(CLONE_NEWPID)
-        yield
-    finally:
-        syscalls.join(own, CLONE_NEWPID)
-        os.close(own)
-
-
-def _serve(pid: int, channel: socket.socket) -> None:
+def _serve(pid: int, channel: socket.socket, wanted: Contained, stack: ExitStack) -> None:
     """Wait until the init has entered, and help it; raises why it could not."""
     while (said := channel.recv(SAID_MAX_BYTES)) != READY:
         if said == MAP_USERS:
             _map_users(pid)
-            channel.send(MAP_USERS)
+        elif said == CONNECT:
+            stack.enter_context(network.outgoing(pid, wanted.keep_from))
         else:
-            kind, _, rest = said.decode().partition("\0")
-            message, _, hint = rest.partition("\0")
-            raise by_name(kind)(message or "the container's first process has exited", hint)
+            raise _error(said)
+        channel.send(said)
+
+
+def _error(said: bytes) -> StagefarmError:
+    """What `_tell` told; nothing where the init was killed."""
+    if not said:
+        return HostUnfit("the first process of the container was killed")
+    kind, message, hint = said.decode().split("\0")
+    return by_name(kind)(message, hint)
 
 
 def _map_users(pid: int) -> None:
@@ -167,16 +188,23 @@ def _ignore_signals() -> None:
 
 def _enter(wanted: Contained, channel: socket.socket) -> None:
     syscalls.unshare(wanted.namespaces)
+    if wanted.network is not Network.HOST:
+        network.bring_up_loopback()
+    if wanted.network is Network.ISOLATED:
+        _ask(channel, CONNECT)
     enter_rootfs(wanted.rootfs, wanted.binds)
     if wanted.privileges is Privileges.SANDBOX:
-        _own_user_namespace(channel)
+        # What is mounted now is locked for those in the new namespaces: they cannot uncover it.
+        syscalls.unshare(CLONE_NEWUSER | CLONE_NEWNS)
+        _ask(channel, MAP_USERS)
+    syscalls.filter_system_calls(wanted.filter)  # root of a sandbox can take over this process
 
 
-def _own_user_namespace(channel: socket.socket) -> None:
-    """What is mounted now is locked for those in the new namespaces: they cannot uncover it."""
-    syscalls.unshare(CLONE_NEWUSER | CLONE_NEWNS)
-    channel.send(MAP_USERS)
-    channel.recv(SAID_MAX_BYTES)
+def _ask(channel: socket.socket, request: bytes) -> None:
+    """Have the step's process do something, and wait until it has."""
+    channel.send(request)
+    if channel.recv(SAID_MAX_BYTES) != request:
+        os._exit(1)
 
 
 def _tell(channel: socket.socket, error: StagefarmError) -> None:

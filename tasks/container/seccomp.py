@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.errors import HostUnfit
 from tasks.host import syscalls
-from tasks.model import Build, Privileges, Step
+from tasks.model import Privileges
 
 REFUSED = (
     *("init_module", "finit_module", "delete_module", "create_module", "query_module"),
@@ -63,13 +63,6 @@ def program(privileges: Privileges) -> bytes:
         _refuse(library, found, MOUNTING)
         _refuse_namespaces(library, found)
     return _compiled(found)
-
-
-def filters(build: Build, step: Step) -> dict[Privileges, bytes]:
-    """What programs of the root filesystem need in `step`; nothing where it runs none contained.
-    `HostUnfit` where libseccomp is missing."""
-    wanted = build.privileges_of(step)
-    return {wanted: program(wanted)} if step.is_inner and wanted is not Privileges.HOST else {}
 
 
 def _refuse(library: Any, found: Any, names: Iterable[str]) -> None:

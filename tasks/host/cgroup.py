@@ -1,9 +1,10 @@
-"""A step's control group: a limit on its processes where one can be set, and whether the kernel
-killed one of them because memory was short.
+"""A step's control group: limits on its memory, its share of the processors and its processes where
+they can be set, and whether the kernel killed one of these because memory was short.
 
-Versions 1 (the `pids` hierarchy) and 2 are supported. In version 2 a group that has processes
-cannot enable controllers for its children, so a step's group is a sibling of this process's own
-group; systemd prepares that with `Delegate=yes` and `DelegateSubgroup=`. See cgroups(7).
+Versions 1 (one hierarchy for each controller) and 2 are supported. In version 2 a group that has
+processes cannot enable controllers for its children, so a step's group is a sibling of this
+process's own group; systemd prepares that with `Delegate=yes` and `DelegateSubgroup=`. See
+cgroups(7).
 """
 
 from __future__ import annotations
@@ -16,54 +17,137 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.model import StepLimits
+
 MOUNT = Path("/sys/fs/cgroup")
 PREFIX = "stagefarm-step-"
 REMOVE_S = 2.0
-ENTER = 'echo $$ >"$0" && exec "$@"'
+ENTER = 'n=$0; while [ $n -gt 0 ]; do echo $$ >"$1" || exit; shift; n=$((n-1)); done; exec "$@"'
+DELEGATED = "trusted.delegate"
+"""What systemd marks a group with that it leaves to a service. systemd.resource-control(5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The group of one step; `folder` is None where none can be created."""
+    """The group of one step: one folder in each hierarchy where it could be made. `unmet` has the
+    names of the limits that are not kept."""
 
-    folder: Path | None
+    folders: tuple[Path, ...]
+    unmet: tuple[str, ...]
     oom_counter: Path | None
     oom_kills: int
 
     @property
     def enter(self) -> tuple[str, ...]:
         """The prefix of a command that runs in the group."""
-        return ("sh", "-c", ENTER, str(self.folder / "cgroup.procs")) if self.folder else ()
+        files = [str(folder / "cgroup.procs") for folder in self.folders]
+        return ("sh", "-c", ENTER, str(len(files)), *files) if files else ()
 
     def ran_out_of_memory(self) -> bool:
         """Whether the kernel has killed a process for lack of memory since the group was created.
-        With version 1 it may be a process of another step of this worker."""
+        With version 1, and no limit of the step's own, it may be a process of another step."""
         return _oom_kills(self.oom_counter) > self.oom_kills
 
 
 @contextmanager
-def limited(pids_max: int) -> Iterator[Group]:
+def limited(limits: StepLimits) -> Iterator[Group]:
     """A group for one step, removed when the step ends."""
-    folder = _make(pids_max)
-    counter = _oom_counter(folder)
-    group = Group(folder, counter, _oom_kills(counter))
+    name = f"{PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
+    folders: list[Path] = []
+    unmet = []
+    for controller, value in _wanted(limits).items():
+        folder = _make(controller, name, value)
+        if folder is None:
+            unmet.append(controller)
+        elif folder not in folders:
+            folders.append(folder)
+    counter = _oom_counter(folders)
     try:
-        yield group
+        yield Group(tuple(folders), tuple(unmet), counter, _oom_kills(counter))
     finally:
-        if group.folder:
-            _remove(group.folder)
+        for folder in folders:
+            _remove(folder)
 
 
-def _oom_counter(folder: Path | None) -> Path | None:
-    """The file that counts the out-of-memory kills in the group `folder`, or else in this
-    process's own group."""
-    places = [place / "memory.events" for place in (folder, folder.parent)] if folder else []
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            places += [MOUNT / "memory" / path.lstrip("/") / "memory.oom_control"]
+def _wanted(limits: StepLimits) -> dict[str, int]:
+    found = {"pids": limits.pids, "memory": limits.memory_bytes, "cpu": limits.cpu_weight}
+    return {controller: value for controller, value in found.items() if value}
+
+
+def _make(controller: str, name: str, value: int) -> Path | None:
+    """The folder of the group, with this limit; None where that cannot be set."""
+    if (found := _base(controller)) is None:
+        return None
+    base, version = found
+    group = base / name
+    was_there = group.is_dir()
+    try:
+        group.mkdir(exist_ok=True)
+        file, text = _setting(controller, version, value)
+        (group / file).write_text(text)
+    except OSError:
+        if not was_there:
+            with suppress(OSError):
+                group.rmdir()
+        return None
+    return group
+
+
+def _setting(controller: str, version: int, value: int) -> tuple[str, str]:
+    """The file of a limit, and what to write to it. Weights of version 2 are 1 to 10,000 around
+    100; shares of version 1 are 2 to 262,144 around 1,024."""
+    if controller == "pids":
+        return "pids.max", str(value)
+    if version == 2:
+        return {"memory": "memory.max", "cpu": "cpu.weight"}[controller], str(value)
+    if controller == "memory":
+        return "memory.limit_in_bytes", str(value)
+    return "cpu.shares", str(max(2, value * 1024 // 100))
+
+
+def _memberships() -> list[tuple[list[str], str]]:
+    """The controllers and the path of each hierarchy that this process is in. Those of version 2
+    are not named."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    parts = [line.split(":", 2) for line in lines]
+    return [(names.split(",") if names else [], path.lstrip("/")) for _, names, path in parts]
+
+
+def _base(controller: str) -> tuple[Path, int] | None:
+    """The folder below which groups with `controller` can be created, and its version."""
+    for controllers, path in _memberships():
+        if controller in controllers:
+            return MOUNT / controller / path, 1
+        if not controllers:
+            own = MOUNT / path
+            for base in (own.parent, own):
+                if _has(base, controller):
+                    return base, 2
+    return None
+
+
+def _has(base: Path, controller: str) -> bool:
+    """Whether children of the group `base` have `controller`; enabled in one that is left to us."""
+    control = base / "cgroup.subtree_control"
+    with suppress(OSError):
+        if controller in control.read_text().split():
+            return True
+        os.getxattr(base, DELEGATED)
+        control.write_text(f"+{controller}")
+        return True
+    return False
+
+
+def _oom_counter(folders: list[Path]) -> Path | None:
+    """The file that counts the out-of-memory kills in the group, or else in this process's own."""
+    names = ("memory.events", "memory.oom_control")
+    places = [folder / name for folder in folders for name in names]
+    places += [folder.parent / "memory.events" for folder in folders]
+    for controllers, path in _memberships():
+        if "memory" in controllers:
+            places += [MOUNT / "memory" / path / "memory.oom_control"]
         elif not controllers:
-            places += [MOUNT / path.lstrip("/") / "memory.events"]
+            places += [MOUNT / path / "memory.events"]
     return next((place for place in places if place.is_file()), None)
 
 
@@ -75,35 +159,6 @@ def _oom_kills(counter: Path | None) -> int:
             if name == "oom_kill":
                 return int(number)
     return 0
-
-
-def _make(pids_max: int) -> Path | None:
-    if (base := _base()) is None:
-        return None
-    group = base / f"{PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
-    try:
-        group.mkdir()
-        (group / "pids.max").write_text(str(pids_max))
-    except OSError:
-        with suppress(OSError):
-            group.rmdir()
-        return None
-    return group
-
-
-def _base() -> Path | None:
-    """The folder below which groups with a limit on processes can be created."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if "pids" in controllers.split(","):
-            return MOUNT / "pids" / path.lstrip("/")
-        if not controllers:
-            own = MOUNT / path.lstrip("/")
-            for base in (own.parent, own):
-                with suppress(OSError):
-                    if "pids" in (base / "cgroup.subtree_control").read_text().split():
-                        return base
-    return None
 
 
 def _remove(group: Path) -> None:

@@ -11,22 +11,32 @@ import os
 import platform
 import shutil
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.container.container import Contained, Enter, container
 from tasks.container.devices import mount_devices
+from tasks.container.network import NAME_SERVER
 from tasks.container.view import bind_target, mount_sys
 from tasks.errors import BuildFailed, HostUnfit, of_system
 from tasks.host.binfmt import MACHINES, machine_of, require_handler_of
 from tasks.host.chroot_paths import inside, make_folder
 from tasks.host.mounts import bind, mount, unmount
-from tasks.model import Bind, Build, ChrootKind, Privileges, Step
+from tasks.model import Bind, Build, ChrootKind, Network, Privileges, Step
 
-Filters = Mapping[Privileges, bytes]
-"""The compiled filter of system calls for each kind of container."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What a step has to know of this host, found out before it starts: which `machines`' programs
+    run here (`binfmt.runnable`), the compiled filters of system calls for the containers that it
+    opens (`seccomp.filters`), and the addresses that an isolated network does not lead to. It goes
+    to the step's process as JSON."""
+
+    machines: tuple[int, ...]
+    filters: dict[Privileges, bytes] = field(default_factory=dict)
+    keep_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +54,23 @@ ON_HOST = Way()
 class Chroot:
     """A root filesystem and the way in: `prepare` it once a step, then enter as `bound` says."""
 
-    def __init__(
-        self, build: Build, step: Step, rootfs: Path, machines: Collection[int], filters: Filters
-    ) -> None:
-        """`machines` are those whose programs run here, see `binfmt.runnable`; `filters` are those
-        of `seccomp.program`."""
+    def __init__(self, build: Build, step: Step, rootfs: Path, host: HostFacts) -> None:
         self._rootfs = rootfs
-        self._machines = machines
+        self._host = host
         self._binds = build.chroot_binds
         self._fchroot = _fchroot(build) if build.chroot is ChrootKind.FCHROOT else ()
         self._privileges = build.privileges_of(step)
         self._network = step.network
-        self._filters = filters
 
     def prepare(self) -> None:
         """Mount what programs expect, and copy the host's resolv.conf, as fchroot does. Missing
         sources of the job's own binds are created."""
-        require_handler_of(self._rootfs, self._machines)
+        require_handler_of(self._rootfs, self._host.machines)
         for item in self._binds:
             _make_source(item)
         copy_resolv_conf(self._rootfs)
+        if self._network is Network.ISOLATED:
+            inside(self._rootfs, "/etc/resolv.conf").write_text(f"nameserver {NAME_SERVER}\n")
         if self._fchroot:
             hide_system(self._rootfs)
         elif self._privileges is Privileges.HOST:
@@ -98,8 +105,9 @@ class Chroot:
             binds=binds,
             privileges=self._privileges,
             network=self._network,
-            filter=self._filters[self._privileges],
+            filter=self._host.filters[self._privileges],
             narrow=is_narrow(self._rootfs),
+            keep_from=self._host.keep_from,
         )
 
 

@@ -33,8 +33,7 @@ class Hooks:
         self._step = assignment.build.steps[assignment.step]
         self._workspace = assignment.workspace
         self._idle_limit_s = assignment.idle_limit_s
-        self._machines = assignment.machines
-        self._filters = assignment.filters
+        self._host = assignment.host
         self._report = report
         self._environment = environment(self._build, self._step, self._workspace)
 
@@ -44,9 +43,7 @@ class Hooks:
             for hook in self._step.hooks:
                 self._run_hook(hook, ON_HOST)
             return
-        chroot = Chroot(
-            self._build, self._step, self._workspace.rootfs, self._machines, self._filters
-        )
+        chroot = Chroot(self._build, self._step, self._workspace.rootfs, self._host)
         chroot.prepare()
         for binds, hooks in groupby(self._step.hooks, key=lambda hook: hook.chroot_binds):
             with chroot.bound(binds) as way:

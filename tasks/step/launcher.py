@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tasks.container import seccomp
+from tasks.container import network, seccomp
 from tasks.errors import BuildFailed, HostUnfit, StepKilled, TimedOut
 from tasks.host import cgroup
 from tasks.host.binfmt import require_handler_for, runnable
@@ -24,14 +24,20 @@ from tasks.host.process import GRACE_S, Limits, run, standard_environment
 from tasks.host.process_tree import record_tree
 from tasks.model import (
     Build,
+    Line,
+    Network,
+    Privileges,
+    Step,
+    StepLimits,
     StepResult,
     Stream,
     decode,
     encode,
 )
 from tasks.reporting import Report
+from tasks.rootfs.chroot import HostFacts
 from tasks.rootfs.workspace import Workspace
-from tasks.settings import DEFAULTS
+from tasks.settings import DEFAULTS, Settings
 from tasks.step.protocol import Assignment, Failure, Message, Restore
 
 NAMESPACES = (
@@ -42,7 +48,6 @@ NAMESPACES = (
 SAID_MAX_LINES = 20
 FATAL_SIGNAL = 128
 """A process ends with this plus the number of the signal that ended what it waited for."""
-PIDS_MAX = DEFAULTS.pids_max
 
 
 def perform(
@@ -51,9 +56,8 @@ def perform(
     workspace: Workspace,
     report: Report,
     *,
-    idle_limit_s: float = 0.0,
+    settings: Settings = DEFAULTS,
     timeout_s: float = 0.0,
-    pids_max: int = PIDS_MAX,
     keep_in: str = "",
     restore: Restore | None = None,
 ) -> StepResult:
@@ -67,13 +71,15 @@ def perform(
         build=build,
         step=step,
         workspace=workspace,
-        idle_limit_s=idle_limit_s,
-        machines=runnable(),
-        filters=seccomp.filters(build, build.steps[step]),
+        idle_limit_s=settings.idle_limit_s,
+        host=facts(build, build.steps[step], settings.redis_url),
         keep_in=keep_in,
         restore=restore,
     )
-    with cgroup.limited(pids_max) as group, _naming_the_limit(build):
+    limits = _within(build.limits, settings)
+    with cgroup.limited(limits) as group, _naming_the_limit(build):
+        if unkept := [name for name in group.unmet if name in _named(build.limits)]:
+            report.line(Line(text=f"this host cannot limit {', '.join(unkept)}"))
         code = run(
             [*group.enter, *NAMESPACES, sys.executable, "-P", "-m", "tasks.step.main"],
             on_line=relay.take,
@@ -88,6 +94,17 @@ def perform(
     return relay.outcome(build.steps[step].title, code, out_of_memory=out_of_memory)
 
 
+def _within(limits: StepLimits, settings: Settings) -> StepLimits:
+    """The job's limits; it cannot have more processes than the host allows."""
+    return replace(limits, pids=min(limits.pids or settings.pids_max, settings.pids_max))
+
+
+def _named(limits: StepLimits) -> tuple[str, ...]:
+    """The controllers of the limits that the job sets."""
+    wanted = {"memory": limits.memory_bytes, "cpu": limits.cpu_weight, "pids": limits.pids}
+    return tuple(name for name, value in wanted.items() if value)
+
+
 @contextmanager
 def _naming_the_limit(build: Build) -> Iterator[None]:
     """Report the limit that was set, not what was left of it in this step."""
@@ -98,13 +115,26 @@ def _naming_the_limit(build: Build) -> Iterator[None]:
         raise TimedOut(f"the build took longer than {limit}") from error
 
 
+def facts(build: Build, step: Step, redis_url: str) -> HostFacts:
+    """What `step` has to know of this host; `HostUnfit` where that lacks something."""
+    wanted = build.privileges_of(step)
+    if not step.is_inner or wanted is Privileges.HOST:
+        return HostFacts(machines=runnable())
+    network.require(step.network)
+    return HostFacts(
+        machines=runnable(),
+        filters={wanted: seccomp.program(wanted)},
+        keep_from=network.addresses_of(redis_url) if step.network is Network.ISOLATED else (),
+    )
+
+
 def require_fit(build: Build) -> None:
     """`HostUnfit` where this machine or user cannot build `build`, before anything is done."""
     require_root()
     if any(step.is_inner for step in build.steps):
         require_handler_for(build.arch)
     for step in build.steps:
-        seccomp.filters(build, step)
+        facts(build, step, redis_url="")
 
 
 def require_root() -> None:

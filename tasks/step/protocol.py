@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tasks.errors import StagefarmError, by_name
 from tasks.model import (
     Build,
     Checkpoint,
     Line,
-    Privileges,
     Progress,
     StepResult,
 )
+from tasks.rootfs.chroot import HostFacts
 from tasks.rootfs.workspace import Workspace
 
 
@@ -27,10 +27,9 @@ class Restore:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """What a step's process is told: which step of what, where, how long it may be silent, and
-    which machines' programs run here (`binfmt.runnable`).
+    what it has to know of this host.
 
-    `filters` has the filter of system calls for programs of the root filesystem, where the step
-    runs some. With `keep_in` the step is done already, and its state is to be packed into that
+    With `keep_in` the step is done already, and its state is to be packed into that
     folder; with `restore` its state is to be restored instead of doing it.
     """
 
@@ -38,8 +37,7 @@ class Assignment:
     step: int
     workspace: Workspace
     idle_limit_s: float
-    machines: tuple[int, ...]
-    filters: dict[Privileges, bytes] = field(default_factory=dict)
+    host: HostFacts
     keep_in: str = ""
     restore: Restore | None = None
 

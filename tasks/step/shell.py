@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from tasks.container import seccomp
 from tasks.errors import HostUnfit, StagefarmError
-from tasks.host.binfmt import runnable
 from tasks.host.process import run_on_terminal, standard_environment
-from tasks.model import Build, HookType, Privileges, Step, StepKind, decode, encode
-from tasks.rootfs.chroot import Chroot
+from tasks.model import Build, HookType, Step, StepKind, decode, encode
+from tasks.rootfs.chroot import Chroot, HostFacts
 from tasks.rootfs.workspace import Workspace
 from tasks.step.hooks import FATAL_SIGNAL, environment
-from tasks.step.launcher import NAMESPACES, require_root
+from tasks.step.launcher import NAMESPACES, facts, require_root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +26,12 @@ class ShellRequest:
     build: Build
     workspace: Workspace
     argv: tuple[str, ...]
-    machines: tuple[int, ...]
-    filters: dict[Privileges, bytes]
+    host: HostFacts
 
 
-def exec_shell(build: Build, workspace: Workspace, argv: Sequence[str]) -> NoReturn:
+def exec_shell(
+    build: Build, workspace: Workspace, argv: Sequence[str], redis_url: str = ""
+) -> NoReturn:
     """Become a process tree in namespaces of its own that runs `argv` in the root filesystem of
     `workspace`, on this terminal; `HostUnfit` where there is none, or where a build runs.
 
@@ -49,8 +48,7 @@ def exec_shell(build: Build, workspace: Workspace, argv: Sequence[str]) -> NoRet
         build=build,
         workspace=workspace,
         argv=tuple(argv),
-        machines=runnable(),
-        filters=seccomp.filters(build, _step(build)),
+        host=facts(build, _step(build), redis_url),
     )
     descriptor = os.memfd_create("request", 0)
     os.write(descriptor, encode(request))
@@ -82,7 +80,7 @@ def _enter(request: ShellRequest) -> int:
     request.workspace.mount_layer()
     step = _step(request.build)
     rootfs = request.workspace.rootfs
-    chroot = Chroot(request.build, step, rootfs, request.machines, request.filters)
+    chroot = Chroot(request.build, step, rootfs, request.host)
     chroot.prepare()
     seen = dict(environment(request.build, step, request.workspace))
     seen["PS1"] = f"({request.build.job}) \\w \\$ "

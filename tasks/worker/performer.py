@@ -120,9 +120,8 @@ class Performer:
             work.number,
             work.workspace,
             report,
-            idle_limit_s=self.settings.idle_limit_s,
+            settings=self.settings,
             timeout_s=self._left(work),
-            pids_max=self.settings.pids_max,
             keep_in=keep_in,
             restore=restore,
         )

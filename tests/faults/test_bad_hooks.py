@@ -96,7 +96,7 @@ def test_a_hook_that_fills_the_log_is_bounded(farm: Farm, settled: Settled) -> N
 
 
 def test_a_hook_that_forks_without_end_harms_nobody_else(farm: Farm, settled: Settled) -> None:
-    if cgroup._base() is None:
+    if cgroup._base("pids") is None:
         pytest.skip("no control groups with a pids limit here")
     farm.quick["pids_max"] = 200
     farm.worker("one", slots=2)

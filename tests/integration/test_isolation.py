@@ -29,7 +29,9 @@ from tasks.model import (
     SourceType,
     Step,
     StepKind,
+    StepLimits,
 )
+from tasks.settings import Settings
 from tasks.step.launcher import perform
 from tests.farm import kill_all
 from tests.farmer import Farmer, Log
@@ -248,17 +250,16 @@ def test_a_hook_with_retries_is_tried_again(farmer: Farmer) -> None:
     assert "tries left: 2" in " ".join(line.text for line in farmer.log.lines)
 
 
-def test_processes_without_end_are_bounded(farmer: Farmer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.step.launcher.PIDS_MAX", 64)
-    with cgroup.limited(64) as group:
-        if not group.folder:
+def test_processes_without_end_are_bounded(farmer: Farmer) -> None:
+    with cgroup.limited(StepLimits(pids=64)) as group:
+        if group.unmet:
             pytest.skip("no control group with a limit on processes can be made here")
     hook = Hook(name="bomb", type=OUTER, commands=(FORKS,), entrypoint=(sys.executable, "-c"))
     step = Step(number=1, kind=StepKind.HOOKS, phase=OUTER, file="f.yml", hooks=(hook,))
     build = farmer.build(OUTER, [])
     build = replace(build, steps=(build.steps[0], step, build.steps[2]))
     with pytest.raises(HookFailed, match="exited with 1"):
-        perform(build, 1, farmer.workspace(build), farmer.log, pids_max=64)
+        perform(build, 1, farmer.workspace(build), farmer.log, settings=Settings(pids_max=64))
     assert "BlockingIOError" in farmer.log.printed[-1]
 
 
@@ -291,7 +292,7 @@ def test_silence_longer_than_the_limit_ends_a_step(farmer: Farmer) -> None:
     workspace = farmer.workspace(build)
     perform(build, 0, workspace, farmer.log)
     with pytest.raises(TimedOut, match="hook h .* printed nothing for 0.3 s"):
-        perform(build, 1, workspace, farmer.log, idle_limit_s=0.3)
+        perform(build, 1, workspace, farmer.log, settings=Settings(idle_limit_s=0.3))
 
 
 def test_killing_the_tree_ends_what_left_its_session(farmer: Farmer) -> None:
@@ -393,6 +394,7 @@ import sys
 from pathlib import Path
 from tasks.model import HookType
 from tests.farmer import Farmer, Log
+from tasks.settings import Settings
 from tasks.step.launcher import perform
 
 class Say(Log):

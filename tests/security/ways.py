@@ -80,7 +80,6 @@ FILES = (
         "the namespaces of process 1",
         'open(my $ns, "<", "/proc/1/ns/mnt") or out(0); out(call(308, fileno($ns), 0));',
     ),
-    perl("signals to process 1", 'kill("STOP", 1); out(open(my $m, "+<", "/proc/1/mem"));'),
     call("open_by_handle_at", 304, -100, "my $handle = pack(q(IIx128), 8, 1)", 0),
     perl(
         "a capability of a file",
@@ -121,8 +120,12 @@ MOUNTS = (
     call("a bind", 165, '"/etc"', '"/mnt"', '""', 4096, 0),
     call("devices by a remount", 165, '""', '"/"', '""', 4128, 0),
     call("writing to /proc/sys by a remount", 165, '""', '"/proc/sys"', '""', 4128, 0, real=False),
-    call("unmounting what masks /proc", 166, '"/proc/kcore"', 2, real=False),
-    call("mount_setattr", 442, -100, '"/"', 0, '"\\0" x 32', 32),
+    perl(
+        "unmounting what guards /proc",
+        'my $p = "/proc/sys"; out(!syscall(166, $p, 2));',
+        real=False,
+    ),
+    call("devices by mount_setattr", 442, -100, '"/"', 0, 'pack("Q4", 0, 4, 0, 0)', 32),
     call("fsopen", 430, '"tmpfs"', 0),
     call("open_tree", 428, -100, '"/"', 1),
     call("pivot_root", 155, '"/tmp"', '"/tmp"'),
@@ -227,5 +230,18 @@ HOST_NETWORK = (
     Way("Redis by the host's address", "exec 3<> /dev/tcp/$HOST_ADDRESS/$REDIS_PORT"),
 )
 """Open with `network: host`, as it is said; closed with `none` and `isolated`."""
+
+SANDBOX_MAY = frozenset(
+    {
+        *("memory of process 1", "environment of process 1", "ptrace of process 1"),
+        *("the namespaces of process 1", "a capability of a file"),
+        *("mount of a tmpfs", "mount of binfmt_misc", "an overlay", "a bind", "fsopen"),
+        *("open_tree", "pivot_root", "a user namespace", "a mount namespace"),
+        *("a network namespace", "a time namespace", "a user namespace by clone"),
+        "a user namespace by clone3",
+    }
+)
+"""Open with `privileges: sandbox`, in a user namespace. The first process is in it too, and has no
+more than the others."""
 
 WAYS = (*FILES, *DEVICES, *MOUNTS, *KNOBS, *KERNEL, *HOST_IPC)
