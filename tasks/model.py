@@ -205,7 +205,8 @@ class Output:
 class Step:
     """One Celery task of a build. `number` counts from 0; `file` and `hooks` are set for hooks.
     With `checkpoint` the build's state is kept after the step (`tasks.step.checkpoint`).
-    `privileges` and `network` are those of inner hooks; outer hooks have the host's."""
+    `privileges` and `network` are those of programs of the root filesystem; outer hooks have the
+    host's."""
 
     number: int
     kind: StepKind
@@ -301,6 +302,12 @@ class Build:
         it in its own way, all that root may."""
         return Privileges.HOST if self.chroot is ChrootKind.FCHROOT else step.privileges
 
+    def runs_seed_in(self, step: Step) -> bool:
+        """Whether `step` runs programs of the root filesystem: inner hooks, or the finalizers of
+        packages that anise installs."""
+        finalizes = step.kind is StepKind.SOURCE and self.source.type is SourceType.ANISE
+        return step.is_inner or finalizes
+
     @property
     def host_privileged(self) -> tuple[Step, ...]:
         """The steps in which programs of the root filesystem have the host's privileges. Outer
@@ -309,7 +316,7 @@ class Build:
         return tuple(
             step
             for step in self.steps
-            if step.is_inner and self.privileges_of(step) is Privileges.HOST
+            if self.runs_seed_in(step) and self.privileges_of(step) is Privileges.HOST
         )
 
     @property

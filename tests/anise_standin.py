@@ -3,7 +3,8 @@
 As that does, it removes the folder of its temporary files as a call ends; takes a configuration
 that it cannot read for an empty one; reads the host's repositories where the configuration does not
 say otherwise; exits with 0 though a package is unknown; looks for what is installed where the
-environment says; and runs finalizers in the root filesystem with the /dev that it sees itself.
+environment says; and runs finalizers in the root filesystem with the /dev that it sees itself, or
+by fchroot where it is told to.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tasks.artifacts import boltdb as reader
 from tests import boltdb
 
 PREFIXES = ("LUET", "ANISE")
+USUAL = "/bin:/sbin:/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin"
 BUCKET = b"DefaultPackage"
 
 
@@ -190,14 +192,22 @@ class Program:
         for line in yaml.safe_load(file.read_text())["install"] if file.exists() else ():
             for name in ("dev", "proc"):
                 (self.rootfs / name).mkdir(exist_ok=True)
-            bound = 'mount --rbind /dev "$0/dev" && exec chroot "$0" /bin/sh -c "$1"'
-            unshare = ["unshare", "--mount", "--propagation", "private"]
-            argv = [*unshare, "sh", "-c", bound, str(self.rootfs), line]
-            if code := subprocess.run(argv, check=False).returncode:
+            if code := self.run_finalizer(line):
                 name = f"{package['runtime']['category']}/{package['runtime']['name']}"
                 say(f"warning Failed running finalizer for {name}: exit status {code}")
                 return False
         return True
+
+    def run_finalizer(self, line: str) -> int:
+        """By the program `fchroot`, with the finalizer's environment alone, where it is told to."""
+        if setting("BOX__BACKEND", "") == "fchroot":
+            program = shutil.which("fchroot", path=f"{USUAL}:{os.environ['PATH']}") or "fchroot"
+            argv = [program, "--verbose", str(self.rootfs), "/bin/sh", "-c", line]
+            return subprocess.run(argv, check=False, env={"ANISE_CHROOT": "1"}).returncode
+        bound = 'mount --rbind /dev "$0/dev" && exec chroot "$0" /bin/sh -c "$1"'
+        unshare = ["unshare", "--mount", "--propagation", "private"]
+        argv = [*unshare, "sh", "-c", bound, str(self.rootfs), line]
+        return subprocess.run(argv, check=False).returncode
 
 
 def read_config(path: str) -> dict[str, Any]:

@@ -167,7 +167,8 @@ def _unnumbered(
 
     yield from groups(HookType.OUTER_PRE_SOURCER)
     if not options.skip_source:
-        yield Step(number=0, kind=StepKind.SOURCE)
+        privileges = rendered.job.privileges or Privileges.CONTAINED
+        yield Step(number=0, kind=StepKind.SOURCE, privileges=privileges)
     yield from groups(HookType.OUTER_PRE_CHROOT)
     yield from groups(*INSIDE)
     yield from groups(HookType.OUTER_POST_CHROOT)

@@ -5,7 +5,8 @@ The program, and luet, its ancestor with the same commands (both are tried by `m
 - removes the folder of its temporary files as each call ends: two calls must not share one;
 - takes a configuration that it cannot read for an empty one, and then that of the host;
 - exits with 0 though a package is unknown, so its database is asked afterwards;
-- runs finalizers as root in the root filesystem, with the /dev that it sees itself.
+- runs finalizers as root in the root filesystem, with the /dev that it sees itself; or, told so, by
+  fchroot (`tasks.sources.finalizers`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tasks.host.mounts import bind, mount
 from tasks.model import Line, Source, Stream
 from tasks.rootfs.chroot import hide_system
 from tasks.sources.destination import Destination
+from tasks.sources.finalizers import Finalizers
 
 HOST_CONFIGURATION = ("/etc/anise", "/etc/luet")
 PREFIXES = ("ANISE", "LUET")
@@ -141,6 +143,8 @@ class _Program:
         self._rootfs = rootfs
         self._destination = destination
         self._environment = _environment(scratch)
+        if destination.finalizers:
+            self._environment |= _contained(destination.finalizers, scratch / "bin")
         self._packages = scratch / PACKAGES
         self._said: list[str] = []
 
@@ -250,6 +254,14 @@ def _environment(scratch: Path) -> dict[str, str]:
         | {"HOME": str(home), "TMPDIR": str(temporary), "LANG": process.STANDARD_LANG}
         | {f"{prefix}_{name}": value for prefix in PREFIXES for name, value in settings.items()}
     )
+
+
+def _contained(finalizers: Finalizers, folder: Path) -> dict[str, str]:
+    settings = finalizers.offer(folder)
+    path = {"PATH": f"{folder}:{process.standard_environment()['PATH']}"}
+    return path | {
+        f"{prefix}_{name}": value for prefix in PREFIXES for name, value in settings.items()
+    }
 
 
 def _no_lock(rootfs: Path) -> dict[str, str]:

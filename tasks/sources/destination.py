@@ -10,6 +10,7 @@ from tasks.model import Line
 from tasks.reporting import Report
 from tasks.rootfs.storage import Storage
 from tasks.sources.download_index import DigestCache
+from tasks.sources.finalizers import Finalizers
 from tasks.sources.package_cache import PackageCache
 
 
@@ -17,13 +18,15 @@ from tasks.sources.package_cache import PackageCache
 class Destination:
     """`folder` is where the build was started: relative paths of a source begin there; it
     `was_sent` on a farm, and what is outside of it is another machine's. `home` is the build's own
-    folder, for temporary files that go with it; without it they lie where the system's do."""
+    folder, for temporary files that go with it; without it they lie where the system's do. Where
+    `finalizers` is None, anise runs those of packages in its own way."""
 
     folder: Path
     storage: Storage
     report: Report
     home: Path | None = None
     was_sent: bool = False
+    finalizers: Finalizers | None = None
 
     def note(self, text: str) -> None:
         self.report.line(Line(text=text))

@@ -118,7 +118,7 @@ def _naming_the_limit(build: Build) -> Iterator[None]:
 def facts(build: Build, step: Step, redis_url: str) -> HostFacts:
     """What `step` has to know of this host; `HostUnfit` where that lacks something."""
     wanted = build.privileges_of(step)
-    if not step.is_inner or wanted is Privileges.HOST:
+    if not build.runs_seed_in(step) or wanted is Privileges.HOST:
         return HostFacts(machines=runnable())
     network.require(step.network)
     return HostFacts(

@@ -27,6 +27,7 @@ from tasks.rootfs.layer import can_overlay
 from tasks.rootfs.workspace import Workspace
 from tasks.sources import dispatch
 from tasks.sources.destination import Destination
+from tasks.sources.finalizers import Finalizers
 from tasks.step import checkpoint
 from tasks.step.hooks import Hooks
 from tasks.step.protocol import Assignment, Failure, Message, Restore
@@ -65,7 +66,8 @@ def perform(assignment: Assignment, report: Report) -> StepResult:
         return StepResult(artifacts=kept)
     match assignment.build.steps[assignment.step].kind:
         case StepKind.SOURCE:
-            return _fill(assignment.build.source, assignment.workspace, report)
+            finalizers = _finalizers(assignment)
+            return _fill(assignment.build.source, assignment.workspace, report, finalizers)
         case StepKind.HOOKS:
             return _run_hooks(assignment, report)
         case StepKind.PACK:
@@ -74,7 +76,21 @@ def perform(assignment: Assignment, report: Report) -> StepResult:
             raise BuildFailed(f"{kind} is not a step of a build's own namespaces")
 
 
-def _fill(source: Source, workspace: Workspace, report: Report) -> StepResult:
+def _finalizers(assignment: Assignment) -> Finalizers | None:
+    """How programs of packages are contained; None with the host's privileges."""
+    privileges = assignment.build.privileges_of(assignment.build.steps[assignment.step])
+    if not (found := assignment.host.filters.get(privileges)):
+        return None
+    rootfs = str(assignment.workspace.rootfs)
+    return Finalizers(rootfs=rootfs, privileges=privileges, filter=found)
+
+
+def _fill(
+    source: Source,
+    workspace: Workspace,
+    report: Report,
+    finalizers: Finalizers | None = None,
+) -> StepResult:
     """Begin from a layer above a seed, or in a plain folder: where one is asked for, where no
     overlay can be had, and where a hook has put files that the source may replace."""
     place = Destination(
@@ -83,6 +99,7 @@ def _fill(source: Source, workspace: Workspace, report: Report) -> StepResult:
         report=report,
         home=Path(workspace.home),
         was_sent=workspace.is_on_farm,
+        finalizers=finalizers,
     )
     dispatch.contain(source, place)
     if dispatch.is_seed(source) and _may_layer(workspace):

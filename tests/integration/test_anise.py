@@ -29,7 +29,11 @@ pytestmark = [pytest.mark.root, pytest.mark.usefixtures("can_isolate", "host_unc
 BUILDS = int(os.environ.get("ANISE_BUILDS", "6"))
 FINALIZER = """
 echo finalized > /etc/finalized; echo was here > /dev/made-by-a-finalizer
-ls /dev > /etc/devices; test ! -e /sys/power/state
+ls /dev > /etc/devices; test ! -w /sys/power/state
+"""
+NOSY = """
+( exec 3>> /proc/sys/kernel/core_pattern ) 2> /dev/null && exit 9
+test -e /proc/self && echo contained > /etc/nosy
 """
 
 SPECFILE = """
@@ -147,10 +151,11 @@ def repositories(
     app = Package(name="app", files={"etc/app": "app\n"}, requires=("base",), finalizer=FINALIZER)
     bad = Package(name="bad", requires=("base",), files={"etc/bad": "x"}, finalizer="exit 9")
     late = Package(name="late", requires=("base",), files={"etc/l": "x"}, finalizer="sleep 600")
+    nosy = Package(name="nosy", requires=("base",), files={"etc/n": "x"}, finalizer=NOSY)
     other = Package(name="other", files={"etc/other": "from the host\n"})
     with anise.serving(folder / "www") as (url, asked):
         for name, packages in (
-            ("main", [stable, base, app, bad, late]),
+            ("main", [stable, base, app, bad, late, nosy]),
             ("host", [other, another]),
         ):
             anise.make_repository(folder / "www" / name, name, packages, f"{url}/{name}")
@@ -196,6 +201,14 @@ def test_finalizers_see_the_devices_of_the_step_and_nothing_of_the_host(trial: T
     assert {"null", "zero", "full", "tty", "made-by-a-finalizer"} <= set(devices)
     assert not [name for name in devices if name.startswith(("sd", "vd", "loop", "nvme", "kmsg"))]
     assert not Path("/dev/made-by-a-finalizer").exists()
+
+
+def test_finalizers_run_in_a_container(trial: Trial) -> None:
+    trial.write(package="system/nosy")
+    (trial.folder / "hooks.yml").write_text("hooks: []")
+    done = trial.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert trial.content("./etc/nosy") == "contained\n"
 
 
 @pytest.mark.parametrize(
