@@ -16,8 +16,10 @@ from pathlib import Path
 
 from tasks.artifacts.store import FileStore
 from tasks.errors import HostUnfit, StagefarmError, of_system
+from tasks.container import seccomp
+from tasks.errors import HostUnfit, of_system
 from tasks.host.process import output
-from tasks.model import Build, ChrootKind, SourceType
+from tasks.model import Build, ChrootKind, Privileges, SourceType
 from tasks.rootfs.chroot import require_fchroot
 from tasks.settings import Settings
 from tasks.step.launcher import NAMESPACES, require_fit
@@ -43,6 +45,8 @@ def _reasons(settings: Settings) -> Iterator[str]:
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing:
         yield f"this machine has no {', '.join(missing)}"
+    if reason := _cannot_contain():
+        yield reason
     if reason := _cannot_write(settings.state / "builds"):
         yield f"cannot write to the state folder: {reason}"
     if reason := _too_little_disk(settings):
@@ -51,6 +55,14 @@ def _reasons(settings: Settings) -> Iterator[str]:
         yield reason
     if reason := _cannot_write(FileStore.at(settings.store).root):
         yield f"cannot write to the store: {reason}"
+
+
+def _cannot_contain() -> str:
+    try:
+        seccomp.program(Privileges.CONTAINED)
+    except HostUnfit as error:
+        return str(error)
+    return ""
 
 
 def _cannot_write(folder: Path) -> str:

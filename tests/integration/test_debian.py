@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.demo.servers import http_server
-from tasks.model import BuildState
+from tasks.model import BuildState, HookType, Network, Privileges
 from tests import debian
 from tests.farm import Farm
+from tests.farmer import Farmer
 from tests.redis_server import RedisServer
 
 pytestmark = [
@@ -153,3 +154,59 @@ name: two
 builds:
 - {specfile: stages.yaml, jobs: [stage-zst, stage-arm64]}
 """
+
+
+PACKAGE = """
+mkdir -p /build/{bell,ringer}/DEBIAN /build/ringer/usr/share/bells
+for name in bell ringer; do printf 'Package: %s\\nVersion: 1\\nArchitecture: all\\n' $name
+    printf 'Maintainer: M <m@example.org>\\nDescription: %s\\n' $name; done > /build/both
+head -5 /build/both > /build/bell/DEBIAN/control; tail -5 /build/both > /build/ringer/DEBIAN/control
+echo 'interest-noawait /usr/share/bells' > /build/bell/DEBIAN/triggers
+cd /build/bell/DEBIAN
+printf '#!/bin/sh\\n[ "$1" = triggered ] && echo "$2" > /rung || true\\n' > postinst
+chmod 755 postinst; touch /build/ringer/usr/share/bells/one
+for name in bell ringer; do dpkg-deb --build /build/$name > /dev/null; done
+for name in bell ringer; do dpkg --install /build/$name.deb > /dev/null; done; cat /rung
+"""
+USERS = """
+useradd --create-home builder && chown builder: /srv && su builder -c 'touch /srv/mine'
+stat -c %U /srv/mine
+"""
+SETUID = """
+cp /usr/bin/id /usr/local/bin/id && chmod 4755 /usr/local/bin/id
+su builder -c '/usr/local/bin/id -u'
+"""
+CAPABILITY = """
+cp /usr/bin/perl /usr/local/bin/binds
+perl -e 'my ($file, $name) = ("/usr/local/bin/binds", "security.capability");
+    my $bind = pack("I5", 0x02000001, 1 << 10, 0, 0, 0);
+    syscall(188, $file, $name, $bind, 20, 0) and die $!'
+echo 'use IO::Socket; my %port = (LocalPort => 80, Listen => 1);' > /b.pl
+echo 'print IO::Socket::INET->new(%port) ? "bound\\n" : "$!\\n"' >> /b.pl
+su builder -c "/usr/local/bin/binds /b.pl"
+"""
+DEVICE = """
+mknod /srv/disk b 8 0 && stat -c %t:%T /srv/disk
+head -c 1 /srv/disk 2>&1 | grep -o 'Permission denied'
+"""
+CHROOT = """
+mkdir /jail && cp --parents /bin/true $(ldd /bin/true | grep -o '/[^ ]*') /jail
+chroot /jail /bin/true && echo chrooted
+"""
+
+
+@pytest.mark.parametrize("privileges", [Privileges.CONTAINED, Privileges.SANDBOX])
+def test_package_managers_and_what_they_need_work_in_a_container(
+    tmp_path: Path, pytestconfig: pytest.Config, privileges: Privileges
+) -> None:
+    seed = debian.tarball(pytestconfig.cache.mkdir("debian"), "amd64")
+    work = [PACKAGE, USERS, SETUID, CAPABILITY, CHROOT]
+    work += [DEVICE] if privileges is Privileges.CONTAINED else []
+    printed = Farmer(tmp_path, seed).hooks(
+        HookType.INNER_CHROOT, *work, privileges=privileges, network=Network.NONE
+    )
+    done = ["/usr/share/bells", "builder", "0"]
+    if privileges is Privileges.CONTAINED:
+        assert printed == [*done, "bound", "chrooted", "8:0", "Permission denied"]
+    else:  # the network is not of its user namespace
+        assert printed == [*done, "Permission denied", "chrooted"]
