@@ -3,7 +3,8 @@
 Its first process, forked from the step's, is the init of a PID namespace, stands in the root
 filesystem, and only waits; orphans are its children, and the kernel reaps them. A command joins its
 namespaces as it starts, and gives up what it may not do: so a command costs a fork, and no more.
-What runs inside cannot reach the init by ptrace or its /proc: it has capabilities that they lack.
+What runs inside reaches neither the init nor a command that has not yet become a program of the
+root filesystem, by ptrace or /proc: their program and the descriptors they hold are the host's.
 
 The step's process must have one thread, and starts nothing but commands of the container as long
 as that is open: what it forks is born in the container's PID namespace.
@@ -74,6 +75,7 @@ def container(wanted: Contained) -> Iterator[Enter]:
             joined |= CLONE_NEWUSER
 
         def enter() -> None:
+            syscalls.close_to_others()
             syscalls.join(init, joined)
             if wanted.narrow:
                 syscalls.personality(syscalls.PER_LINUX32)
@@ -197,7 +199,8 @@ def _enter(wanted: Contained, channel: socket.socket) -> None:
         # What is mounted now is locked for those in the new namespaces: they cannot uncover it.
         syscalls.unshare(CLONE_NEWUSER | CLONE_NEWNS)
         _ask(channel, MAP_USERS)
-    syscalls.filter_system_calls(wanted.filter)  # root of a sandbox can take over this process
+    syscalls.close_to_others()
+    syscalls.filter_system_calls(wanted.filter)
 
 
 def _ask(channel: socket.socket, request: bytes) -> None:

@@ -24,7 +24,7 @@ MS_REMOUNT, MS_BIND, MS_REC = 32, 4096, 16384
 MNT_DETACH = 2
 
 PER_LINUX32 = 8
-PR_CAPBSET_DROP, PR_SET_SECCOMP = 24, 22
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 4, 22, 24
 SECCOMP_MODE_FILTER = 2
 
 _MOUNT_SETATTR = 442
@@ -104,6 +104,12 @@ def join(descriptor: int, namespaces: int) -> None:
 def prctl(option: int, *arguments: int) -> None:
     padded = [ctypes.c_ulong(number) for number in (*arguments, 0, 0, 0, 0)[:4]]
     _check(_libc.prctl(option, *padded))
+
+
+def close_to_others() -> None:
+    """Keep every process but a privileged one of the host from this process's /proc: its program,
+    memory and descriptors. Ends with exec. PR_SET_DUMPABLE(2const)."""
+    prctl(PR_SET_DUMPABLE, 0)
 
 
 def personality(persona: int) -> None:

@@ -1,5 +1,6 @@
 """Rendered jobs become builds: steps in their order, the environment, the queue."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,18 @@ from orchestrator.planning.plan import PlanOptions, build_id, plan
 from orchestrator.planning.prepare import moment, parse_overrides, render_and_plan
 from orchestrator.planning.render import render_job
 from tasks.errors import BadInput, SpecProblems
-from tasks.model import Bind, Build, HookType, StepKind, decode, encode
+from tasks.model import (
+    Bind,
+    Build,
+    ChrootKind,
+    HookType,
+    Privileges,
+    SourceType,
+    StepKind,
+    StepLimits,
+    decode,
+    encode,
+)
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 JOB = """
@@ -240,3 +252,73 @@ def test_checkpoints_are_after_groups_inside(tmp_path: Path) -> None:
         "inner-chroot one.yml",
         "inner-chroot two.yml",
     ]
+
+
+CONTAINED = """
+jobs:
+- name: a b/c
+  source: {type: file, path: seed.tar}
+  output: {name: x.tar, dir: out}
+  hooks_files: [mine.yml, jobs.yml]
+"""
+
+
+def contained(tmp_path: Path, job: str, mine: str, **options: Any) -> Build:
+    """The build of a job with two hook files, of which the first has words of its own."""
+    (tmp_path / "mine.yml").write_text(
+        f"{mine}\nhooks: [{{name: i}}, {{name: o, type: outer-chroot}}]"
+    )
+    (tmp_path / "jobs.yml").write_text("hooks: [{name: j}]")
+    return build(tmp_path, spec=CONTAINED + job, **options)
+
+
+def test_what_a_hook_file_says_of_containment_wins_over_the_job(tmp_path: Path) -> None:
+    made = contained(
+        tmp_path, "  privileges: sandbox\n  network: none", "privileges: host\nnetwork: host"
+    )
+    of_steps = [(step.title, step.privileges, step.network) for step in made.steps]
+    assert of_steps[1:4] == [
+        ("inner-chroot mine.yml", "host", "host"),
+        ("outer-chroot mine.yml", "contained", "host"),
+        ("inner-chroot jobs.yml", "sandbox", "none"),
+    ]
+    assert (made.privileges, made.network) == ("sandbox", "none")
+    assert [step.file for step in made.host_privileged] == ["mine.yml"]
+    assert [step.file for step in made.steps if step.is_outer] == ["mine.yml"]
+
+
+def test_inner_hooks_are_contained_where_nothing_is_said(tmp_path: Path) -> None:
+    made = contained(tmp_path, "", "")
+    assert {step.privileges for step in made.steps} == {Privileges.CONTAINED}
+    assert made.host_privileged == ()
+
+
+def test_fchroot_has_the_privileges_of_the_host(tmp_path: Path) -> None:
+    made = contained(tmp_path, "", "", chroot=ChrootKind.FCHROOT)
+    assert [step.file for step in made.host_privileged] == ["mine.yml", "jobs.yml"]
+
+
+def test_finalizers_of_anise_have_the_privileges_of_the_job(tmp_path: Path) -> None:
+    made = contained(tmp_path, "  privileges: host", "privileges: contained")
+    source = replace(made.source, type=SourceType.ANISE)
+    assert [step.kind for step in replace(made, source=source).host_privileged] == [
+        StepKind.SOURCE,
+        StepKind.HOOKS,
+    ]
+
+
+def test_a_network_that_is_not_kept_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecProblems, match="mine.yml: `network: none` is not kept"):
+        contained(tmp_path, "  network: none", "privileges: host")
+    with pytest.raises(BadInput, match="`network: none` is not kept with --chroot=fchroot"):
+        contained(tmp_path, "  network: none", "", chroot=ChrootKind.FCHROOT)
+
+
+def test_limits_are_read_and_those_out_of_range_refused(tmp_path: Path) -> None:
+    made = contained(tmp_path, "  limits: {memory: 8G, cpu_weight: 50, pids: 100}", "")
+    assert made.limits == StepLimits(memory_bytes=8 * 2**30, cpu_weight=50, pids=100)
+    for limits in ("memory: 8", "cpu_weight: 10001"):
+        with pytest.raises(SpecProblems, match="`limits"):
+            contained(tmp_path, f"  limits: {{{limits}}}", "")
+    with pytest.raises(SpecProblems, match="a size such as 8G"):
+        contained(tmp_path, "  limits: {memory: 8 GB}", "")
