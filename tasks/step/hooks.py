@@ -39,7 +39,7 @@ class Hooks:
 
     def run(self) -> None:
         """Run every hook in order; `HookFailed` or `TimedOut` at the first that fails."""
-        if self._step.phase is not HookType.INNER_CHROOT:
+        if self._step.is_outer:
             for hook in self._step.hooks:
                 self._run_hook(hook, ON_HOST)
             return

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from tasks.errors import Untrusted
-from tasks.model import Build, ChrootKind, HookType, SourceType, encode
+from tasks.model import Build, ChrootKind, HookType, SourceType, StepKind, encode
 from tasks.trust.envelope import (
     UNSIGNED,
     PayloadType,
@@ -152,14 +152,16 @@ def _require_names(build: Build) -> None:
 
 def _beyond_rights(build: Build, by: Submitter) -> Iterator[str]:
     """What the build needs and its submitter may not use."""
-    if not by.host_privileges and build.chroot is ChrootKind.FCHROOT:
-        yield "fchroot"
+    if not by.host_privileges and build.host_privileged:
+        fchroot = build.chroot is ChrootKind.FCHROOT
+        yield "fchroot" if fchroot else "hooks with `privileges: host`"
     if by.outer_hooks:
         return
     for step in build.steps:
-        for phase in {step.phase, *(hook.type for hook in step.hooks)} - {None}:
-            if phase is not HookType.INNER_CHROOT:
-                yield f"hooks that run on the host ({phase}, {step.file})"
+        if step.kind is StepKind.HOOKS and not step.is_inner:
+            yield f"hooks that run on the host ({step.phase}, {step.file})"
+        for phase in {hook.type for hook in step.hooks} - {HookType.INNER_CHROOT}:
+            yield f"hooks that run on the host ({phase}, {step.file})"
     if build.source.type is SourceType.ANISE:
         yield "anise sources, which run on the host"
     for path in _host_paths(build):

@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.artifacts.store import FileStore
-from tasks.errors import HostUnfit, StagefarmError, of_system
 from tasks.container import seccomp
-from tasks.errors import HostUnfit, of_system
+from tasks.errors import HostUnfit, StagefarmError, of_system
 from tasks.host.process import output
 from tasks.model import Build, ChrootKind, Privileges, SourceType
 from tasks.rootfs.chroot import require_fchroot

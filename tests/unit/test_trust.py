@@ -22,6 +22,7 @@ from tasks.model import (
     ChrootKind,
     HookType,
     Output,
+    Privileges,
     Source,
     SourceType,
     Step,
@@ -382,6 +383,23 @@ def test_fchroot_needs_the_right() -> None:
     accept(build)
     with pytest.raises(Untrusted, match="anna may not use fchroot"):
         accept(build, submitter(host_privileges=False))
+
+
+def test_hooks_that_are_not_contained_need_the_right() -> None:
+    build = inner()
+    (step,) = build.steps
+    build = replace(build, steps=(replace(step, privileges=Privileges.HOST),))
+    accept(build)
+    with pytest.raises(Untrusted, match="anna may not use hooks with `privileges: host`"):
+        accept(build, submitter(host_privileges=False))
+
+
+def test_hooks_without_a_phase_need_the_right_too() -> None:
+    build = inner()
+    (step,) = build.steps
+    build = replace(build, steps=(replace(step, phase=None),))
+    with pytest.raises(Untrusted, match="anna may not use hooks that run on the host"):
+        accept(build, submitter(outer_hooks=False))
 
 
 def test_keys_end_by_date_and_by_revocation() -> None:
