@@ -93,9 +93,10 @@ FILES = (
 DEVICES = (
     device("a disk", "block", "$disk", "/tmp/disk", real=False),
     device("a disk made in /dev/shm", "block", "$disk", "/dev/shm/disk", real=False),
-    device("/dev/kmsg made in /tmp", "char", "267", "/tmp/k"),
-    device("/dev/kmsg made in /dev", "char", "267", "/dev/k"),
-    device("/dev/kmsg made in a bind", "char", "267", "/var/cache/packages/k"),
+    device("a device made in /tmp", "char", "259", "/tmp/null"),
+    device("a device made in /dev", "char", "259", "/dev/other"),
+    device("a device made in a bind", "char", "259", "/var/cache/packages/null"),
+    device("/dev/kmsg", "char", "267", "/tmp/k"),
     device("/dev/mem", "char", "257", "/tmp/m", real=False),
     device("/dev/port", "char", "260", "/tmp/p", real=False),
     device("/dev/loop-control", "char", "(10 << 8) | 237", "/tmp/l", real=False),
