@@ -18,6 +18,9 @@ from tasks.rootfs.workspace import Workspace
 from tasks.step.hooks import FATAL_SIGNAL, environment
 from tasks.step.launcher import NAMESPACES, facts, require_root
 
+NOT_FOUND = 127
+"""What a shell ends with where there is no such command."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShellRequest:
@@ -85,7 +88,13 @@ def _enter(request: ShellRequest) -> int:
     seen = dict(environment(request.build, step, request.workspace))
     seen["PS1"] = f"({request.build.job}) \\w \\$ "
     with chroot.bound() as way:
-        code = run_on_terminal([*way.prefix, *request.argv], env=seen, enter=way.enter)
+        try:
+            code = run_on_terminal([*way.prefix, *request.argv], env=seen, enter=way.enter)
+        except HostUnfit as error:
+            if not isinstance(error.__cause__, FileNotFoundError | PermissionError):
+                raise
+            print(f"error: {error} in the root filesystem", file=sys.stderr)  # noqa: T201
+            return NOT_FOUND
     return FATAL_SIGNAL - code if code < 0 else code
 
 

@@ -195,6 +195,8 @@ def test_a_kept_root_filesystem_can_be_entered_mended_and_used_again(folder: Pat
         folder, "enter", "--", "/bin/sh", "-c", "echo $MARKDEVKIT_ROOTFS; echo > /mended"
     )
     assert entered.stdout.strip() == str(folder / "work" / "rootfs"), entered.stderr
+    missing = stagefarm(folder, "enter", "--", "/bin/nosuch")
+    assert (missing.returncode, "No such file or directory" in missing.stderr) == (127, True)
     again = stagefarm(folder, "run", "--cleanup=false", "--skip-source-phase", *failing)
     assert again.returncode == 0, again.stderr
     assert left(folder) == [*BUILT, "work/rootfs"]
