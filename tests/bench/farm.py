@@ -54,10 +54,12 @@ def noop_worker(farm: Farm, host: str, slots: int) -> subprocess.Popen[bytes]:
 
 
 def pretended(farm: Farm, seconds: float, steps: int = 1, lines: int = 0) -> Build:
-    """A build of `steps` pretended steps that each take `seconds` and say `lines` lines."""
+    """A build of `steps` pretended steps that each take `seconds` and say `lines` lines; it also
+    publishes, because that ends a build."""
     hook = Hook(name="h", commands=(str(seconds),), retries=lines)
     hooks = [Step(number=n, kind=StepKind.HOOKS, hooks=(hook,)) for n in range(steps)]
-    return replace(farm.build(name="bench"), steps=tuple(hooks))
+    publish = Step(number=steps, kind=StepKind.PUBLISH)
+    return replace(farm.build(name="bench"), steps=(*hooks, publish))
 
 
 def wait(farm: Farm, builds: list[Build]) -> None:
