@@ -1,4 +1,4 @@
-"""A ledger in a Redis of its own, for the tests that want nothing else."""
+"""A ledger in a Redis that tests share, for those that want nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.settings import Settings
 from tests.redis_server import RedisServer
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path_factory.mktemp("redis"), appendonly=False)
     server.start()

@@ -41,14 +41,6 @@ LIMIT = 2
 """How often a build may be lost."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.kill()
-
-
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A ledger whose scripts are asked twice, and what these tests do with it often."""

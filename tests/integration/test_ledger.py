@@ -20,7 +20,7 @@ from tasks.ledger.answers import (
     Resume,
 )
 from tasks.ledger.builds import Ledger
-from tasks.ledger.connection import check_schema, durability_problems
+from tasks.ledger.connection import check_schema
 from tasks.ledger.hosts import Hosts
 from tasks.ledger.logs import Logbook, Page
 from tasks.ledger.watch import Watch
@@ -42,14 +42,6 @@ pytestmark = pytest.mark.redis
 
 ONE, TWO = Holder("one", "life-1"), Holder("two", "life-2")
 RESULT = StepResult(artifacts=(Artifact(name="a.tar", path="/a.tar", size_bytes=1, sha256="ab"),))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture
@@ -342,17 +334,6 @@ def test_a_ledger_of_another_schema_is_left_alone(settings: Settings, ledger: Le
     ledger.connection.client.set("t:schema", "99")
     with pytest.raises(HostUnfit, match="has schema 99"):
         check_schema(ledger.connection)
-
-
-def test_a_forgetful_redis_is_found_out(settings: Settings, ledger: Ledger) -> None:
-    assert durability_problems(ledger.connection) == []
-    ledger.connection.client.config_set("maxmemory-policy", "allkeys-lru")
-    try:
-        assert durability_problems(ledger.connection) == [
-            "maxmemory-policy is 'allkeys-lru' and should be 'noeviction'"
-        ]
-    finally:
-        ledger.connection.client.config_set("maxmemory-policy", "noeviction")
 
 
 def test_no_redis_is_one_clear_error_without_the_password() -> None:

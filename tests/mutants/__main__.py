@@ -120,20 +120,19 @@ def open_slot(folder: str) -> None:
 
 def passes_unchanged(job: Job) -> bool:
     mutant, tests = job
-    fate, said = SLOT.try_out(mutant.file, (ROOT / mutant.file).read_text(), tests)
-    if fate is Fate.KILLED:
-        print(f"the tests of {mutant.file} fail without a mutant:\n{said}")
-    return fate is Fate.SURVIVED
+    trial = SLOT.try_out(mutant.file, (ROOT / mutant.file).read_text(), tests)
+    if trial.fate is Fate.KILLED:
+        print(f"the tests of {mutant.file} fail without a mutant:\n{trial.said}")
+    return trial.fate is Fate.SURVIVED
 
 
 def try_out(job: Job) -> Fate:
     mutant, tests = job
-    fate, said = SLOT.try_out(mutant.file, mutant.text, tests)
+    trial = SLOT.try_out(mutant.file, mutant.text, tests)
     if os.environ.get("MUTANTS_SHOW"):
-        lines = said.splitlines() or ["nothing"]
-        killer = next((line for line in lines if line.startswith("FAILED")), lines[-1])
-        print(f"{fate:8} {mutant.file}: {mutant.was} => {mutant.now} {killer}", flush=True)
-    return fate
+        change = f"{mutant.file}: {mutant.was} => {mutant.now}"
+        print(f"{trial.fate:8} {trial.took_s:5.1f} s {change} {trial.killer}", flush=True)
+    return trial.fate
 
 
 def first_of_each(jobs: list[Job]) -> list[Job]:

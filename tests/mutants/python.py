@@ -92,7 +92,7 @@ OURS = (DropCall, DropWord, CatchNothing)
 
 _LEFT_ALONE = re.compile(
     r"^[A-Z][A-Z_, ]*(: \w+)? = |^ +\w+: (int|float|bool) = |^ *def |^@dataclass"
-    r"|\b(strict|transaction)=$|^ *(path: Path|self), .*, $"
+    r"|\b(strict|transaction)=$|^ *(path: Path|self), (.*, )?$"
 )
 """What comes before that which is left alone: numbers that somebody chose, defaults, `frozen=True`,
 what only speed depends on, and the star before keyword-only parameters."""
