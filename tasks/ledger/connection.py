@@ -25,6 +25,9 @@ OLDER_SCHEMA = "1"
 """The schema before, which can be read and migrated (`tasks.ledger.migration`)."""
 
 TRIES = 3
+PAUSES = ExponentialBackoff(cap=0.5, base=0.05)
+"""How often a command is tried again, and how long to pause before."""
+
 SCHEMES = ("redis", "rediss")
 REFUSALS = re.compile(
     r"\b(OOM|MISCONF|READONLY|NOPERM|NOREPLICAS|MASTERDOWN)\b|DB index is out of range"
@@ -119,7 +122,7 @@ def connect(settings: Settings) -> Connection:
             socket_connect_timeout=REDIS_TIMEOUT_S,
             socket_keepalive=True,
             health_check_interval=REDIS_HEALTH_CHECK_S,
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), TRIES),
+            retry=Retry(PAUSES, TRIES),
             retry_on_error=[redis.ConnectionError, redis.TimeoutError],
             **settings.broker_tls(),
         )

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import redis
 
 from tasks.errors import BadInput, FarmUnreachable, HostUnfit
 from tasks.ledger.answers import (
@@ -341,19 +340,6 @@ def test_no_redis_is_one_clear_error_without_the_password() -> None:
     with pytest.raises(FarmUnreachable, match=r"Redis at 127.0.0.1:1 does not answer") as caught:
         Ledger.open(Settings(redis_url=url))
     assert "secret" not in str(caught.value)
-
-
-def test_a_wrong_password_is_one_clear_error(server: RedisServer, settings: Settings) -> None:
-    with server.client() as client:
-        client.config_set("requirepass", "right")
-    try:
-        with pytest.raises(FarmUnreachable, match="refuses the login"):
-            Ledger.open(settings)
-        with redis.Redis(port=server.port, password="right") as client:
-            assert client.ping()
-    finally:
-        with redis.Redis(port=server.port, password="right") as client:
-            client.config_set("requirepass", "")
 
 
 # Checkpoints

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from redis.backoff import NoBackoff
 
 from tasks.errors import BadInput, FarmUnreachable, HostUnfit
 from tasks.ledger import events
@@ -436,11 +437,17 @@ def test_our_own_mistakes_are_not_the_farms(ledger: Ledger, client: Any) -> None
         ledger.build("b-1")
 
 
+@pytest.fixture
+def quick_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are tried again without a pause."""
+    monkeypatch.setattr("tasks.ledger.connection.PAUSES", NoBackoff())
+
+
 @pytest.mark.parametrize(
     ("word", "told"), [("", "it requires a password"), (":wrong@", "(?!it requires a password).+")]
 )
 def test_a_redis_with_a_password_says_what_it_wants(
-    ledger: Ledger, client: Any, server: RedisServer, word: str, told: str
+    quick_tries: None, ledger: Ledger, client: Any, server: RedisServer, word: str, told: str
 ) -> None:
     url = server.url.replace("redis://", f"redis://{word}")
     with (
@@ -451,7 +458,7 @@ def test_a_redis_with_a_password_says_what_it_wants(
 
 
 def test_a_redis_that_says_nothing_is_not_waited_for_forever(
-    monkeypatch: pytest.MonkeyPatch,
+    quick_tries: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.ledger.connection.REDIS_TIMEOUT_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:

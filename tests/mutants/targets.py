@@ -23,7 +23,8 @@ class Target:
 
 TARGETS = (
     Target("tasks/ledger/lua/*.lua", (*LEDGER, "-k", "not one_clear_error")),
-    Target("tasks/ledger/[!m]*.py", READERS),  # the migration has whole farms as its tests,
+    Target("tasks/ledger/tls.py", ("tests/integration/test_tls.py", "-k", "not whole_farm")),
+    Target("tasks/ledger/[!mt]*.py", READERS),  # the migration has whole farms as its tests
     Target(
         "tasks/worker/journal.py", ("tests/unit/test_journal.py", "tests/unit/test_durability.py")
     ),

@@ -8,7 +8,7 @@ local cancel = get(id, 'cancel')
 if cancel ~= '' then
   return 'cancelled'
 end
-set(id, 'artifacts', artifacts, 'url', url, 'error', '', 'reason', '', 'hint', '')
+set(id, 'artifacts', artifacts, 'url', url)
 forget_checkpoints(id)
 close(id, 'succeeded', 'succeeded', '')
 return 'ok'

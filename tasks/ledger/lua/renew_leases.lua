@@ -11,7 +11,7 @@ local answer = {stamp(now()), redis.call('HEXISTS', key('drained'), host)}
 for _, id in ipairs(redis.call('SMEMBERS', key('host', host, 'builds'))) do
   local attempt, cancel, claimed, step, began, ended =
     get(id, 'attempt', 'cancel', 'claimed', 'step', 'step_began', 'step_ended')
-  if attempt and held(id, attempt, host, incarnation) then
+  if held(id, attempt, host, incarnation) then
     redis.call('ZADD', key('leases'), stamp(now() + lease_s), id)
     local token = redis.call('HGET', key('build', id, 'steps'), attempt .. '.' .. step .. '.token')
     table.insert(answer, {id, attempt, cancel, claimed, step, began, ended, token or ''})
