@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from urllib.request import urlopen
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
 
 from orchestrator.cli import run
 from tasks import settings
+from tasks.ledger.tls import refusal_of
 from tasks.model import BuildState
 from tests.certificates import Authority, write_key
 from tests.farm import Farm
@@ -149,6 +152,7 @@ def says(
         settings.current.cache_clear()
         return run([command]), capsys.readouterr().err
 
+    monkeypatch.setattr("tasks.ledger.connection.PAUSES", NoBackoff())
     assert run_with() == (0, "")
     yield run_with
     settings.current.cache_clear()
@@ -184,6 +188,19 @@ def test_a_server_that_wants_tls_is_not_spoken_to_without(says: Says, server: Tl
     without = {"redis_ca_file": "", "redis_cert_file": "", "redis_key_file": ""}
     code, said = says(redis_url=server.url.replace("rediss", "redis"), **without)
     assert (code, "rediss:// for TLS" in said) == (4, True)
+
+
+def test_what_openssl_says_is_told_without_its_brackets() -> None:
+    received = ssl.MemoryBIO()
+    received.write(b"-ERR no TLS is spoken here\r\n")
+    side = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
+        received, ssl.MemoryBIO(), False, "farm"
+    )
+    with pytest.raises(ssl.SSLError) as caught:
+        side.do_handshake()
+    refusal = refusal_of(caught.value)
+    assert refusal
+    assert re.fullmatch("[a-z ]+", refusal.reason)
 
 
 def test_files_that_cannot_be_used_are_named(
