@@ -181,7 +181,7 @@ def durability_problems(connection: Connection) -> list[str]:
         except redis.ResponseError:
             return []
     found = {
-        "appendonly": "yes" if persistence.get("aof_enabled", 1) else "no",
+        "appendonly": "no" if persistence.get("aof_enabled") == 0 else "yes",
         "maxmemory-policy": memory.get("maxmemory_policy", "noeviction"),
     }
     wanted = {"appendonly": "yes", "maxmemory-policy": "noeviction"}

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import redis
 from redis.backoff import NoBackoff
 
 from tasks.errors import BadInput, FarmUnreachable, HostUnfit
@@ -472,6 +473,25 @@ def test_a_redis_that_says_nothing_is_not_waited_for_forever(
 def test_what_is_no_address_of_a_redis(url: str) -> None:
     with pytest.raises(BadInput, match="redis_url: "):
         connect(Settings(redis_url=url))
+
+
+def test_a_file_for_tls_that_is_missing_is_named_before_anything_is_connected() -> None:
+    with pytest.raises(BadInput, match="redis_ca_file /none: No such file"):
+        connect(Settings(redis_url="rediss://127.0.0.1:1/0", redis_ca_file="/none"))
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (redis.exceptions.NoPermissionError("this user has no permissions"), "docs/redis.md"),
+        (redis.ResponseError("Error running script: -NOPERM this user"), "docs/redis.md"),
+        (redis.OutOfMemoryError("command not allowed"), "check its memory"),
+    ],
+)
+def test_a_refusal_says_what_to_check(ledger: Ledger, error: Exception, hint: str) -> None:
+    with pytest.raises(FarmUnreachable) as caught, ledger.connection.reaching():
+        raise error
+    assert hint in caught.value.hint
 
 
 @pytest.mark.parametrize(
