@@ -92,10 +92,13 @@ OURS = (DropCall, DropWord, CatchNothing)
 
 _LEFT_ALONE = re.compile(
     r"^[A-Z][A-Z_, ]*(: \w+)? = |^ +\w+: (int|float|bool) = |^ *def |^@dataclass"
-    r"|\b(strict|transaction)=$|^ *(path: Path|self), (.*, )?$"
+    r"|\b(strict|transaction)=$"
 )
 """What comes before that which is left alone: numbers that somebody chose, defaults, `frozen=True`,
-what only speed depends on, and the star before keyword-only parameters."""
+and what only speed depends on."""
+
+_STAR = "*,"
+"""What keyword-only parameters come after is no multiplication."""
 
 
 def mutations(text: str) -> Iterator[str]:
@@ -105,8 +108,8 @@ def mutations(text: str) -> Iterator[str]:
     for operator in (*(provider[name]() for name in OPERATORS), *(kind() for kind in OURS)):
         places = [place for node in nodes for place in operator.mutation_positions(node)]
         for occurrence, ((line, column), _end) in enumerate(places):
-            beginning = text.splitlines()[line - 1][:column]
-            if _LEFT_ALONE.search(beginning):
+            whole = text.splitlines()[line - 1]
+            if _LEFT_ALONE.search(whole[:column]) or whole[column:].startswith(_STAR):
                 continue
             mutated = mutate_code(text, operator, occurrence)
             if mutated is not None and (program := _program(mutated)) not in known:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PARTS = ("guards", "changes", "sets")
+PARTS = ("guards", "changes", "sets", "readers")
 LEDGER = (
     *(f"tests/integration/test_ledger_{part}.py" for part in PARTS),
     "tests/integration/test_idempotence.py",
     "tests/integration/test_ledger.py",
 )
-READERS = ("tests/integration/test_ledger_readers.py", *LEDGER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class Target:
 TARGETS = (
     Target("tasks/ledger/lua/*.lua", (*LEDGER, "-k", "not one_clear_error")),
     Target("tasks/ledger/tls.py", ("tests/integration/test_tls.py", "-k", "not whole_farm")),
-    Target("tasks/ledger/[!mt]*.py", READERS),  # the migration has whole farms as its tests
+    Target("tasks/ledger/[!mt]*.py", LEDGER),  # the migration has whole farms as its tests
     Target(
         "tasks/worker/journal.py", ("tests/unit/test_journal.py", "tests/unit/test_durability.py")
     ),

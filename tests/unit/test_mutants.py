@@ -57,6 +57,12 @@ def test_python_has_mutants_that_no_operator_of_others_makes() -> None:
     ]
 
 
+def test_the_star_before_keyword_only_parameters_is_left_alone() -> None:
+    text = "def f(\n    a,\n    *,\n    b,\n): ...\ndef g(self, *, c):\n    return c * 3\n"
+    assert "return c / 3" in changes(text, list(python.mutations(text)))
+    assert not any("/," in mutated for mutated in python.mutations(text))
+
+
 def test_a_mutant_has_a_name_that_does_not_move() -> None:
     mutant = mutant_of("x.lua", "one\n  two  three\nfour", "one\n  2  three\nfour")
     assert mutant.name == ("x.lua", "two three", "2 three")
