@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.errors import HookFailed, PackFailed
-from tasks.model import StepResult
+from tasks.model import Artifact, Checkpoint, StepResult
 from tasks.worker.journal import Journal, Order
 
 
@@ -75,3 +75,29 @@ def test_a_journal_that_cannot_be_written_fails_no_build(tmp_path: Path) -> None
     journal.order(Order.CANCEL, "enough")
     journal.failed(HookFailed("no"))
     assert (journal.result(0), journal.ordered(), journal.failure()) == (None, None, None)
+
+
+def test_a_step_that_has_begun_is_known_before_it_ends(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.order(Order.CANCEL, "enough")
+    assert not journal.has_begun(0)
+    journal.step_begun(0)
+    assert (journal.has_begun(0), journal.has_begun(1), journal.result(0)) == (True, False, None)
+
+
+def test_the_seed_is_that_of_the_first_step_that_names_one(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.step_ended(0, StepResult())
+    assert journal.seed() == ""
+    journal.step_ended(1, StepResult(seed="sha256:first"))
+    journal.step_ended(2, StepResult(seed="sha256:second"))
+    assert journal.seed() == "sha256:first"
+
+
+def test_the_seed_of_a_checkpoint_is_the_builds(tmp_path: Path) -> None:
+    journal, kept = Journal(tmp_path), Artifact(name="a", path="/a", size_bytes=1, sha256="ab")
+    checkpoint = Checkpoint(
+        attempt=1, step=1, lineage="l", rootfs=kept, workspace=kept, seed="sha256:first"
+    )
+    journal.step_ended(1, StepResult(checkpoint=checkpoint))
+    assert journal.seed() == "sha256:first"
