@@ -92,13 +92,13 @@ OURS = (DropCall, DropWord, CatchNothing)
 
 _LEFT_ALONE = re.compile(
     r"^[A-Z][A-Z_, ]*(: \w+)? = |^ +\w+: (int|float|bool) = |^ *def |^@dataclass"
-    r"|\b(strict|transaction)=$"
+    r"|\b(strict|transaction)=$|^class "
 )
 """What comes before that which is left alone: numbers that somebody chose, defaults, `frozen=True`,
 and what only speed depends on."""
 
-_STAR = "*,"
-"""What keyword-only parameters come after is no multiplication."""
+_NO_CODE = ("*,", "if TYPE_CHECKING:", "TYPE_CHECKING:")
+"""What is left alone too: the star before keyword-only parameters, and what only mypy reads."""
 
 
 def mutations(text: str) -> Iterator[str]:
@@ -109,7 +109,7 @@ def mutations(text: str) -> Iterator[str]:
         places = [place for node in nodes for place in operator.mutation_positions(node)]
         for occurrence, ((line, column), _end) in enumerate(places):
             whole = text.splitlines()[line - 1]
-            if _LEFT_ALONE.search(whole[:column]) or whole[column:].startswith(_STAR):
+            if _LEFT_ALONE.search(whole[:column]) or whole[column:].startswith(_NO_CODE):
                 continue
             mutated = mutate_code(text, operator, occurrence)
             if mutated is not None and (program := _program(mutated)) not in known:

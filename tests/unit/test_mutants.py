@@ -63,6 +63,11 @@ def test_the_star_before_keyword_only_parameters_is_left_alone() -> None:
     assert not any("/," in mutated for mutated in python.mutations(text))
 
 
+def test_what_only_mypy_or_a_reader_of_types_sees_is_left_alone() -> None:
+    text = "if TYPE_CHECKING:\n    import a\nclass B(C, frozen=True): ...\n"
+    assert list(python.mutations(text)) == []
+
+
 def test_a_mutant_has_a_name_that_does_not_move() -> None:
     mutant = mutant_of("x.lua", "one\n  two  three\nfour", "one\n  2  three\nfour")
     assert mutant.name == ("x.lua", "two three", "2 three")
