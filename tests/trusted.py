@@ -61,7 +61,8 @@ def job_of(build: Build | None = None, by: str = "anna") -> Job:
 def with_hook(kind: HookType, **changes: object) -> Build:
     hook = Hook(name="h", type=kind, commands=("true",))
     step = Step(number=0, kind=StepKind.HOOKS, phase=kind, file="h.yml", hooks=(hook,))
-    return replace(any_build(**changes), steps=(step,))
+    publish = Step(number=1, kind=StepKind.PUBLISH)
+    return replace(any_build(**changes), steps=(step, publish))
 
 
 def an_artifact(name: str = "a.tar", sha256: str = "ab" * 32) -> Artifact:

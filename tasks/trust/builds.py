@@ -67,7 +67,7 @@ def sign(
     """`build` with its submitter and its time, and the signatures of its JSON; none without a
     key. `Untrusted` if a host would refuse its form."""
     build = replace(build, submitter=submitter, not_before=now, not_after=now + valid_s)
-    _require_names(build)
+    _require_form(build)
     if key is None:
         return build, UNSIGNED
     return build, signatures_of(signed(encode(build), PayloadType.BUILD, key))
@@ -93,7 +93,7 @@ def verified(
     before. `queues` are those that this host serves; empty for who only reads.
     """
     build = content(envelope, Build)
-    _require_names(build)
+    _require_form(build)
     if build.id != build_id:
         raise Untrusted(f"{build_id} has the signed job of another build, {build.id}")
     if queues and build.queue not in queues:
@@ -139,8 +139,8 @@ def _require_valid(build: Build, by: Submitter, now: float) -> None:
         raise Untrusted("its time has passed", f"stagefarm retry {build.id}, once it has ended")
 
 
-def _require_names(build: Build) -> None:
-    """Refuse what would become a path outside of its folder, or several."""
+def _require_form(build: Build) -> None:
+    """Refuse what would become a path outside of its folder, and what would never end."""
     for what, name in (("id", build.id), ("batch", build.batch)):
         if (name or what == "id") and not NAME.fullmatch(name):
             raise Untrusted(f"its {what} is not a valid name: {name!r}")
@@ -148,6 +148,9 @@ def _require_names(build: Build) -> None:
         raise Untrusted(f"its output is not a file name: {build.output.name!r}")
     if [step.number for step in build.steps] != list(range(len(build.steps))):
         raise Untrusted("its steps are not numbered in order")
+    kinds = [step.kind for step in build.steps]
+    if kinds.count(StepKind.PUBLISH) != 1 or kinds[-1] is not StepKind.PUBLISH:
+        raise Untrusted("its last step, and only that, must publish")
 
 
 def _beyond_rights(build: Build, by: Submitter) -> Iterator[str]:

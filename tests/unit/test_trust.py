@@ -297,6 +297,9 @@ def test_an_output_elsewhere_and_disordered_steps_are_refused() -> None:
     for build, message in (
         (any_build(output=Output(name="../a.tar", dir="/out")), "its output is not a file name"),
         (any_build(steps=(Step(number=1, kind=StepKind.PACK),)), "not numbered in order"),
+        (any_build(steps=()), "its last step, and only that, must publish"),
+        (any_build(steps=(Step(number=0, kind=StepKind.PACK),)), "must publish"),
+        (any_build(steps=(Step(number=0, kind=StepKind.PUBLISH), *a_build().steps[1:])), "publish"),
     ):
         with pytest.raises(Untrusted, match=message):
             accept(build)
@@ -321,9 +324,9 @@ def test_hooks_of_the_host_need_the_right(kind: HookType) -> None:
 
 def test_a_hook_of_the_host_does_not_hide_in_a_step_of_another_phase() -> None:
     build = with_hook(HookType.OUTER_CHROOT, workspacedir="/workspace")
-    (step,) = build.steps
+    step, publish = build.steps
     for phase in (HookType.INNER_CHROOT, None):
-        hidden = replace(build, steps=(replace(step, phase=phase),))
+        hidden = replace(build, steps=(replace(step, phase=phase), publish))
         with pytest.raises(Untrusted, match="hooks that run on the host"):
             accept(hidden, submitter(outer_hooks=False))
 
@@ -370,9 +373,9 @@ def test_the_host_outside_the_allowed_paths_needs_the_right(changes: dict[str, A
 
 def test_a_bind_of_a_hook_needs_the_right_too() -> None:
     build = inner()
-    (step,) = build.steps
+    step, publish = build.steps
     hook = replace(step.hooks[0], chroot_binds=(Bind(source="/root", target="/mnt"),))
-    bound = replace(build, steps=(replace(step, hooks=(hook,)),))
+    bound = replace(build, steps=(replace(step, hooks=(hook,)), publish))
     with pytest.raises(Untrusted, match="the host's /root .only /workspace"):
         accept(bound, submitter(outer_hooks=False))
     accept(bound, submitter(outer_hooks=False, paths=("/workspace", "/root")))
@@ -387,8 +390,8 @@ def test_fchroot_needs_the_right() -> None:
 
 def test_hooks_that_are_not_contained_need_the_right() -> None:
     build = inner()
-    (step,) = build.steps
-    build = replace(build, steps=(replace(step, privileges=Privileges.HOST),))
+    step, publish = build.steps
+    build = replace(build, steps=(replace(step, privileges=Privileges.HOST), publish))
     accept(build)
     with pytest.raises(Untrusted, match="anna may not use hooks with `privileges: host`"):
         accept(build, submitter(host_privileges=False))
@@ -396,8 +399,8 @@ def test_hooks_that_are_not_contained_need_the_right() -> None:
 
 def test_hooks_without_a_phase_need_the_right_too() -> None:
     build = inner()
-    (step,) = build.steps
-    build = replace(build, steps=(replace(step, phase=None),))
+    step, publish = build.steps
+    build = replace(build, steps=(replace(step, phase=None), publish))
     with pytest.raises(Untrusted, match="anna may not use hooks that run on the host"):
         accept(build, submitter(outer_hooks=False))
 
