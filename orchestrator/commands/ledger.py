@@ -36,3 +36,33 @@ def migrate(*, dry_run: bool) -> None:
     counts = f"{found.builds} builds, {found.hosts} hosts"
     become = "would have" if dry_run else "has"
     click.echo(f"{where} {become} schema {SCHEMA}{'' if dry_run else ' now'}: {counts}")
+    if not dry_run and settings.trust == "signed":
+        click.echo("builds of before have no signatures: stagefarm ledger sign", err=True)
+
+
+@ledger.command(short_help="Sign the builds that were submitted without signatures.")
+@click.option("--dry-run", is_flag=True, help="Only list them.")
+def sign(*, dry_run: bool) -> None:
+    """Sign with your key the builds that have no signatures, so that hosts build them, and `retry`
+    and `rebuild` take them: those that an earlier stagefarm submitted, or that were submitted with
+    trust = "redis". Until now, whoever could write to Redis could change them; you answer for them
+    from then on.
+
+    \b
+    Examples:
+      stagefarm ledger sign --dry-run
+      stagefarm ledger sign
+    """
+    from orchestrator.farm.lookup import open_ledger
+    from orchestrator.farm.signing import sign_unsigned
+    from tasks.errors import BadInput
+    from tasks.model import short_id
+    from tasks.settings import current
+
+    settings = current()
+    if settings.trust != "signed":
+        raise BadInput('trust = "redis": nothing is signed here', 'set trust = "signed"')
+    known = open_ledger()
+    for name in known.unsigned():
+        build = known.build(name) if dry_run else sign_unsigned(name, known, settings)
+        click.echo(f"{short_id(name)}: {build.job} in {build.queue}{'' if dry_run else ', signed'}")

@@ -35,6 +35,16 @@ def _key(settings: Settings) -> PrivateKey | None:
     return submit_key(settings) if settings.trust == "signed" else None
 
 
+def sign_unsigned(build: str, ledger: Ledger, settings: Settings) -> Build:
+    """Sign `build`, which has no signatures, as it is in the ledger now; returns it. `BadInput` if
+    it cannot be signed, or changes meanwhile."""
+    before, _ = ledger.signed(build)
+    (done,), signatures = sign_all([ledger.build(build)], settings)
+    if not ledger.sign(before, done, signatures[build]):
+        raise BadInput(f"{build} has just been changed", "look at it, and sign again")
+    return done
+
+
 def known_job(build: str, ledger: Ledger, settings: Settings) -> Job:
     """The job of `build` in the ledger; `Untrusted` if neither this submitter nor anyone whom this
     machine trusts signed it. Whoever signs it again answers for it."""

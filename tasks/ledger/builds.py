@@ -100,6 +100,21 @@ class Ledger:
             )
         return int(attempt)
 
+    def sign(self, before: str, build: Build, signatures: str) -> bool:
+        """Store `build` and its signatures in place of the unsigned JSON `before`; False if that
+        has changed or was signed meanwhile."""
+        spec = encode(build).decode()
+        answer = self.connection.script("sign", build.id, before, spec, signatures)
+        return bool(self._known(build.id, answer) == "ok")
+
+    def unsigned(self) -> list[str]:
+        """The builds that have no signatures, newest first."""
+        builds, pipeline = self.builds(0), self.connection.client.pipeline(transaction=False)
+        for build in builds:
+            pipeline.hmget(self.connection.key("build", build), "signatures")
+        found = zip(builds, self.connection.run(pipeline), strict=True)
+        return [build for build, (signatures,) in found if signatures in (None, "", "[]")]
+
     def followers(self, build: str) -> list[Record]:
         """The builds that start from the output of `build`."""
         with self.connection.reaching() as client:

@@ -121,7 +121,8 @@ def _submitter(envelope: Envelope, build: Build, trust: Trust) -> Submitter:
     if found := signer_of(envelope, PayloadType.BUILD, keys):
         return keys[found]
     if not envelope.signatures:
-        raise Untrusted("it is not signed", "submit it again with `stagefarm submit`")
+        hint = "submit it again; if you trust what is in Redis now: stagefarm ledger sign"
+        raise Untrusted("it is not signed", hint)
     who = build.submitter or "an unknown submitter"
     raise Untrusted(
         f"it was not signed with a key that this machine trusts, but by {who}",

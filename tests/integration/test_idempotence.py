@@ -24,7 +24,7 @@ from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts
 from tasks.ledger.waiting import Late, Waiting
 from tasks.ledger.watch import Watch
-from tasks.model import Artifact, Build, BuildState, StepResult
+from tasks.model import Artifact, Build, BuildState, StepResult, encode
 from tasks.settings import Settings
 from tests.asking_twice import AskingTwice
 from tests.builds import any_build
@@ -107,6 +107,32 @@ def submitted(asked: Asked) -> None:
 def id_is_taken(asked: Asked) -> None:
     asked.ledger.submit([a_build()])
     assert asked.ledger.submit([a_build(job="other")]) == ["b-1"]
+
+
+@about("sign")
+def signed(asked: Asked) -> None:
+    before = encode(a_build()).decode()
+    asked.ledger.submit([a_build()])
+    assert asked.ledger.sign(before, a_build(priority=1), "[1]")
+    assert not asked.ledger.sign(before, a_build(priority=2), "[2]")
+    assert asked.ledger.signed("b-1") == (encode(a_build(priority=1)).decode(), "[1]")
+    with pytest.raises(BadInput, match="no build"):
+        asked.ledger.sign(before, a_build(id="b-9"), "[1]")
+
+
+@about("sign")
+def signed_by_another_meanwhile(asked: Asked) -> None:
+    asked.ledger.submit([a_build()], {"b-1": "[1]"})
+    assert not asked.ledger.sign(encode(a_build()).decode(), a_build(), "[2]")
+
+
+@about("sign")
+def changed_before_it_is_signed(asked: Asked) -> None:
+    asked.ledger.submit([a_build()], {"b-1": "[]"})
+    assert not asked.ledger.sign("{}", a_build(priority=1), "[1]")
+    assert asked.ledger.unsigned() == ["b-1"]
+    assert asked.ledger.sign(encode(a_build()).decode(), a_build(), "[1]")
+    assert asked.ledger.unsigned() == []
 
 
 @about("cancel")

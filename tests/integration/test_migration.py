@@ -185,7 +185,12 @@ def test_it_waits_for_nobody_to_be_there(farm: Farm) -> None:
 
 
 def test_the_farm_builds_on(farm: Farm) -> None:
-    migrate(farm)
+    assert "have no signatures: stagefarm ledger sign" in farm.command("ledger", "migrate").stderr
+    refused = farm.command("retry", "bad-0002")
+    assert (refused.returncode, "stagefarm ledger sign" in refused.stderr) == (7, True)
+    listed = farm.command("ledger", "sign", "--dry-run").stdout
+    assert farm.command("ledger", "sign").stdout == listed.replace("\n", ", signed\n")
+    assert farm.command("ledger", "sign").stdout == ""
     ledger: Ledger = farm.ledger
     say = farm.command("cancel", "waits-0008")
     assert "waits-0008: cancelled" in say.stdout
