@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tasks.errors import HostUnfit, StagefarmError
+from tasks.errors import HostUnfit, StagefarmError, Untrusted
 from tasks.host.files import replaced
 from tasks.ledger.builds import Ledger
 from tasks.settings import Settings
@@ -20,9 +20,14 @@ JOB_FILE = "job.json"
 
 
 def verified_job(ledger: Ledger, settings: Settings, build: str, queues: tuple[str, ...]) -> Job:
-    """The job of `build` in the ledger, to be claimed now; `Untrusted` if it must not be."""
+    """The job of `build` in the ledger, to be claimed now; `Untrusted` if it must not be, and
+    `HostUnfit` if another version of stagefarm wrote it in a form that this one cannot read."""
     envelope = stored(*ledger.signed(build))
-    return verified(envelope, trust_of(settings), build, at=time.time(), queues=queues)
+    try:
+        return verified(envelope, trust_of(settings), build, at=time.time(), queues=queues)
+    except Untrusted:
+        ledger.build(build)  # raises if it cannot be read, and says which version wrote it
+        raise
 
 
 def keep_job(home: Path, job: Job) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -186,6 +187,7 @@ def test_an_attempt_that_counts_is_not_published_over(farm: Farm) -> None:
     before = tarball.stat().st_ino
     claim = ClaimedAttempt(build.id, 1, Holder("one", "late"))
     publisher = Publisher(farm.settings_of("one"), farm.ledger)
-    assert not publisher.record_failure(claim, build, farm.folder, BuildFailed("late"))
+    shutil.copy(f"{tarball}.job.json", farm.folder / "job.json")
+    assert not publisher.record_failure(claim, farm.folder, BuildFailed("late"))
     publisher.withdraw(claim, build)
     assert tarball.stat().st_ino == before
