@@ -14,7 +14,7 @@ from tests.farm import Farm, kill_all, lose_power, pool_children, sleepers
 from tests.farm_builds import attempts_begun, go, hanging, hangs, hook
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.redis, pytest.mark.root]
+pytestmark = [pytest.mark.redis, pytest.mark.root, pytest.mark.slow]
 Settled = Callable[..., None]
 
 

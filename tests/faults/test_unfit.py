@@ -18,7 +18,7 @@ from tests.farm import Farm
 from tests.farm_builds import hook
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.redis, pytest.mark.root]
+pytestmark = [pytest.mark.redis, pytest.mark.root, pytest.mark.slow]
 Settled = Callable[..., None]
 
 

@@ -39,7 +39,7 @@ from tests.redis_server import RedisServer
 from tests.trusted import signed_by
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.redis, pytest.mark.root]
+pytestmark = [pytest.mark.redis, pytest.mark.root, pytest.mark.slow]
 SH = ("/bin/bash", "-c")
 HASWELL = "x86-64bit.haswell"
 
