@@ -77,7 +77,27 @@ class Settings:
     """This machine's name in the farm."""
 
     store_url: str = ""
-    """Where artifacts are stored, such as `file:///srv/stages`; default `<state_dir>/store`."""
+    """Where artifacts are stored: `file:///srv/stages` or `s3://bucket/prefix`; default
+    `<state_dir>/store`."""
+
+    s3_endpoint: str = ""
+    """URL of the S3 server; default: `AWS_ENDPOINT_URL_S3`, else that of AWS."""
+
+    s3_region: str = ""
+    """Region of the bucket; default: `AWS_REGION`, `AWS_DEFAULT_REGION`, else `us-east-1`."""
+
+    s3_credentials_file: str = ""
+    """File in the form of `~/.aws/credentials`; default: `AWS_*` variables and AWS's own files."""
+
+    s3_ca_file: str = ""
+    """File with the authorities whose certificates the S3 server may have."""
+
+    s3_addressing: Annotated[str, Meta(pattern="^(auto|path|virtual)$")] = "auto"
+    """Whether the bucket is part of the path or of the server's name; `auto`: of the path if
+    `s3_endpoint` is set."""
+
+    s3_timeout_s: Interval = 60.0
+    """How long an S3 server may be silent before a request is tried again."""
 
     context_limit_bytes: Limit = 16 * 1024 * 1024
     """Largest bundle of a submitter's folder, compressed."""
