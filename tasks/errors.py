@@ -5,6 +5,7 @@
     │   ├── SpecProblems      2   all problems of the given specfiles at once
     │   └── TemplateError     2   a template that does not parse or render
     ├── HostUnfit             3   this machine lacks something: root, a program, disk, a handler
+    │   └── Altered           3   what lies in the store is not what was built
     ├── FarmUnreachable       4   Redis does not answer
     ├── BuildFailed           1   a build ended without its artifact
     │   ├── SourceFailed      1   the seed could not be fetched or unpacked
@@ -107,6 +108,10 @@ class TemplateError(BadInput):
 
 class HostUnfit(StagefarmError):
     exit_code = 3
+
+
+class Altered(HostUnfit):
+    pass
 
 
 class FarmUnreachable(StagefarmError):

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.commands.names import complete_tarball
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tasks.artifacts.compare import Difference
+    from tasks.artifacts.compare import Content, Difference
+    from tasks.reporting import Report
     from tasks.rootfs.pruning import Cache
     from tasks.rootfs.seed_cache import Seed, Seeds
     from tasks.sources.download_cache import Download, Downloads
@@ -26,34 +29,61 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 
 @click.command(short_help="Show what differs between two tarballs.")
-@click.argument("before", type=click.Path(path_type=Path), metavar="A")
-@click.argument("after", type=click.Path(path_type=Path), metavar="B")
+@click.argument("before", metavar="A", shell_complete=complete_tarball)
+@click.argument("after", metavar="B", shell_complete=complete_tarball)
 @click.option("--ignore-times", is_flag=True, help="Omit files that differ only in their times.")
 @click.option("--all", "show_all", is_flag=True, help=f"Show more than {SHOWN} lines of each kind.")
 @json_option
-def diff(*, before: Path, after: Path, ignore_times: bool, show_all: bool, as_json: bool) -> int:
-    """Show which packages and files differ between the tarballs A and B, and their sizes.
+def diff(*, before: str, after: str, ignore_times: bool, show_all: bool, as_json: bool) -> int:
+    """Show which packages and files differ between the tarballs A and B, and their sizes. Each is a
+    file, a URL of the store (file:// or s3://), or a build of the farm that made one tarball, which
+    is verified by its signatures.
 
     The content of every file is compared. Exits with 1 if a file differs, as `diff` does.
 
     \b
-    Example:
+    Examples:
       stagefarm diff old/stage3.tar.xz new/stage3.tar.zst --ignore-times
+      stagefarm diff stage3-20261122-7f3a9c0e stage3-20261123-0c5d71e8
     """
     import msgspec
 
     from orchestrator.display.terminal import bars
-    from tasks.artifacts import compare
+    from tasks.artifacts.compare import difference
 
     with bars() as report:
-        contents = compare.read(before, report), compare.read(after, report)
-    found = compare.difference(*contents, times=not ignore_times)
+        contents = _content(before, report), _content(after, report)
+    found = difference(*contents, times=not ignore_times)
     if as_json:
         # File names need not be valid text; as escapes they are still exact.
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
         show(found, limit=None if show_all else SHOWN)
     return 0 if found.is_empty else 1
+
+
+def _content(named: str, report: Report) -> Content:
+    """The content of the tarball that a file, a URL or a build names."""
+    from orchestrator.farm.rebuild import content_of
+    from tasks.artifacts import compare
+    from tasks.settings import current
+    from tasks.store.opening import file_at
+
+    if named.startswith(("s3://", "file://")):
+        return content_of(file_at(named, current()), "", report)
+    if os.path.lexists(named) or "/" in named or ".tar" in named:
+        return compare.read(Path(named), report)
+    return _content_of_build(named, report)
+
+
+def _content_of_build(named: str, report: Report) -> Content:
+    from orchestrator.farm.lookup import one_build, open_ledger
+    from orchestrator.farm.rebuild import content_of, made_by
+    from tasks.settings import current
+
+    ledger = open_ledger(reading=True)
+    tarball, sha256 = made_by(ledger.record(one_build(ledger, named)), current())
+    return content_of(tarball, sha256, report)
 
 
 def show(found: Difference, limit: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,12 +41,15 @@ def fetch(*, names: tuple[str, ...], into: Path | None, as_json: bool) -> None:
     from orchestrator.farm.lookup import open_ledger
     from orchestrator.farm.signing import own_trust
     from tasks.settings import current
+    from tasks.store.opening import stored_file
 
-    ledger, trust = open_ledger(reading=True), own_trust(current())
+    settings = current()
+    ledger, trust = open_ledger(reading=True), own_trust(settings)
+    file_of = partial(stored_file, settings=settings)
     wanted = [
         copy
         for record in _succeeded(ledger, names)
-        for copy in copies(record, into, trust, ledger.build)
+        for copy in copies(record, into, trust, ledger.build, file_of)
     ]
     check_apart(wanted)
     _bring(wanted)
@@ -77,7 +81,7 @@ def _bring(wanted: Sequence[Copy]) -> None:
     from tasks.metering import Meter
 
     with bars() as report:
-        meter = Meter(report, "fetch", total=sum(copy.source.stat().st_size for copy in wanted))
+        meter = Meter(report, "fetch", total=sum(copy.source.size() for copy in wanted))
         for copy in wanted:
             bring(copy, meter.add)
         meter.finish()

@@ -33,6 +33,13 @@ def complete_build(
     return _offered(lambda ledger: ledger.builds(OFFERED), start)
 
 
+def complete_tarball(
+    ctx: click.Context, param: click.Parameter, start: str
+) -> list[CompletionItem]:
+    """Files, and the newest builds."""
+    return [CompletionItem(start, type="file"), *complete_build(ctx, param, start)]
+
+
 def complete_name(_ctx: click.Context, _param: click.Parameter, start: str) -> list[CompletionItem]:
     """The newest batches and builds."""
     return _offered(lambda ledger: [*ledger.batches(OFFERED), *ledger.builds(OFFERED)], start)

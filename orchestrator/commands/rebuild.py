@@ -46,7 +46,7 @@ def rebuild(*, build: str, ignore_times: bool, show_all: bool, as_json: bool) ->
     click.echo(f"{made.id}: rebuilds {before.id}", err=True)
     after = _followed(ledger, made.id)
     with bars() as report:
-        found = differences(before, after, report, times=not ignore_times)
+        found = differences(before, after, current(), report, times=not ignore_times)
     if as_json:
         about = {"build": before.id, "rebuild": made.id, "differences": found}
         click.echo(msgspec.json.format(msgspec.json.encode(about)).decode())

@@ -35,13 +35,13 @@ def worker(*, queues: tuple[str, ...], slots: int, name: str | None, quiet: bool
       stagefarm worker --queue x86-64bit.generic_64 --slots 2
     """
     from orchestrator.farm.lookup import open_ledger, warn_of_forgetful_redis
-    from tasks.artifacts.store import FileStore
     from tasks.step.launcher import require_root
+    from tasks.store.opening import open_store
     from tasks.worker.identity import exclusive_state, require_own_name
 
     settings = settings_of.current()
     require_root()
-    FileStore.at(settings.store)
+    open_store(settings)
     host = name or settings.host
     require_names([*queues, host])
     ledger = open_ledger(settings)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.artifacts.provenance import verified_beside
-from tasks.artifacts.store import file_of
 from tasks.errors import BadInput, HostUnfit
 from tasks.host.checksums import Sums
 from tasks.host.files import replaced
 from tasks.ledger.records import Record
 from tasks.model import Build
+from tasks.store.store import StoredFile
 from tasks.trust.policy import Trust
-
-PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +21,27 @@ class Copy:
     """A file of the store and the path to copy it to; `sha256` is empty where it is not known, as
     for logs."""
 
-    source: Path
+    source: StoredFile
     target: Path
     sha256: str = ""
     is_tarball: bool = False
 
 
 def copies(
-    record: Record, into: Path | None, trust: Trust, build_of: Callable[[str], Build]
+    record: Record,
+    into: Path | None,
+    trust: Trust,
+    build_of: Callable[[str], Build],
+    file_of: Callable[[str], StoredFile],
 ) -> Iterator[Copy]:
     """The tarballs of a build and their sidecar files, to `into`, or to where `run` would put
-    them: the job's `output.dir`. `HostUnfit` if the store is not on this machine, `Untrusted` if
-    what lies there is not signed by a submitter and a host of `trust`. Where signatures are not
-    required, the ledger's word counts, and `build_of` returns its build."""
+    them: the job's `output.dir`. `file_of` gives the file of a URL. `HostUnfit` if the store does
+    not have it or is elsewhere, `Untrusted` if what lies there is not signed by a submitter and a
+    host of `trust`. Where signatures are not required, the ledger's word counts, and `build_of`
+    returns its build."""
     for artifact in record.artifacts:
         tarball = file_of(artifact.path)
-        if not tarball.is_file():
-            hint = "run this where the store is, or mount it here"
-            raise HostUnfit(f"{artifact.path} is not on this machine", hint)
+        require_stored(tarball)
         if trust.required:
             found = verified_beside(tarball, trust, record.id)
             build, sums = found.job.build, found.result.files
@@ -49,17 +49,28 @@ def copies(
             build, sums = build_of(record.id), {tarball.name: artifact.sha256}
         folder = into or Path(build.output.dir)
         yield Copy(tarball, folder / tarball.name, sums[tarball.name], is_tarball=True)
-        for sidecar in sorted(tarball.parent.glob(f"{glob.escape(tarball.name)}.*")):
+        for sidecar in tarball.sidecars():
             yield Copy(sidecar, folder / sidecar.name, sums.get(sidecar.name, ""))
+
+
+def require_stored(tarball: StoredFile) -> int:
+    """The size of a tarball; `HostUnfit` if it is not where the ledger says."""
+    try:
+        return tarball.size()
+    except OSError as error:
+        raise HostUnfit(
+            f"{tarball.url} is not on this machine, or not in its store: {error.strerror}",
+            "run this where the store is, mount it here, or set store_url",
+        ) from error
 
 
 def check_apart(wanted: Sequence[Copy]) -> None:
     """`BadInput` if two files would get the same path."""
-    sources: dict[Path, Path] = {}
+    sources: dict[Path, StoredFile] = {}
     for copy in wanted:
         if (other := sources.setdefault(copy.target, copy.source)) != copy.source:
             raise BadInput(
-                f"two files would be copied to {copy.target}: {other} and {copy.source}",
+                f"two files would be copied to {copy.target}: {other.url} and {copy.source.url}",
                 "fetch the builds one by one, each --into its own folder",
             )
 
@@ -68,14 +79,14 @@ def bring(copy: Copy, on_bytes: Callable[[int], object]) -> None:
     """Copy one file, atomically, and call `on_bytes` with the size of each piece. `HostUnfit` if
     that fails, or the file is not what was built."""
     try:
-        with copy.source.open("rb") as source, replaced(copy.target) as file:
+        with replaced(copy.target) as file:
             sums = Sums(file)
-            while piece := source.read(PIECE_BYTES):
+            for piece in copy.source.pieces():
                 sums.write(piece)
                 on_bytes(len(piece))
             if copy.sha256 not in ("", sums.hex("sha256")):
                 raise HostUnfit(
-                    f"{copy.source} is not what was built: its sha256 differs",
+                    f"{copy.source.url} is not what was built: its sha256 differs",
                     "stagefarm rebuild makes it again",
                 )
     except OSError as error:

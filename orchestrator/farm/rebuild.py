@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from celery import Celery
 
+from orchestrator.farm.fetch import require_stored
 from orchestrator.farm.signing import known_job, own_trust
 from orchestrator.farm.submit import enter
 from orchestrator.planning.prepare import new_id
 from tasks.artifacts import compare
 from tasks.artifacts.provenance import verified_beside
-from tasks.artifacts.store import file_of
-from tasks.errors import BadInput, HostUnfit
+from tasks.errors import Altered, BadInput
 from tasks.ledger.builds import Ledger
 from tasks.ledger.records import Record
+from tasks.metering import Meter
 from tasks.model import Artifact, Build, BuildState
 from tasks.reporting import Report
 from tasks.settings import Settings
+from tasks.store.opening import stored_file
+from tasks.store.store import StoredFile
 from tasks.worker.messages import send
 
 
@@ -55,30 +59,62 @@ def _seed(record: Record, ledger: Ledger, settings: Settings) -> str:
     """The sha256 of the tarball that the build started from; empty if there was none."""
     trust = own_trust(settings)
     if trust.required:
-        return verified_beside(_in_store(record.artifacts[0]), trust, record.id).result.seed
+        tarball = stored_file(record.artifacts[0].path, settings)
+        require_stored(tarball)
+        return verified_beside(tarball, trust, record.id).result.seed
     results = ledger.results(record.id, record.attempt, len(record.titles))
     return next((result.seed for result in results.values() if result.seed), "")
 
 
 def differences(
-    before: Record, after: Record, report: Report, *, times: bool = True
+    before: Record, after: Record, settings: Settings, report: Report, *, times: bool = True
 ) -> dict[str, compare.Difference]:
-    """The differences of each artifact, by its name; `HostUnfit` if the store is not here."""
+    """The differences of each artifact, by its name; `HostUnfit` if the store does not have it or
+    is elsewhere."""
+
     made = {artifact.name: artifact for artifact in after.artifacts}
     return {
         one.name: compare.difference(
-            _content(one, report), _content(made[one.name], report), times=times
+            content_of(*_known(before, one, settings), report),
+            content_of(*_known(after, made[one.name], settings), report),
+            times=times,
         )
         for one in before.artifacts
     }
 
 
-def _content(artifact: Artifact, report: Report) -> compare.Content:
-    return compare.read(_in_store(artifact), report)
+def made_by(record: Record, settings: Settings) -> tuple[StoredFile, str]:
+    """The one tarball of a build and its sha256, as its host signed it; `BadInput` if the build
+    made none, or several."""
+    if len(record.artifacts) != 1:
+        raise BadInput(
+            f"{record.id} is {record.state} and has {len(record.artifacts)} tarballs",
+            f"name one by its URL, see `stagefarm status {record.id}`",
+        )
+    return _known(record, record.artifacts[0], settings)
 
 
-def _in_store(artifact: Artifact) -> Path:
-    tarball = file_of(artifact.path)
-    if not tarball.is_file():
-        raise HostUnfit(f"{artifact.path} is not on this machine", "run this where the store is")
-    return tarball
+def _known(record: Record, artifact: Artifact, settings: Settings) -> tuple[StoredFile, str]:
+    """An artifact's file and the digest that counts: that of the signed result, or the ledger's
+    where this machine requires no signatures."""
+    trust, tarball = own_trust(settings), stored_file(artifact.path, settings)
+    require_stored(tarball)
+    if not trust.required:
+        return tarball, artifact.sha256
+    return tarball, verified_beside(tarball, trust, record.id).result.files[artifact.name]
+
+
+def content_of(tarball: StoredFile, sha256: str, report: Report) -> compare.Content:
+    """The content of a tarball, which is brought here first if it is elsewhere. `Altered` if it
+    has not the digest `sha256`, unless that is empty."""
+    meter = Meter(report, f"fetch {tarball.name}", total=require_stored(tarball))
+    with tarball.fetched(sha256, meter.add) as path:
+        if sha256:
+            _require(sha256, path, tarball.url)
+        return compare.read(path, report)
+
+
+def _require(sha256: str, tarball: Path, url: str) -> None:
+    with tarball.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise Altered(f"{url} is not what was built: its sha256 differs")

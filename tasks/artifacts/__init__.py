@@ -1,1 +1,1 @@
-"""The results of a build: tarballs and their sidecar files, the store, comparison."""
+"""The results of a build: tarballs and their sidecar files, comparison."""

@@ -1,9 +1,9 @@
 """The objects below `s3://bucket/prefix`: a thin client, for the store and for publishing.
 
-Paths are relative to the prefix. All methods raise `HostUnfit` if the server cannot be reached or
-refuses; a missing object is `FileNotFoundError`, or None where that is in the answer's type.
-Requests are tried again, parts of files one by one. Memory is bounded: about
-`PART_BYTES * (THREADS + 1)` whatever is sent, a few pieces for what is read.
+Paths are relative to the prefix; URLs name keys as they are, without quoting. All methods raise
+`HostUnfit` if the server cannot be reached or refuses; a missing object is `FileNotFoundError`, or
+None where that is in the answer's type. Requests are tried again, parts of files one by one. Memory
+is bounded: about `part_bytes * (THREADS + 1)` whatever is sent, a few pieces for what is read.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.errors import BadInput, HostUnfit
 from tasks.store.s3_access import THREADS, Access, client
@@ -37,7 +36,13 @@ COPY_MAX_BYTES = 5 * 2**30
 COPY_PART_BYTES = 2**30
 PARTS_MAX = 10_000
 
-Content = bytes | Path | BinaryIO
+
+class Stream(Protocol):
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+
+
+Content = bytes | Path | Stream
 OnBytes = Callable[[int], object]
 
 
@@ -52,6 +57,15 @@ class Object:
     etag: str
     modified: float
     sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted:
+    """An upload whose parts wait; `began` in seconds since 1970."""
+
+    path: str
+    upload_id: str
+    began: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +92,10 @@ class Objects:
     @classmethod
     def at(cls, url: str, access: Access) -> Objects:
         """`BadInput` if `url` is not `s3://bucket` or `s3://bucket/prefix`."""
-        parts = urlsplit(url)
-        prefix = url.removeprefix(f"s3://{parts.netloc}").strip("/")
-        if parts.scheme != "s3" or not parts.netloc or "//" in prefix:
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        if not url.startswith("s3://") or not bucket or "//" in prefix:
             raise BadInput(f"{url!r} is no place in S3", "such as s3://bucket/prefix")
-        return cls(parts.netloc, prefix, access)
+        return cls(bucket, prefix.strip("/"), access)
 
     @property
     def url(self) -> str:
@@ -98,15 +111,17 @@ class Objects:
         path: str,
         content: Content,
         *,
+        size_bytes: int = 0,
         sha256: str = "",
         content_type: str = "application/octet-stream",
         cache_control: str = "",
         on_bytes: OnBytes = int,
     ) -> None:
         """Write an object, whole or not at all; `content` is bytes, a file, or a stream that is
-        read once (up to 78 GiB). `sha256` is noted at the object; with it, what a cut connection
-        left of an earlier try is taken up again. `on_bytes` is told the size of each part that has
-        arrived; what it raises, or reading `content` raises, ends the upload and leaves nothing."""
+        read once (up to 78 GiB, or the `size_bytes` that are announced). `sha256` is noted at the
+        object; with it, what a cut connection left of an earlier try is taken up again. `on_bytes`
+        is told the size of each part that has arrived; what it raises, or reading `content`
+        raises, ends the upload and leaves nothing."""
         about = {"ContentType": content_type, "CacheControl": cache_control}
         options: dict[str, Any] = {name: value for name, value in about.items() if value}
         if sha256:
@@ -117,12 +132,12 @@ class Objects:
         elif isinstance(content, bytes):
             self._put(path, BytesIO(content), self.part_bytes, options, on_bytes)
         else:
-            self._put(path, content, self.part_bytes, options, on_bytes)
+            self._put(path, content, self._part_of(size_bytes), options, on_bytes)
 
     def _put(
         self,
         path: str,
-        stream: BinaryIO,
+        stream: Stream,
         part_bytes: int,
         options: dict[str, Any],
         on_bytes: OnBytes,
@@ -284,19 +299,23 @@ class Objects:
                 return ""
             raise
 
-    def abort_uploads(self, prefix: str = "", before: float = math.inf) -> int:
-        """Remove the parts of interrupted uploads below `prefix` that began before the moment
-        `before`; returns how many. An upload that runs, of whomever, fails by it."""
-        count = 0
+    # Interrupted uploads
+
+    def uploads(self, prefix: str = "") -> Iterator[Interrupted]:
+        """The uploads below `prefix` that have neither ended nor been aborted; none if the server
+        cannot tell. Some of them may be under way just now."""
+        cut = len(self._key(""))
         with in_words(self.url_of(prefix)):
             for key, upload_id, began in interrupted(self._client, self.bucket, self._key(prefix)):
-                if began < before:
-                    with suppress(self._client.exceptions.NoSuchUpload):
-                        self._client.abort_multipart_upload(
-                            Bucket=self.bucket, Key=key, UploadId=upload_id
-                        )
-                        count += 1
-        return count
+                yield Interrupted(path=key[cut:], upload_id=upload_id, began=began)
+
+    def abort(self, uploads: Iterable[Interrupted]) -> None:
+        """Remove the parts of uploads. One that is under way, of whomever, fails by it."""
+        for upload in list(uploads):
+            with in_words(self.url_of(upload.path)), suppress(self._client.exceptions.NoSuchUpload):
+                self._client.abort_multipart_upload(
+                    Bucket=self.bucket, Key=self._key(upload.path), UploadId=upload.upload_id
+                )
 
     # How
 
@@ -327,14 +346,14 @@ def _bare(etag: str) -> str:
     return etag.strip('"')
 
 
-def _parts(first: bytes, stream: BinaryIO, part_bytes: int) -> Iterator[bytes]:
+def _parts(first: bytes, stream: Stream, part_bytes: int) -> Iterator[bytes]:
     part = first
     while part:
         yield part
         part = _read(stream, part_bytes)
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
+def _read(stream: Stream, size: int) -> bytes:
     """`size` bytes, fewer only at the end: a pipe gives what it has."""
     data = stream.read(size)
     if len(data) == size or not data:

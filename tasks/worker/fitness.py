@@ -6,15 +6,14 @@ claimed. What cannot be checked before raises `HostUnfit` in the build, which is
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.artifacts.store import FileStore
 from tasks.container import seccomp
 from tasks.errors import HostUnfit, StagefarmError, of_system
 from tasks.host.process import output
@@ -22,7 +21,11 @@ from tasks.model import Build, ChrootKind, Privileges, SourceType
 from tasks.rootfs.chroot import require_fchroot
 from tasks.settings import Settings
 from tasks.step.launcher import NAMESPACES, require_fit
+from tasks.store.folder import cannot_write
+from tasks.store.opening import open_store
 from tasks.trust.policy import host_key, trust_of
+
+logger = logging.getLogger(__name__)
 
 PROGRAMS = ("mount", "rm", "setpriv", "tar", "unshare")
 FULL_BYTES = 16 * 2**20
@@ -46,14 +49,14 @@ def _reasons(settings: Settings) -> Iterator[str]:
         yield f"this machine has no {', '.join(missing)}"
     if reason := _cannot_contain():
         yield reason
-    if reason := _cannot_write(settings.state / "builds"):
+    if reason := cannot_write(settings.state / "builds"):
         yield f"cannot write to the state folder: {reason}"
     if reason := _too_little_disk(settings):
         yield reason
     if reason := _no_keys(settings):
         yield reason
-    if reason := _cannot_write(FileStore.at(settings.store).root):
-        yield f"cannot write to the store: {reason}"
+    if reason := open_store(settings).unfit():
+        yield reason
 
 
 def _cannot_contain() -> str:
@@ -61,16 +64,6 @@ def _cannot_contain() -> str:
         seccomp.program(Privileges.CONTAINED)
     except HostUnfit as error:
         return str(error)
-    return ""
-
-
-def _cannot_write(folder: Path) -> str:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-            file.write(b"x")
-    except OSError as error:
-        return f"{folder}: {error.strerror}"
     return ""
 
 
@@ -137,6 +130,7 @@ class Fitness:
         self._isolates = False
         self._began = 0.0
         self._clock = ""
+        self._remarked = False
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -161,10 +155,21 @@ class Fitness:
         self._began = time.monotonic()
         try:
             self._found = unfit(self._settings) or self._cannot_isolate()
+            if not self._found and not self._remarked:
+                self._remark()
         except OSError as error:
             self._found = str(of_system(error))
         finally:
             self._began = 0.0
+
+    def _remark(self) -> None:
+        """Log once what the operator should know of the store."""
+        try:
+            if remark := open_store(self._settings).remark():
+                logger.warning("%s", remark)
+            self._remarked = True
+        except StagefarmError as error:
+            logger.warning("%s", error)
 
     def _cannot_isolate(self) -> str:
         """Why no namespaces can be made here; not checked again after it has worked once."""

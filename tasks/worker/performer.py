@@ -5,36 +5,42 @@ Every problem is an exception; `tasks.worker.verdict` decides what follows from 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tasks.artifacts import context_bundle
 from tasks.artifacts.fingerprint import lineage
 from tasks.artifacts.provenance import verified_beside
-from tasks.artifacts.store import FileStore, file_of
 from tasks.errors import (
+    Altered,
     CheckpointLost,
     HostUnfit,
     SourceFailed,
     StagefarmError,
+    Stale,
     TimedOut,
     Untrusted,
 )
 from tasks.ledger.answers import Resume
 from tasks.ledger.builds import Ledger
 from tasks.ledger.logs import Logbook, Page
-from tasks.model import Build, Checkpoint, Line, StepKind, StepResult
+from tasks.metering import Meter
+from tasks.model import Artifact, Build, Checkpoint, Line, StepKind, StepResult
 from tasks.settings import Settings
 from tasks.step.launcher import perform
 from tasks.step.protocol import Restore
+from tasks.store.opening import open_store, stored_file
+from tasks.store.store import OnBytes, Store
 from tasks.trust.policy import host_key, trust_of
 from tasks.trust.statements import sign_checkpoint, verified_checkpoint
 from tasks.worker.build_log import BuildLog, LogFile
 from tasks.worker.work import Work
 
 DAY_S = 24 * 3600.0
+LOOK_EVERY_S = 0.5
 
 
 def require_step_before(work: Work) -> None:
@@ -47,13 +53,30 @@ def require_step_before(work: Work) -> None:
         )
 
 
+def counted(meter: Meter, work: Work) -> OnBytes:
+    """Counts what is moved to or from the store; ends the transfer when the agent has ended the
+    attempt, since only a step's process can be killed."""
+
+    look_at = 0.0
+
+    def on_bytes(amount: int) -> None:
+        nonlocal look_at
+        meter.add(amount)
+        if (now := time.monotonic()) >= look_at:
+            look_at = now + LOOK_EVERY_S
+            if order := work.journal.ordered():
+                raise Stale(order[1])
+
+    return on_bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Performer:
     settings: Settings
     ledger: Ledger
 
     @contextmanager
-    def _log(self, work: Work) -> Iterator[BuildLog]:
+    def log(self, work: Work) -> Iterator[BuildLog]:
         """The log of the step, appended to the log file of the attempt."""
         page = Page(work.build.id, work.claim.attempt, work.number)
         file = LogFile(work.home / "build.log", self.settings.log_file_limit_bytes)
@@ -63,12 +86,12 @@ class Performer:
 
     def note(self, work: Work, text: str) -> None:
         """Write one line to the log of a step that does not log otherwise."""
-        with self._log(work) as report:
+        with self.log(work) as report:
             report.line(Line(text=text))
 
     def perform(self, work: Work) -> StepResult:
         """Run any step except publishing."""
-        with self._log(work) as report:
+        with self.log(work) as report:
             report.line(Line(text=work.opening))
             return self._perform(work, report)
 
@@ -87,25 +110,40 @@ class Performer:
         if work.number == 0:
             self._bring_context(work)
         if work.build.after and work.step.kind is StepKind.SOURCE:
-            work = replace(work, job=replace(work.job, build=self._from_store(work.build)))
-        result = self._in_namespaces(work, report)
+            with self._from_store(work, report) as build:
+                result = self._in_namespaces(
+                    replace(work, job=replace(work.job, build=build)), report
+                )
+        else:
+            result = self._in_namespaces(work, report)
         if not work.step.checkpoint:
             return result
         return replace(result, checkpoint=self._keep(work, report))
 
-    def _from_store(self, build: Build) -> Build:
-        """`build`, with the tarball of the build it starts from as its source."""
-        source = build.source
-        name = Path(source.path).name
+    @contextmanager
+    def _from_store(self, work: Work, report: BuildLog) -> Iterator[Build]:
+        """The build, with the tarball of the build it starts from as its source: on this machine,
+        and named by the digest that its host signed."""
+        build, source = work.build, work.build.source
+        artifact = self._artifact(build.after, Path(source.path).name)
+        tarball, sha256 = stored_file(artifact.path, self.settings), artifact.sha256
         trust = trust_of(self.settings)
-        for artifact in self.ledger.artifacts(build.after):
+        if trust.required:
+            sha256 = verified_beside(tarball, trust, build.after).result.files[artifact.name]
+        sha256 = source.sha256 or sha256
+        meter = Meter(report, f"fetch {artifact.name}", total=artifact.size_bytes)
+        with ExitStack() as until_then:
+            try:
+                path = until_then.enter_context(tarball.fetched(sha256, counted(meter, work)))
+            except (FileNotFoundError, Altered) as error:
+                raise SourceFailed(f"cannot start from {artifact.path}: {error}") from error
+            yield replace(build, source=replace(source, path=str(path), sha256=sha256))
+
+    def _artifact(self, build: str, name: str) -> Artifact:
+        for artifact in self.ledger.artifacts(build):
             if artifact.name == name:
-                path, sha256 = file_of(artifact.path), artifact.sha256
-                if trust.required:
-                    sha256 = verified_beside(path, trust, build.after).result.files[name]
-                source = replace(source, path=str(path), sha256=source.sha256 or sha256)
-                return replace(build, source=source)
-        raise SourceFailed(f"{build.after} has no artifact {name} to start from")
+                return artifact
+        raise SourceFailed(f"{build} has no artifact {name} to start from")
 
     def _bring_context(self, work: Work) -> None:
         if digest := work.build.context:
@@ -132,7 +170,8 @@ class Performer:
         here = (work.build, work.claim.attempt, work.number)
         try:
             self._store.sweep_checkpoints(self.settings.keep_days * DAY_S)
-            with self._store.new_checkpoint(*here, work.claim.holder.host) as folder:
+            sent = counted(Meter(report, "upload the checkpoint"), work)
+            with self._store.new_checkpoint(*here, work.claim.holder.host, sent) as folder:
                 kept = self._in_namespaces(work, report, keep_in=str(folder)).artifacts
         except (OSError, StagefarmError) as error:
             if work.journal.ordered():
@@ -154,13 +193,16 @@ class Performer:
     def _restore(self, work: Work, resume: Resume, report: BuildLog) -> StepResult:
         try:
             kept = self._verified(work, resume.checkpoint)
-            folder = self._store.checkpoint(work.build, kept.attempt, kept.step)
             report.line(Line(text=f"resuming from the checkpoint of attempt {kept.attempt}"))
-            if not folder.is_dir():
-                raise SourceFailed(f"it is not in the store: {folder}")
-            restore = Restore(checkpoint=kept, folder=str(folder))
-            return self._in_namespaces(work, report, restore=restore)
-        except (SourceFailed, Untrusted) as error:
+            total = kept.rootfs.size_bytes + kept.workspace.size_bytes
+            meter = Meter(report, "fetch the checkpoint", total=total)
+            fetching = self._store.kept_checkpoint(work.build, kept, counted(meter, work))
+            with fetching as folder:
+                if not folder:
+                    raise SourceFailed("it is not in the store")
+                restore = Restore(checkpoint=kept, folder=str(folder))
+                return self._in_namespaces(work, report, restore=restore)
+        except (SourceFailed, Untrusted, Altered) as error:
             text = f"cannot resume after step {work.number + 1}: {error}"
             if resume.asked:
                 hint = "stagefarm retry, without --from, builds from the beginning"
@@ -175,8 +217,8 @@ class Performer:
         return kept
 
     @property
-    def _store(self) -> FileStore:
-        return FileStore.at(self.settings.store)
+    def _store(self) -> Store:
+        return open_store(self.settings)
 
     def _left(self, work: Work) -> float:
         """Seconds left of the build's time limit, 0 for no limit."""

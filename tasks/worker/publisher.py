@@ -15,13 +15,14 @@ import msgspec
 from tasks import __version__
 from tasks.artifacts.manifest import compressed_log
 from tasks.artifacts.provenance import job_name, result_name
-from tasks.artifacts.store import FileStore
 from tasks.errors import StagefarmError
 from tasks.ledger.answers import ClaimedAttempt
 from tasks.ledger.builds import Ledger
 from tasks.ledger.records import Attempt
 from tasks.model import Artifact, Build
 from tasks.settings import Settings
+from tasks.store.opening import open_store
+from tasks.store.store import OnBytes, Store
 from tasks.trust.builds import Job
 from tasks.trust.policy import host_key
 from tasks.trust.statements import sign_result
@@ -38,9 +39,11 @@ class Publisher:
     settings: Settings
     ledger: Ledger
 
-    def put(self, claim: ClaimedAttempt, job: Job, home: Path) -> tuple[str, tuple[Artifact, ...]]:
+    def put(
+        self, claim: ClaimedAttempt, job: Job, home: Path, on_bytes: OnBytes = int
+    ) -> tuple[str, tuple[Artifact, ...]]:
         """Sign and store what the steps made; returns the folder's URL and the artifacts with
-        theirs."""
+        theirs. `on_bytes` is told how much of them has arrived."""
         journal = Journal(home)
         results = journal.results().values()
         made = [artifact for result in results for artifact in result.artifacts]
@@ -55,7 +58,7 @@ class Publisher:
         for artifact in made:
             extras[job_name(artifact.name)] = job.text.encode()
             extras[result_name(artifact.name)] = signed.encode()
-        return self._put(claim, job.build, home, made, ended, extras)
+        return self._put(claim, job.build, home, made, ended, extras, on_bytes)
 
     def record_failure(self, claim: ClaimedAttempt, home: Path, error: StagefarmError) -> str:
         """Store the log and the record of a failed build; returns the folder's URL, empty if
@@ -74,8 +77,8 @@ class Publisher:
         self._store.withdraw(build, claim.attempt, _counted(self.ledger.attempts(build.id)))
 
     @property
-    def _store(self) -> FileStore:
-        return FileStore.at(self.settings.store)
+    def _store(self) -> Store:
+        return open_store(self.settings)
 
     def _put(
         self,
@@ -85,6 +88,7 @@ class Publisher:
         made: list[Artifact],
         ended: dict[str, Any],
         sidecars: Mapping[str, Path | bytes] = MappingProxyType({}),
+        on_bytes: OnBytes = int,
     ) -> tuple[str, tuple[Artifact, ...]]:
         history, record = self.ledger.attempts(build.id), self.ledger.record(build.id)
         about = {
@@ -107,8 +111,9 @@ class Publisher:
         extras |= sidecars
         store, counted = self._store, _counted(history)
         store.sweep(build, claim.attempt, counted)
-        artifacts = store.put(build, claim.attempt, claim.holder.host, made, extras, counted)
-        return store.folder(build, claim.attempt).as_uri(), artifacts
+        here = (build, claim.attempt, claim.holder.host)
+        artifacts = store.put(*here, made, extras, counted, on_bytes)
+        return store.place(build, claim.attempt), artifacts
 
 
 def _counted(history: Sequence[Attempt]) -> set[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 from uuid import uuid4
@@ -22,19 +22,21 @@ from tenacity import (
     wait_exponential,
 )
 
-from tasks.artifacts.store import FileStore
 from tasks.errors import BuildCancelled, HostUnfit, StagefarmError, Stale, StepKilled, Untrusted
 from tasks.host.locks import try_lock_folder
 from tasks.ledger.answers import BeginOutcome, ClaimedAttempt, ClaimOutcome, EndOutcome, Holder
 from tasks.ledger.builds import Ledger
-from tasks.model import Artifact, Build, BuildState, StepKind
+from tasks.metering import Meter
+from tasks.model import Artifact, Build, BuildState, Line, StepKind
+from tasks.reporting import Report
 from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
+from tasks.store.opening import open_store
 from tasks.trust.builds import NAME, Job
 from tasks.worker.cleaning import remove_home
 from tasks.worker.fitness import disk_full, unfit, unfit_for
 from tasks.worker.jobs import keep_job, kept_job, verified_job
-from tasks.worker.performer import Performer, require_step_before
+from tasks.worker.performer import Performer, counted, require_step_before
 from tasks.worker.publisher import Publisher
 from tasks.worker.refusals import Refusals
 from tasks.worker.verdict import Ending, How, Verdict, judge
@@ -209,20 +211,30 @@ class StepRunner:
         """Copy the artifacts to the store. The expensive work is done by now, so a store that
         cannot take them is retried for `store_wait_s`."""
 
-        def say(state: RetryCallState) -> None:
-            if state.outcome and state.attempt_number == 1:
-                with suppress(OSError):
-                    self._performer.note(work, f"{state.outcome.exception()}; trying again")
-
         too_long = stop_after_delay(self.settings.store_wait_s)
         tries = Retrying(
             retry=retry_if_exception_type((HostUnfit, OSError)),
             wait=wait_exponential(multiplier=0.5, max=STORE_PAUSE_MAX_S),
             stop=lambda state: too_long(state) or work.journal.ordered() is not None,
-            before_sleep=say,
             reraise=True,
         )
-        return tries(publisher.put, work.claim, work.job, work.home)
+        with self._performer.log(work) as report:
+
+            def say(state: RetryCallState) -> None:
+                if state.outcome and state.attempt_number == 1:
+                    report.line(Line(text=f"{state.outcome.exception()}; trying again"))
+
+            return tries.copy(before_sleep=say)(self._put_once, publisher, work, report)
+
+    def _put_once(
+        self, publisher: Publisher, work: Work, report: Report
+    ) -> tuple[str, tuple[Artifact, ...]]:
+        results = work.journal.results().values()
+        total = sum(one.size_bytes for result in results for one in result.artifacts)
+        meter = Meter(report, "upload", total=total)
+        stored = publisher.put(work.claim, work.job, work.home, counted(meter, work))
+        meter.finish()
+        return stored
 
     # The end of an attempt
 
@@ -263,7 +275,7 @@ class StepRunner:
             logger.warning("%s; trying again later", reason)
 
     def _drop_checkpoints(self, work: Work) -> None:
-        FileStore.at(self.settings.store).drop_checkpoints(work.build)
+        open_store(self.settings).drop_checkpoints(work.build)
 
     @property
     def _ending(self) -> Ending:

@@ -1,7 +1,7 @@
 """`make mutants`: change the guards one at a time, and see whether a test notices.
 
     python -m tests.mutants                     all of them
-    python -m tests.mutants claim.lua store.py  those of files whose path has one of these words
+    python -m tests.mutants claim.lua folder.py those of files whose path has one of these words
 
 Exits with 1 if a mutant survives that survivors.toml does not name with a reason.
 """

@@ -27,9 +27,7 @@ TARGETS = (
     Target(
         "tasks/worker/journal.py", ("tests/unit/test_journal.py", "tests/unit/test_durability.py")
     ),
-    Target(
-        "tasks/artifacts/store.py", ("tests/unit/test_store.py", "tests/unit/test_durability.py")
-    ),
+    Target("tasks/store/folder.py", ("tests/unit/test_store.py", "tests/unit/test_durability.py")),
     Target("tasks/host/files.py", ("tests/unit/test_files.py", "tests/unit/test_durability.py")),
     Target("tasks/host/removal.py", ("tests/integration/test_removal.py",)),
     Target("tasks/trust/*.py", ("tests/unit/test_trust.py",)),
@@ -52,12 +50,12 @@ class ByHand:
 
 BY_HAND = (
     ByHand(
-        "tasks/artifacts/store.py",
+        "tasks/store/folder.py",
         "partial.rename(folder)",
         "shutil.copytree(partial, folder)",
     ),
     ByHand(
-        "tasks/artifacts/store.py",
+        "tasks/store/folder.py",
         "            _sync(partial)\n            remove_tree(folder)",
         "            remove_tree(folder)",
     ),

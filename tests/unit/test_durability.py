@@ -17,7 +17,7 @@ from tests.tracing import RENAMES, WRITES, Call, traced, unsafe
 PUT = """
 import sys
 from pathlib import Path
-from tasks.artifacts.store import FileStore
+from tasks.store.folder import FileStore
 from tasks.model import Artifact
 from tests.builds import any_build
 
@@ -30,7 +30,7 @@ FileStore(folder / "store").put(any_build(), 1, "host", [big], extras)
 CHECKPOINT = """
 import sys
 from pathlib import Path
-from tasks.artifacts.store import FileStore
+from tasks.store.folder import FileStore
 from tests.builds import any_build
 
 with FileStore(Path(sys.argv[1], "store")).new_checkpoint(any_build(), 1, 2, "host") as made:

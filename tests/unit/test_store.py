@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.artifacts.store import FileStore, file_of
 from tasks.errors import BadInput, HostUnfit, PackFailed, Stale
 from tasks.host.removal import remove_tree
 from tasks.model import Artifact, Build
+from tasks.store.folder import FileStore, file_of
 from tests.builds import any_build
 
 DAY_S = 24 * 3600.0
@@ -250,7 +250,7 @@ def test_a_checkpoint_that_another_host_sweeps_is_no_error(
         remove_tree(path)
         raise HostUnfit("somebody else is at it")
 
-    monkeypatch.setattr("tasks.artifacts.store.remove_tree", both_sweep)
+    monkeypatch.setattr("tasks.store.folder.remove_tree", both_sweep)
     store.sweep_checkpoints(DAY_S)
     left = [step for step in range(2) if store.checkpoint(build, 1, step).exists()]
     assert left == [], "and the next one is looked at"

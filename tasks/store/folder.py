@@ -1,20 +1,17 @@
-"""Stores artifacts in `<store>/<batch or build>/<build>/<attempt>/`, and, until the build has
-succeeded, its checkpoints in `<store>/<batch or build>/<build>/checkpoints/<attempt>.<step>/`.
+"""A store that is a folder which every host of the farm sees.
 
 A folder is filled as `<name>.<host>.partial`, and renamed when it is complete and on disk. It is
 valid only once the ledger has accepted it: an attempt that the ledger rejects removes its folder.
-The folder of an attempt that the ledger accepted is never touched again.
-
-`HostUnfit` says that the store cannot take something now. Sweeping raises nothing: what cannot be
-removed now is left to the next sweep.
+Checkpoints lie in `<store>/<batch or build>/<build>/checkpoints/<attempt>.<step>/`.
 """
 
 from __future__ import annotations
 
-import hashlib
+import glob
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,18 +19,56 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tasks.errors import BadInput, HostUnfit, PackFailed, Stale
+from tasks.errors import BadInput, HostUnfit, Stale
 from tasks.host.removal import remove_tree
-from tasks.model import Artifact, Build
+from tasks.model import Artifact, Build, Checkpoint
+from tasks.store.store import PIECE_BYTES, OnBytes, Packed, StoredFile, require_packed
 
 logger = logging.getLogger(__name__)
-
-PIECE_BYTES = 1024 * 1024
 
 
 def file_of(url: str) -> Path:
     """The file that a `file://` URL names."""
     return Path(unquote(urlsplit(url).path))
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFile:
+    """A file of this machine, as a `StoredFile`."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def url(self) -> str:
+        return self.path.as_uri()
+
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    def read(self, limit_bytes: int) -> bytes:
+        if self.size() > limit_bytes:
+            raise HostUnfit(f"{self.path} has more than {limit_bytes:,} bytes")
+        return self.path.read_bytes()
+
+    def pieces(self) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            while piece := file.read(PIECE_BYTES):
+                yield piece
+
+    @contextmanager
+    def fetched(self, sha256: str, on_bytes: OnBytes = int) -> Iterator[Path]:
+        yield self.path
+
+    def sibling(self, name: str) -> FolderFile:
+        return FolderFile(self.path.with_name(name))
+
+    def sidecars(self) -> list[StoredFile]:
+        found = sorted(self.path.parent.glob(f"{glob.escape(self.name)}.*"))
+        return [FolderFile(path) for path in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +81,21 @@ class FileStore:
     def at(cls, url: str) -> FileStore:
         parts = urlsplit(url)
         if parts.scheme != "file" or not parts.path.startswith("/"):
-            raise BadInput(f"store_url: cannot store to {url!r}", "such as file:///srv/stages")
+            raise BadInput(
+                f"store_url: cannot store to {url!r}",
+                "such as file:///srv/stages or s3://bucket/prefix",
+            )
         return cls(file_of(url))
+
+    def place(self, build: Build, attempt: int) -> str:
+        return self.folder(build, attempt).as_uri()
+
+    def unfit(self) -> str:
+        reason = cannot_write(self.root)
+        return f"cannot write to the store: {reason}" if reason else ""
+
+    def remark(self) -> str:
+        return ""
 
     def folder(self, build: Build, attempt: int) -> Path:
         return self.root / (build.batch or build.id) / build.id / str(attempt)
@@ -60,16 +108,15 @@ class FileStore:
         artifacts: Sequence[Artifact],
         extras: Mapping[str, Path | bytes],
         counted: Collection[int] = (),
+        on_bytes: OnBytes = int,
     ) -> tuple[Artifact, ...]:
-        """Copy `artifacts`, and `extras` by name, to their folder, all or nothing; returns the
-        artifacts with their URLs. `PackFailed` if a checksum differs from that of its step,
-        `HostUnfit` if writing fails, `Stale` if the attempt was accepted before."""
+        """See `Store.put`; all or nothing."""
         folder = self.folder(build, attempt)
         if attempt in counted:
             raise Stale(f"attempt {attempt} has ended: {folder} stays as it is")
         with _whole(folder, folder.with_name(f"{attempt}.{host}.partial")) as partial:
             for artifact in artifacts:
-                _bring(artifact, partial / artifact.name)
+                _bring(artifact, partial / artifact.name, on_bytes)
             for name, content in extras.items():
                 _write(partial / name, content)
         return tuple(
@@ -77,12 +124,10 @@ class FileStore:
         )
 
     def withdraw(self, build: Build, attempt: int, counted: Collection[int] = ()) -> None:
-        """Remove the folder of an attempt, unless the ledger accepted it."""
         if attempt not in counted:
             _sweep(self.folder(build, attempt))
 
     def sweep(self, build: Build, attempt: int, counted: Collection[int]) -> None:
-        """Remove what attempts before `attempt` left here, except those in `counted`."""
         for leftover in self.folder(build, attempt).parent.glob("[0-9]*"):
             number = int(leftover.name.partition(".")[0])
             left_behind = leftover.suffix == ".partial" or number not in counted
@@ -94,9 +139,10 @@ class FileStore:
         return self._checkpoints(build) / f"{attempt}.{step}"
 
     @contextmanager
-    def new_checkpoint(self, build: Build, attempt: int, step: int, host: str) -> Iterator[Path]:
-        """Yields an empty folder to fill, which becomes the checkpoint's on success. Incomplete
-        checkpoints of earlier attempts are removed."""
+    def new_checkpoint(
+        self, build: Build, attempt: int, step: int, host: str, on_bytes: OnBytes = int
+    ) -> Iterator[Path]:
+        """See `Store.new_checkpoint`. Incomplete checkpoints of earlier attempts are removed."""
         for leftover in self._checkpoints(build).glob("*.partial"):
             if int(leftover.name.partition(".")[0]) < attempt:
                 _sweep(leftover)
@@ -104,8 +150,14 @@ class FileStore:
         with _whole(folder, folder.with_name(f"{folder.name}.{host}.partial")) as partial:
             yield partial
 
+    @contextmanager
+    def kept_checkpoint(
+        self, build: Build, kept: Checkpoint, on_bytes: OnBytes = int
+    ) -> Iterator[Path | None]:
+        folder = self.checkpoint(build, kept.attempt, kept.step)
+        yield folder if folder.is_dir() else None
+
     def sweep_checkpoints(self, keep_s: float) -> None:
-        """Remove checkpoints older than `keep_s`, left by builds that never succeeded."""
         latest = time.time() - keep_s
         for folder in self.root.glob("*/*/checkpoints/*"):
             with suppress(OSError):  # another host may be sweeping
@@ -117,7 +169,6 @@ class FileStore:
         _sweep(self.checkpoint(build, attempt, step))
 
     def drop_checkpoints(self, build: Build) -> None:
-        """Remove all checkpoints of a build that has succeeded."""
         _sweep(self._checkpoints(build))
 
     def _checkpoints(self, build: Build) -> Path:
@@ -152,20 +203,27 @@ def _sweep(path: Path) -> None:
         logger.warning("left in the store: %s", error)
 
 
-def _bring(artifact: Artifact, target: Path) -> None:
+def cannot_write(folder: Path) -> str:
+    """Why nothing can be written to `folder`, which is created; empty if it can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(b"x")
+    except OSError as error:
+        return f"{folder}: {error.strerror}"
+    return ""
+
+
+def _bring(artifact: Artifact, target: Path, on_bytes: OnBytes) -> None:
     """Copy a file and verify its checksum."""
-    if not Path(artifact.path).exists():
-        hint = "does a hook move it after it was packed?"
-        raise PackFailed(f"{artifact.name} is not where it was packed to", hint)
-    digest = hashlib.sha256()
+    require_packed(artifact)
     with Path(artifact.path).open("rb") as source, target.open("xb") as sink:
-        while piece := source.read(PIECE_BYTES):
-            digest.update(piece)
+        packed = Packed(artifact, source)
+        while piece := packed.read(PIECE_BYTES):
             sink.write(piece)
+            on_bytes(len(piece))
         sink.flush()
         os.fsync(sink.fileno())
-    if digest.hexdigest() != artifact.sha256:
-        raise PackFailed(f"{artifact.name} is not what was packed: its sha256 differs")
 
 
 def _write(target: Path, content: Path | bytes) -> None:
