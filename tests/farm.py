@@ -78,6 +78,7 @@ class Farm:
     seed: Path
     redis: RedisServer
     prefix: str = "test"
+    store_url: str = ""
     quick: dict[str, float | int | str] = field(default_factory=lambda: dict(QUICK))
     trusted: set[str] = field(default_factory=set)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -113,7 +114,7 @@ class Farm:
             key_prefix=self.prefix,
             host=host,
             state_dir=str(self.folder / "hosts" / host),
-            store_url=self.store.as_uri(),
+            store_url=self.store_url or self.store.as_uri(),
             trust_file=str(self.trust_file),
             **self.quick,  # type: ignore[arg-type]
         )

@@ -1,10 +1,12 @@
 """A proxy on loopback between an HTTP client and its server, which does to them what networks do.
 
-`Host` is handed on as it came, so that signed requests stay valid.
+`Host` is handed on as it came, so that signed requests stay valid. The digest of a body that is
+part of a signature is verified as AWS does it, since neither of our test servers does.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from collections.abc import Iterator
@@ -43,13 +45,15 @@ class How(Enum):
 
 @dataclass
 class Fault:
-    """Happens to the next `times` requests whose line (`PUT /bucket/key?query`) matches."""
+    """Happens to the next `times` requests whose line (`PUT /bucket/key?query`) matches; `hit` is
+    the last of them."""
 
     how: How
     line: str
     times: int = 1
     status: int = 500
     code: str = "InternalError"
+    hit: str = ""
 
 
 @dataclass
@@ -78,6 +82,7 @@ class Proxy:
             for fault in self.faults:
                 if fault.times and re.search(fault.line, line):
                     fault.times -= 1
+                    fault.hit = line
                     return fault
         return None
 
@@ -98,6 +103,11 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body = self.rfile.read(size)
+        if how is How.CHANGE_REQUEST:
+            body = _changed(body)
+        signed = self.headers.get("x-amz-content-sha256", "")
+        if len(signed) == 64 and hashlib.sha256(body).hexdigest() != signed:
+            fault, how = Fault(How.SAY, "", status=400, code="XAmzContentSHA256Mismatch"), How.SAY
         if fault and how is How.SAY:
             self._say(fault)
         elif how is How.HOLD:
@@ -105,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             with suppress(OSError, HTTPException):
-                self._hand_on(_changed(body) if how is How.CHANGE_REQUEST else body, how)
+                self._hand_on(body, how)
                 return
             self.close_connection = True
 

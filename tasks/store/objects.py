@@ -8,7 +8,6 @@ is bounded: about `part_bytes * (THREADS + 1)` whatever is sent, a few pieces fo
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import math
 import uuid
@@ -24,7 +23,7 @@ from tasks.errors import BadInput, HostUnfit
 from tasks.store.s3_access import THREADS, Access, client
 from tasks.store.s3_errors import MISSING, UNKNOWN, UNMET, code_of, in_words
 from tasks.store.s3_reading import Reading
-from tasks.store.s3_upload import PART_BYTES, Upload, check_etag, interrupted, metadata
+from tasks.store.s3_upload import PART_BYTES, Upload, interrupted, metadata
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -184,15 +183,9 @@ class Objects:
             return None
 
     def _put_whole(self, path: str, data: bytes, options: dict[str, Any]) -> str:
-        md5 = hashlib.md5(data, usedforsecurity=False).digest()
         answer = self._client.put_object(
-            Bucket=self.bucket,
-            Key=self._key(path),
-            Body=data,
-            ContentMD5=base64.b64encode(md5).decode(),
-            **options,
+            Bucket=self.bucket, Key=self._key(path), Body=data, **options
         )
-        check_etag(self.url_of(path), md5, answer)
         return _bare(answer["ETag"])
 
     def copy(self, source: str, target: str) -> None:
@@ -308,6 +301,18 @@ class Objects:
         with in_words(self.url_of(prefix)):
             for key, upload_id, began in interrupted(self._client, self.bucket, self._key(prefix)):
                 yield Interrupted(path=key[cut:], upload_id=upload_id, began=began)
+
+    def touched(self, upload: Interrupted) -> float:
+        """When its newest part came, or it began; in seconds since 1970."""
+        pages = self._client.get_paginator("list_parts")
+        key, asked = self._key(upload.path), upload.upload_id
+        with in_words(self.url_of(upload.path)):
+            times = [
+                part["LastModified"].timestamp()
+                for page in pages.paginate(Bucket=self.bucket, Key=key, UploadId=asked)
+                for part in page.get("Parts", [])
+            ]
+        return max([upload.began, *times])
 
     def abort(self, uploads: Iterable[Interrupted]) -> None:
         """Remove the parts of uploads. One that is under way, of whomever, fails by it."""

@@ -232,8 +232,8 @@ class S3Store:
         """Remove the uploads that nobody has taken up for a week."""
         latest = time.time() - UPLOADS_KEPT_S
         with _leaving_it():
-            found = self.objects.uploads()
-            self.objects.abort(upload for upload in found if upload.began < latest)
+            old = [upload for upload in self.objects.uploads() if upload.began < latest]
+            self.objects.abort(one for one in old if self.objects.touched(one) < latest)
 
 
 @contextmanager

@@ -100,12 +100,17 @@ def _make_client(access: Access) -> S3Client:
     given = _read_credentials(access.credentials_file) if access.credentials_file else None
     config = Config(
         retries={"mode": "standard", "total_max_attempts": access.tries},
-        s3={"addressing_style": cast("Literal['auto', 'virtual', 'path']", access.addressing)},
+        s3={
+            "addressing_style": cast("Literal['auto', 'virtual', 'path']", access.addressing),
+            # The SHA-256 of the body is part of the signature: the one checksum that every server
+            # has to verify, and that nobody between can forge.
+            "payload_signing_enabled": True,
+        },
         connect_timeout=min(CONNECT_TIMEOUT_S, access.timeout_s),
         read_timeout=access.timeout_s,
         max_pool_connections=2 * THREADS,
         user_agent_extra=f"stagefarm/{__version__}",
-        # Content-MD5 is the checksum that every server of S3 verifies; we send it ourselves.
+        # Not every server knows the checksums of newer clients.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

@@ -38,6 +38,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "AuthorizationHeaderMalformed": ("the bucket is in another region", "set s3_region"),
     "PermanentRedirect": ("the bucket is in another region", "set s3_region, or s3_endpoint"),
     "IllegalLocationConstraintException": ("the bucket is in another region", "set s3_region"),
+    "XAmzContentSHA256Mismatch": ("what was sent was changed on its way", "it is sent again later"),
     "SlowDown": ("the server is busy", "it is asked again later"),
 }
 _SAME = {

@@ -7,12 +7,9 @@ error of the network or the server leaves the parts for the next try; anything e
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,19 +23,9 @@ if TYPE_CHECKING:
     from types_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 PART_BYTES = 8 * 2**20
-_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 Sent = tuple[int, str, int]
 """A part that has arrived: its number from 1, its ETag, its size."""
-
-
-def check_etag(url: str, md5: bytes, answer: Mapping[str, Any]) -> None:
-    """`HostUnfit` if the server says that it got something else. An ETag is the MD5 of what
-    arrived, unless it looks otherwise or the server encrypts."""
-    found = _MD5.fullmatch(answer["ETag"])
-    encrypts = answer.get("ServerSideEncryption") or answer.get("SSECustomerAlgorithm")
-    if found and not encrypts and found[1] != md5.hex():
-        raise HostUnfit(f"{url}: it was changed on its way: its MD5 differs")
 
 
 def metadata(answer: HeadObjectOutputTypeDef) -> dict[str, str]:
@@ -79,8 +66,8 @@ class Upload:
             return self._send(upload_id, number, data, there.get(number, ""))
 
         try:
-            sent = list(_in_threads(send, parts, on_bytes))
-            self._complete(upload_id, sent)
+            sent = _in_threads(send, parts, on_bytes)
+            self._complete(upload_id, sent, resumed=bool(there))
         except (HostUnfit, OSError):
             raise
         except BaseException:
@@ -143,30 +130,30 @@ class Upload:
     # Parts
 
     def _send(self, upload_id: str, number: int, data: bytes, there: str) -> Sent:
-        md5 = hashlib.md5(data, usedforsecurity=False).digest()
-        if there.strip('"') == md5.hex():
+        if there and there.strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest():
             return number, there, len(data)
         with in_words(self.url):
-            answer = self.client.upload_part(
-                **self._names(upload_id),
-                PartNumber=number,
-                Body=data,
-                ContentMD5=base64.b64encode(md5).decode(),
-            )
-        check_etag(self.url, md5, answer)
+            answer = self.client.upload_part(**self._names(upload_id), PartNumber=number, Body=data)
         return number, answer["ETag"], len(data)
 
     # Ending
 
-    def _complete(self, upload_id: str, sent: list[Sent]) -> None:
+    def _complete(self, upload_id: str, sent: list[Sent], *, resumed: bool = False) -> None:
         parts: Any = [{"PartNumber": number, "ETag": etag} for number, etag, _ in sent]
         with in_words(self.url):
-            with suppress(self.client.exceptions.NoSuchUpload):  # asked again after a lost answer
+            try:
                 self.client.complete_multipart_upload(
                     **self._names(upload_id), MultipartUpload={"Parts": parts}
                 )
+            except self.client.exceptions.NoSuchUpload:  # asked again after a lost answer?
+                resumed = True
+        if resumed:
+            self._require(sum(size for _, _, size in sent))
+
+    def _require(self, size: int) -> None:
+        """`HostUnfit` if the object is not what was meant to be there."""
+        with in_words(self.url):
             found = self.client.head_object(Bucket=self.bucket, Key=self.key)
-        size = sum(size for _, _, size in sent)
         known = self.options.get("Metadata", {})
         if found["ContentLength"] != size or not known.items() <= metadata(found).items():
             raise HostUnfit(f"{self.url}: the server has something else than was sent")
@@ -182,23 +169,27 @@ class Upload:
 
 def _in_threads(
     send: Callable[[int, bytes], Sent], parts: Iterable[bytes], on_bytes: Callable[[int], object]
-) -> Iterator[Sent]:
-    """Send the parts a few at a time, so that only a few are in memory; what has arrived, in
-    order."""
-    under_way: deque[Future[Sent]] = deque()
+) -> list[Sent]:
+    """Send the parts, at most THREADS at a time, so that only so many are in memory; what has
+    arrived, in order."""
+    under_way: set[Future[Sent]] = set()
+    arrived: list[Sent] = []
 
-    def arrived() -> Sent:
-        sent = under_way.popleft().result()
-        on_bytes(sent[2])
-        return sent
+    def wait_for(until: str) -> None:
+        nonlocal under_way
+        done, under_way = wait(under_way, return_when=until)
+        for part in done:
+            arrived.append(part.result())
+            on_bytes(arrived[-1][2])
 
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")
     try:
         for number, part in enumerate(parts, start=1):
-            under_way.append(pool.submit(send, number, part))
+            under_way.add(pool.submit(send, number, part))
             if len(under_way) == THREADS:
-                yield arrived()
+                wait_for(FIRST_COMPLETED)
         while under_way:
-            yield arrived()
+            wait_for(FIRST_COMPLETED)
+        return sorted(arrived)
     finally:
         pool.shutdown(cancel_futures=True)

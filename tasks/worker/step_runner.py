@@ -22,7 +22,15 @@ from tenacity import (
     wait_exponential,
 )
 
-from tasks.errors import BuildCancelled, HostUnfit, StagefarmError, Stale, StepKilled, Untrusted
+from tasks.errors import (
+    BuildCancelled,
+    HostUnfit,
+    PackFailed,
+    StagefarmError,
+    Stale,
+    StepKilled,
+    Untrusted,
+)
 from tasks.host.locks import try_lock_folder
 from tasks.ledger.answers import BeginOutcome, ClaimedAttempt, ClaimOutcome, EndOutcome, Holder
 from tasks.ledger.builds import Ledger
@@ -197,7 +205,11 @@ class StepRunner:
         require_step_before(work)
         self._performer.note(work, work.opening)
         publisher = Publisher(self.settings, self.ledger)
-        url, artifacts = self._put(publisher, work)
+        try:
+            url, artifacts = self._put(publisher, work)
+        except (Stale, PackFailed):
+            self._withdraw(publisher, work)
+            raise
         match self.ledger.finish(work.claim, artifacts, url):
             case EndOutcome.CANCELLED:
                 publisher.withdraw(work.claim, work.build)
@@ -206,6 +218,14 @@ class StepRunner:
                 publisher.withdraw(work.claim, work.build)
                 raise Stale(f"attempt {work.claim.attempt} was taken over")
         return url
+
+    def _withdraw(self, publisher: Publisher, work: Work) -> None:
+        """Remove what was stored of an attempt that is at its end; after other errors the next
+        attempt does it."""
+        try:
+            publisher.withdraw(work.claim, work.build)
+        except StagefarmError as error:
+            logger.warning("left in the store: %s", error)
 
     def _put(self, publisher: Publisher, work: Work) -> tuple[str, tuple[Artifact, ...]]:
         """Copy the artifacts to the store. The expensive work is done by now, so a store that

@@ -70,7 +70,7 @@ def test_an_object_is_what_was_put(objects: Objects, tmp_path: Path) -> None:
     objects.put("a/stream", BytesIO(CONTENT))
     objects.put("a/bytes", b"few", content_type="text/plain")
     objects.put("b/empty", b"")
-    assert told == [PART_BYTES, PART_BYTES, 1000]
+    assert sorted(told) == [1000, PART_BYTES, PART_BYTES]
     assert content_of(objects, "a/file") == content_of(objects, "a/stream") == CONTENT
     assert (content_of(objects, "a/bytes"), content_of(objects, "b/empty")) == (b"few", b"")
     assert objects.read("b/empty", 10) == b""
@@ -172,7 +172,7 @@ def test_what_changes_on_its_way_up_is_noticed(objects: Objects, proxy: Proxy) -
     for path, line in (("small", "PUT .*small"), ("large", f"{PART}2")):
         proxy.will(How.CHANGE_REQUEST, line)
         content = CONTENT if path == "large" else b"few"
-        with pytest.raises(HostUnfit):
+        with pytest.raises(HostUnfit, match="was changed on its way"):
             objects.put(path, content, sha256="abc")
         objects.put(path, content, sha256="abc")
         assert content_of(objects, path) == content
