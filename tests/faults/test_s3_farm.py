@@ -23,7 +23,7 @@ from tests.redis_server import RedisServer
 from tests.s3_servers import BUCKET, S3Server, moto_server, rclone_server
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.redis, pytest.mark.root]
+pytestmark = [pytest.mark.redis, pytest.mark.root, pytest.mark.slow]
 SERVERS = {"moto": moto_server, "rclone": rclone_server}
 PART = r"PUT .*partNumber="
 LARGE = "head --bytes=9000000 /dev/urandom > /large"
