@@ -1,0 +1,1 @@
+"""Publishing: from the store to a mirror, as whole generations that readers can verify."""

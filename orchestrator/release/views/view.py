@@ -1,0 +1,39 @@
+"""What a view is made of, and what it may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.release.catalog import Catalog, File
+
+Reader = Callable[[File], bytes]
+"""Returns the content of a small file of the mirror, such as a list of checksums."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewFile:
+    """A file that a view shows at `path`, relative to the root of the mirror: `content`, or the
+    body of a file of the catalog, which targets show without a second copy where they can.
+    `is_index`: it names others, so it is written after them, and replaces its predecessor."""
+
+    path: str
+    content: bytes = b""
+    body: File | None = None
+    is_index: bool = False
+
+
+class Signer(Protocol):
+    """Signs with the release's key, on the publisher's machine."""
+
+    def clear_signed(self, text: str) -> str:
+        """The text with an OpenPGP clear signature around it."""
+
+    def detached(self, content: bytes) -> dict[str, bytes]:
+        """The detached signatures by the extension of their file, such as `.asc`, `.minisig`."""
+
+
+class View(Protocol):
+    def files(self, catalog: Catalog, read: Reader, signer: Signer | None) -> Iterator[ViewFile]:
+        """All files of the view, indexes last."""
