@@ -34,7 +34,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "validate": (
             "orchestrator.commands.validate:validate",
-            "Check specfiles, hook files and batches.",
+            "Check specfiles, hook files, batches and releases.",
         ),
         "schema": (
             "orchestrator.commands.schema:schema",

@@ -15,9 +15,15 @@ from typing import Any, get_args, get_origin
 
 from orchestrator.formats.batchfile import Batchfile
 from orchestrator.formats.reader import Count, FieldInfo, Seconds, Size, fields_of, is_open
+from orchestrator.formats.releasefile import Releasefile
 from orchestrator.formats.spec import Hookfile, Specfile
 
-FORMATS: dict[str, type] = {"specfile": Specfile, "hooks": Hookfile, "batch": Batchfile}
+FORMATS: dict[str, type] = {
+    "specfile": Specfile,
+    "hooks": Hookfile,
+    "batch": Batchfile,
+    "release": Releasefile,
+}
 
 _SCALARS: dict[Any, dict[str, Any]] = {
     str: {"type": ["string", "number", "boolean", "null"]},

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from orchestrator.formats.reader import Document, read_text
+from orchestrator.formats.releasefile import Releasefile, load_release, name_of
 from orchestrator.formats.spec import Engine, Specfile, load_specfile
 from orchestrator.planning.anise_config import config_problems, farm_problems
 from orchestrator.planning.batch import Batch, load_batch
@@ -30,10 +31,16 @@ class FileKind(StrEnum):
     SPECFILE = "specfile"
     HOOKS = "hooks"
     BATCH = "batch"
+    RELEASE = "release"
 
 
 USED_OPTIONS = {item.name for item in fields(Tarformers)}
-_KEYS = {"jobs": FileKind.SPECFILE, "hooks": FileKind.HOOKS, "builds": FileKind.BATCH}
+_KEYS = {
+    "jobs": FileKind.SPECFILE,
+    "hooks": FileKind.HOOKS,
+    "builds": FileKind.BATCH,
+    "stages": FileKind.RELEASE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +75,22 @@ def check(file: Path, how: Checking) -> Verdict:
             return _check_specfile(load_specfile(file), how)
         if kind is FileKind.BATCH:
             return _check_batch(load_batch(file), file, how)
+        if kind is FileKind.RELEASE:
+            return _check_release(load_release(file))
         return _check_hooks(file, how)
     except BadInput as error:
         return Verdict(file=str(file), kind=kind, problems=_of_file(error, file))
 
 
 def kind_of(text: str, file: Path) -> FileKind:
-    """The kind of `file`, from the first of `jobs:`, `hooks:` and `builds:` at a line start."""
-    if match := re.search(r"(?m)^[\"']?(jobs|hooks|builds)[\"']?\s*:", text):
+    """The kind of `file`, from the first of `jobs:`, `hooks:`, `builds:` and `stages:` at a
+    line start."""
+    if match := re.search(r"(?m)^[\"']?(jobs|hooks|builds|stages)[\"']?\s*:", text):
         return _KEYS[match[1]]
-    hint = "a specfile has `jobs:`, a hook file `hooks:`, a batch `builds:`; or use --kind"
+    hint = (
+        "a specfile has `jobs:`, a hook file `hooks:`, a batch `builds:`, a release `stages:`; "
+        "or use --kind"
+    )
     raise BadInput(f"{file}: unknown kind of file", hint)
 
 
@@ -137,6 +150,17 @@ def _check_batch(batch: Batch, file: Path, how: Checking) -> Verdict:
         summary=f"{len(batch.builds)} builds of {batch.name}",
         problems=_of_plan(file, how) if how.render else (),
         warnings=batch.warnings,
+    )
+
+
+def _check_release(document: Document[Releasefile]) -> Verdict:
+    value = document.value
+    targets = ", ".join(target.to for target in value.targets)
+    return Verdict(
+        file=document.file,
+        kind=FileKind.RELEASE,
+        summary=f"{name_of(document)}, channel {value.channel}, to {targets}",
+        warnings=document.warnings,
     )
 
 

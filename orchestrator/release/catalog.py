@@ -9,6 +9,7 @@ from the catalog, for programs that know another layout.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ from tasks.errors import Untrusted
 from tasks.model import encode
 
 STAGES, CATALOGS = "stages", "catalogs"
+NAME_MAX_BYTES = 255
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +63,51 @@ class Stage:
         return self.product, self.arch, self.subarch, self.variant
 
     @property
+    def id(self) -> tuple[str, int, str]:
+        """What no other stage has."""
+        return self.build, self.attempt, self.tarball.name
+
+    @property
     def files(self) -> tuple[File, ...]:
         return (self.tarball, *self.sidecars)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """An earlier generation whose catalog is still on the mirror. `replaced_at` is when the next
+    one was made."""
+
+    version: int
+    created_at: float
+    replaced_at: float
+    sha256: str
+    stages: int = 0
+    reason: str = ""
+
+    @property
+    def path(self) -> str:
+        return f"{CATALOGS}/{self.sha256}.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """What one generation offers. `version` rises with each generation of a release's channel;
-    `created_at` is in seconds since 1970. A stage may be there in several builds, newest first."""
+    `created_at` is in seconds since 1970. A stage may be there in several builds, newest first.
+
+    `pins` are builds that stay, `earlier` the generations that can be rolled back to, newest first,
+    and `reason` says why this one was made, if not for new builds. Builds in `withdrawn`, which a
+    rollback removed, are published again only if they are named.
+    """
 
     release: str
     channel: str
     version: int
     created_at: float
     stages: tuple[Stage, ...] = ()
+    pins: tuple[str, ...] = ()
+    withdrawn: tuple[str, ...] = ()
+    earlier: tuple[Generation, ...] = ()
+    reason: str = ""
 
     @property
     def content(self) -> bytes:
@@ -109,10 +143,30 @@ class Catalog:
 
 
 def read_catalog(content: bytes, sha256: str) -> Catalog:
-    """The catalog with that digest; `Untrusted` if `content` is another, or none."""
+    """The catalog with that digest; `Untrusted` if `content` is another, or none, or names a file
+    that could leave its folder."""
     if hashlib.sha256(content).hexdigest() != sha256:
         raise Untrusted("the catalog is not the one that the pointer names: its sha256 differs")
     try:
-        return msgspec.json.decode(content, type=Catalog)
+        catalog = msgspec.json.decode(content, type=Catalog)
     except msgspec.MsgspecError as error:
         raise Untrusted(f"cannot read the catalog: {error}") from error
+    for file in catalog.files:
+        if not is_safe(file):
+            raise Untrusted(f"the catalog names an impossible file: {file.name!r} {file.sha256!r}")
+    for generation in catalog.earlier:
+        if not SHA256.fullmatch(generation.sha256):
+            raise Untrusted(f"the catalog names an impossible one: {generation.sha256!r}")
+    return catalog
+
+
+def is_safe(file: File) -> bool:
+    """Whether the path of the file is made of a digest and a name, and its size is possible."""
+    is_name = bool(file.name) and file.name not in (".", "..")
+    return (
+        is_name
+        and not any(character in "/\\" or not character.isprintable() for character in file.name)
+        and len(file.name.encode()) <= NAME_MAX_BYTES
+        and bool(SHA256.fullmatch(file.sha256))
+        and file.size_bytes >= 0
+    )

@@ -31,6 +31,7 @@ class PayloadType(StrEnum):
 
     BUILD = "application/vnd.stagefarm.build+json"
     CHECKPOINT = "application/vnd.stagefarm.checkpoint+json"
+    POINTER = "application/vnd.stagefarm.pointer+json"
     STATEMENT = "application/vnd.in-toto+json"
 
 
