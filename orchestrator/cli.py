@@ -83,6 +83,16 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "Repeat a build and compare the results.",
         ),
     },
+    "Publish": {
+        "publish": (
+            "orchestrator.commands.publish:publish",
+            "Publish stages as a release file says.",
+        ),
+        "release": (
+            "orchestrator.commands.release:release",
+            "Look at what is published, verify it, roll it back.",
+        ),
+    },
     "Run the farm": {
         "demo": (
             "orchestrator.commands.demo:demo",
@@ -170,7 +180,8 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 1 a build failed, 2 bad input, 3 this machine lacks something, "
-    "4 the farm's Redis does not answer, 5 cancelled, 130 interrupted. "
+    "4 the farm's Redis does not answer, 5 cancelled, "
+    "6 another was quicker, 7 not signed by whom is trusted, 130 interrupted. "
     "Settings: /etc/stagefarm.toml, and STAGEFARM_... variables such as STAGEFARM_REDIS_URL.",
 )
 @click.version_option(__version__, prog_name="stagefarm")

@@ -70,6 +70,15 @@ class Settings:
     job_valid_days: Annotated[float, Meta(gt=0)] = 14.0
     """How long after its submission a host may begin a signed build."""
 
+    release_key_file: str = ""
+    """The key that signs what is published; default: one made on first use."""
+
+    release_passphrase_file: str = ""
+    """File whose first line is the passphrase of that key."""
+
+    release_dir: Name = "/etc/stagefarm/releases"
+    """Folder of the release files that batches may name, on the machine that publishes."""
+
     key_prefix: Name = "stagefarm"
     """First part of every key in Redis, so that several farms can share one server."""
 
@@ -192,6 +201,11 @@ class Settings:
         """The passphrase of the submitter's key; empty if none is set."""
         file = self.key_passphrase_file
         return _first_line("key_passphrase_file", file, "the passphrase") if file else ""
+
+    def release_passphrase(self) -> str:
+        """The passphrase of the release's key; empty if none is set."""
+        file = self.release_passphrase_file
+        return _first_line("release_passphrase_file", file, "the passphrase") if file else ""
 
     def broker_url(self) -> str:
         """`redis_url` with the password from `redis_password_file`. Never log it."""

@@ -17,7 +17,8 @@ from tasks.trust.keys import PublicKey
 
 RELEASE = "the release file's folder"
 DAY_S = 24 * 3600
-NONE = Count(0)
+NONE, FEW = Count(0), Count(3)
+WEEK, FORTNIGHT = Seconds(7 * DAY_S), Seconds(14 * DAY_S)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 """Names become names of files on the mirror."""
 
@@ -83,16 +84,14 @@ class Keep:
     """Which builds of each stage a generation keeps: those that any of the rules names, and always
     the newest one. Days, weeks and months are in UTC."""
 
-    newest: Annotated[Count, Key("So many newest builds.")] = Count(3)
+    newest: Annotated[Count, Key("So many newest builds.")] = FEW
     daily: Annotated[Count, Key("The newest build of each of so many days.")] = NONE
     weekly: Annotated[Count, Key("The newest build of each of so many weeks.")] = NONE
     monthly: Annotated[Count, Key("The newest build of each of so many months.")] = NONE
     grace: Annotated[
         Seconds,
-        Key(
-            "How long files stay after no generation names them any more, and can be rolled back to."
-        ),
-    ] = Seconds(7 * DAY_S)
+        Key("How long files stay that no generation names any more, for readers and rollback."),
+    ] = WEEK
 
 
 KEEP = Keep()
@@ -111,7 +110,7 @@ class Releasefile:
     keep: Annotated[Keep, Key("Which builds stay.")] = KEEP
     expires: Annotated[
         Seconds, Key("How long clients take a generation as current without a newer one.")
-    ] = Seconds(14 * DAY_S)
+    ] = FORTNIGHT
     views: Annotated[tuple[ViewKind, ...], Key("Layouts for other programs.")] = ()
     key: Annotated[
         str, Key("The Ed25519 key that signs; default: `release_key_file`.", relative_to=RELEASE)

@@ -32,7 +32,7 @@ from tasks.errors import BadInput, HostUnfit
 from tasks.settings import Settings
 from tasks.trust.keys import PrivateKey, PublicKey, public_file, read_key, read_or_make
 
-SUBMIT_KEY, HOST_KEY = "submit.key", "host.key"
+SUBMIT_KEY, HOST_KEY, RELEASE_KEY = "submit.key", "host.key", "release.key"
 SEE = "docs/security.md describes trust.toml"
 
 
@@ -168,9 +168,25 @@ def submit_key(settings: Settings) -> PrivateKey:
     return read_or_make(default_submit_key(settings), passphrase)
 
 
+def release_key(settings: Settings, file: Path | None = None) -> PrivateKey:
+    """The key that signs what is published: that in `file`, in `release_key_file`, or one that is
+    made on first use."""
+    named = file or (Path(settings.release_key_file) if settings.release_key_file else None)
+    passphrase = settings.release_passphrase()
+    return (
+        read_key(named, passphrase)
+        if named
+        else read_or_make(own_key_file(settings, RELEASE_KEY), passphrase)
+    )
+
+
 def default_submit_key(settings: Settings) -> Path:
     """For root the machine's own, which its worker trusts; for others one in their home."""
+    return own_key_file(settings, SUBMIT_KEY)
+
+
+def own_key_file(settings: Settings, name: str) -> Path:
     if os.geteuid() == 0:
-        return settings.keys / SUBMIT_KEY
+        return settings.keys / name
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base, "stagefarm", SUBMIT_KEY)
+    return Path(base, "stagefarm", name)

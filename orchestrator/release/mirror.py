@@ -1,0 +1,120 @@
+"""A mirror as the public reads it: by HTTP, or as a folder of this machine.
+
+Nothing that a mirror says is believed: each read has a limit, and who reads compares digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from orchestrator.release.targets.target import require_inside
+from tasks import __version__
+from tasks.artifacts.store import file_of
+from tasks.errors import BadInput, HostUnfit, Untrusted
+
+PIECE_BYTES = 1 << 20
+TIMEOUT_S = 30.0
+HEADERS = {"User-Agent": f"stagefarm/{__version__}", "Accept-Encoding": "identity"}
+
+
+class Mirror(Protocol):
+    """`HostUnfit` where it cannot be reached, or has not what is asked for."""
+
+    @property
+    def url(self) -> str:
+        """The URL of its root, without a slash at the end."""
+
+    def size(self, path: str) -> int | None:
+        """The size of a file, None if it is missing."""
+
+    def pieces(self, path: str, limit_bytes: int) -> Iterator[bytes]:
+        """The content of a file; `Untrusted` once it is larger than `limit_bytes`."""
+
+
+def whole(mirror: Mirror, path: str, limit_bytes: int) -> bytes:
+    """The content of a small file."""
+    return b"".join(mirror.pieces(path, limit_bytes))
+
+
+def mirror_at(url: str) -> Mirror:
+    """The mirror whose root is at `url`: http, https or file."""
+    scheme = urlsplit(url).scheme
+    if scheme == "file":
+        return FolderMirror(url.rstrip("/"), file_of(url))
+    if scheme not in ("http", "https"):
+        raise BadInput(f"{url!r} is not the URL of a mirror", "such as https://mirror.example.org")
+    return HttpMirror(url.rstrip("/"), httpx.Client(follow_redirects=True, headers=HEADERS))
+
+
+@dataclass(frozen=True)
+class FolderMirror:
+    url: str
+    root: Path
+
+    def size(self, path: str) -> int | None:
+        try:
+            return (self.root / require_inside(path)).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def pieces(self, path: str, limit_bytes: int) -> Iterator[bytes]:
+        file = self.root / require_inside(path)
+        try:
+            with file.open("rb") as opened:
+                yield from _limited(iter(lambda: opened.read(PIECE_BYTES), b""), limit_bytes, path)
+        except OSError as error:
+            raise HostUnfit(f"cannot read {file}: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class HttpMirror:
+    url: str
+    client: httpx.Client
+
+    def size(self, path: str) -> int | None:
+        with self._told(path):
+            answer = self.client.head(self._at(path), timeout=TIMEOUT_S)
+            if answer.status_code in (404, 410):
+                return None
+            self._require_ok(answer, path)
+            length = answer.headers.get("Content-Length", "")
+            return int(length) if length.isdecimal() else None
+
+    def pieces(self, path: str, limit_bytes: int) -> Iterator[bytes]:
+        with (
+            self._told(path),
+            self.client.stream("GET", self._at(path), timeout=TIMEOUT_S) as answer,
+        ):
+            self._require_ok(answer, path)
+            yield from _limited(answer.iter_raw(PIECE_BYTES), limit_bytes, path)
+
+    def _at(self, path: str) -> str:
+        return f"{self.url}/{quote(require_inside(path))}"
+
+    def _require_ok(self, answer: httpx.Response, path: str) -> None:
+        if answer.status_code != httpx.codes.OK:
+            raise HostUnfit(f"{self.url}/{path}: HTTP {answer.status_code} {answer.reason_phrase}")
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            why = str(error) or type(error).__name__
+            raise HostUnfit(f"cannot fetch {self.url}/{path}: {why}") from error
+
+
+def _limited(pieces: Iterator[bytes], limit_bytes: int, path: str) -> Iterator[bytes]:
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limit_bytes:
+            raise Untrusted(f"{path} is larger than {limit_bytes:,} bytes, which it should be")
+        yield piece

@@ -1,0 +1,238 @@
+"""One mirror during a publication: what is there, what is written, and in which order.
+
+    journal -> bodies -> catalog -> files of views -> verified from outside
+            -> indexes of views -> verified -> pointer -> removal of what was garbage before
+
+A crash at any point leaves the earlier generation: only the pointer makes the next one current.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from orchestrator.release.catalog import Catalog, File, read_catalog
+from orchestrator.release.journal import (
+    JOURNAL_MAX_BYTES,
+    Journal,
+    journal_path,
+    read_journal,
+)
+from orchestrator.release.mirror import Mirror, mirror_at, whole
+from orchestrator.release.pointer import (
+    CATALOG_MAX_BYTES,
+    POINTER_MAX_BYTES,
+    Pointer,
+    pointer_name,
+    read_pointer,
+)
+from orchestrator.release.targets.target import Item, Target
+from orchestrator.release.verify import check_content, check_sizes
+from orchestrator.release.views.view import ViewFile
+from tasks.errors import HostUnfit, StagefarmError, Untrusted
+from tasks.metering import Meter
+from tasks.model import decode
+from tasks.reporting import Report
+from tasks.trust.envelope import from_text
+from tasks.trust.keys import PublicKey
+
+SourceOf = Callable[[File], Path | None]
+"""Where a file of the catalog is in the store, None if it is not there."""
+
+
+@dataclass(slots=True)
+class Mirrored:
+    """A mirror, and the generation that it shows: None for an empty one."""
+
+    target: Target
+    channel: str
+    text: bytes | None = None
+    pointer: Pointer | None = None
+    catalog: Catalog | None = None
+    journal: Journal = field(default_factory=Journal)
+
+    @property
+    def version(self) -> int:
+        return self.pointer.version if self.pointer else 0
+
+    @property
+    def has(self) -> set[str]:
+        """The paths of the files of the generation that it shows."""
+        return {file.path for file in self.catalog.files} if self.catalog else set()
+
+    def new_in(self, catalog: Catalog) -> list[File]:
+        """The files of `catalog` that the generation that it shows does not have."""
+        has = self.has
+        return [file for file in catalog.files if file.path not in has]
+
+
+def look(target: Target, channel: str, keys: Sequence[PublicKey], now: float) -> Mirrored:
+    """What `target` shows now; `Untrusted` if its pointer is not signed with one of `keys`."""
+    name = pointer_name(channel)
+    found = Mirrored(target, channel, text=target.read(name, POINTER_MAX_BYTES))
+    named: Iterable[str] = ()
+    if found.text is not None:
+        found.pointer = read_pointer(found.text, keys, f"{target.label}/{name}")
+        found.catalog = catalog_on(target, found.pointer.catalog)
+        named = [found.catalog.path, *found.has]
+    journal = read_journal(target.read(journal_path(channel), JOURNAL_MAX_BYTES))
+    at = found.pointer.created_at if found.pointer else now
+    found.journal = journal.settled(found.version, named, at, now)
+    return found
+
+
+def catalog_on(target: Target, sha256: str) -> Catalog:
+    """The catalog with that digest; `Untrusted` if another one is in its place, `HostUnfit` if
+    none."""
+    path = f"catalogs/{sha256}.json"
+    content = target.read(path, CATALOG_MAX_BYTES)
+    if content is None:
+        raise HostUnfit(f"{target.label}/{path} is missing", "was it removed by hand?")
+    return read_catalog(content, sha256)
+
+
+# Writing
+
+
+def items_of(files: Iterable[File], source_of: SourceOf, target: Target) -> list[Item]:
+    """What has to be written for `files`; `HostUnfit` if one of them is neither on the mirror nor
+    in the store."""
+    wanted = [
+        Item(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256) for file in files
+    ]
+    by_path = {file.path: file for file in files}
+    found = []
+    for item in target.missing(wanted):
+        source = source_of(by_path[item.path])
+        if not source:
+            raise HostUnfit(
+                f"{item.path} is neither on {target.label} nor in the store",
+                "see `stagefarm release list` for the generations that are whole",
+            )
+        found.append(replace(item, source=source))
+    return found
+
+
+def write_journal(mirrored: Mirrored, journal: Journal) -> None:
+    item = Item(path=journal_path(mirrored.channel), content=journal.content)
+    mirrored.target.put([item], lambda _: None)
+    mirrored.journal = journal
+
+
+def write_bodies(mirrored: Mirrored, catalog: Catalog, source_of: SourceOf, report: Report) -> int:
+    """Write what is missing of the catalog's files, then the catalog; returns the bytes written."""
+    items = items_of(mirrored.new_in(catalog), source_of, mirrored.target)
+    meter = Meter(report, "upload", total=sum(item.size_bytes for item in items))
+    mirrored.target.put(items, meter.add)
+    content = catalog.content
+    mirrored.target.put([Item(path=catalog.path, content=content)], lambda _: None)
+    meter.finish()
+    return meter.done + len(content)
+
+
+def view_item(file: ViewFile) -> Item:
+    return Item(
+        path=file.path,
+        content=file.content,
+        body=file.body.path if file.body else "",
+        size_bytes=file.body.size_bytes if file.body else len(file.content),
+    )
+
+
+def write_view_files(mirrored: Mirrored, files: Sequence[ViewFile]) -> list[ViewFile]:
+    """Write the files of views that are no indexes, once; returns those that are new."""
+    fresh = [
+        file for file in files if not file.is_index and file.path not in mirrored.journal.previous
+    ]
+    mirrored.target.put([view_item(file) for file in fresh], lambda _: None)
+    return fresh
+
+
+def write_indexes(mirrored: Mirrored, files: Sequence[ViewFile]) -> list[ViewFile]:
+    found = [file for file in files if file.is_index]
+    mirrored.target.put([view_item(file) for file in found], lambda _: None)
+    return found
+
+
+# Verifying, through the public URL
+
+
+def verify_bodies(
+    mirrored: Mirrored,
+    catalog: Catalog,
+    verified: Collection[str],
+    report: Report,
+    *,
+    everything: bool,
+) -> None:
+    """Fetch the catalog, and each file that is new in it; of those in `verified`, which were
+    verified for an earlier generation, only the size. `everything`: fetch all files."""
+    mirror = mirror_at(mirrored.target.url)
+    content = catalog.content
+    if whole(mirror, catalog.path, len(content)) != content:
+        raise Untrusted(f"{mirror.url}/{catalog.path} is not what was written there")
+    fresh = mirrored.new_in(catalog)
+    if everything:
+        check_content(mirror, list(catalog.files), report)
+        return
+    check_content(mirror, [file for file in fresh if file.path not in verified], report)
+    check_sizes(mirror, [file for file in fresh if file.path in verified], report)
+
+
+def verify_views(mirrored: Mirrored, files: Sequence[ViewFile]) -> None:
+    """Fetch the views' own files, and ask for the size of the bodies that they show."""
+    mirror: Mirror = mirror_at(mirrored.target.url)
+    for file in files:
+        if file.body:
+            is_right = mirror.size(file.path) == file.body.size_bytes
+        else:
+            limit = len(file.content)
+            digest = hashlib.sha256(whole(mirror, file.path, limit)).digest()
+            is_right = digest == hashlib.sha256(file.content).digest()
+        if not is_right:
+            raise Untrusted(f"{mirror.url}/{file.path} is not what was written there")
+
+
+# Removing
+
+
+def due_of(mirrored: Mirrored, grace_s: float, now: float) -> list[str]:
+    """The garbage whose grace is over, and that no other channel of the mirror mentions."""
+    due = mirrored.journal.due(now - grace_s)
+    if not due:
+        return []
+    others = _mentioned_by_others(mirrored)
+    return [path for path in due if path not in others]
+
+
+def _mentioned_by_others(mirrored: Mirrored) -> set[str]:
+    found: set[str] = set()
+    for name in mirrored.target.pointers():
+        channel = name.removesuffix(".json")
+        if channel == mirrored.channel:
+            continue
+        journal = read_journal(mirrored.target.read(journal_path(channel), JOURNAL_MAX_BYTES))
+        found |= journal.mentioned
+        if text := mirrored.target.read(name, POINTER_MAX_BYTES):
+            found |= _named_by(mirrored.target, text)
+    return found
+
+
+def _named_by(target: Target, text: bytes) -> set[str]:
+    """What another channel's pointer names, whoever signed it; nothing if it is no pointer."""
+    try:
+        pointer = decode(from_text(text.decode()).payload, Pointer)
+    except (StagefarmError, UnicodeDecodeError):
+        return set()
+    catalog = catalog_on(target, pointer.catalog)
+    return {catalog.path, *(file.path for file in catalog.files)}
+
+
+def remove_due(mirrored: Mirrored, paths: Sequence[str]) -> None:
+    """Remove files that the journal on the mirror lists as garbage, then note that they are
+    gone."""
+    if paths:
+        mirrored.target.remove(paths)
+        write_journal(mirrored, mirrored.journal.without(paths))

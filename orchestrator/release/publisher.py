@@ -1,0 +1,367 @@
+"""Publishes the generations of a release to all of its mirrors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.formats.releasefile import Releasefile
+from orchestrator.release import generations
+from orchestrator.release.catalog import Catalog, File, Generation
+from orchestrator.release.known import Known
+from orchestrator.release.mirror import mirror_at, whole
+from orchestrator.release.mirrored import (
+    Mirrored,
+    catalog_on,
+    due_of,
+    items_of,
+    look,
+    remove_due,
+    verify_bodies,
+    verify_views,
+    write_bodies,
+    write_indexes,
+    write_journal,
+    write_view_files,
+)
+from orchestrator.release.pointer import (
+    POINTER_MAX_BYTES,
+    moment,
+    pointer_name,
+    pointer_to,
+    sign_pointer,
+)
+from orchestrator.release.taking import NOTHING, Taken, source_in
+from orchestrator.release.targets.target import Target
+from orchestrator.release.verify import require_forward, seen_of
+from orchestrator.release.views.view import Signer, View, ViewFile
+from tasks.errors import BadInput, HostUnfit, StagefarmError, Untrusted
+from tasks.reporting import Report, Silent
+from tasks.trust.keys import PrivateKey, PublicKey
+
+CLOCK_LIMIT_S = 300.0
+RENEWED_AT = 0.5
+"""A generation that has lived so much of its time is made anew, though nothing has changed."""
+
+Make = Callable[[Sequence[Mirrored], int, float], "Plan"]
+"""Plans the next generation, of what the mirrors show, its version, and the time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A publication: the generation that is current now; whether it is `new`; the labels of the
+    mirrors that show it, and of the others the reason; the bytes written; the paths removed."""
+
+    catalog: Catalog
+    new: bool
+    before: Catalog | None = None
+    published: tuple[str, ...] = ()
+    failed: dict[str, StagefarmError] = field(default_factory=dict)
+    written_bytes: int = 0
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A generation to publish: where its files are in the store, which of them were verified for an
+    earlier one."""
+
+    catalog: Catalog
+    before: Catalog | None
+    sources: Mapping[str, Path]
+    verified: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publisher:
+    """A release, as this machine publishes it. `store` is where the files of stages that were
+    published before may still be."""
+
+    release: Releasefile
+    name: str
+    key: PrivateKey
+    targets: Sequence[Target]
+    known: Known
+    store: Path | None = None
+    views: Sequence[View] = ()
+    signer: Signer | None = None
+    report: Report = field(default_factory=Silent)
+    say: Callable[[str], object] = lambda _: None
+    clock: Callable[[], float] = time.time
+    verify_all: bool = False
+    recover: bool = False
+    dry_run: bool = False
+
+    # What can be asked of it
+
+    def publish(self, taken: Taken = NOTHING) -> Outcome:
+        """Publish those stages of the current generation and of `taken` that the release keeps."""
+
+        def make(found: Sequence[Mirrored], version: int, now: float) -> Plan:
+            before = newest_of(found)
+            catalog = generations.next_generation(
+                before, taken.stages, self.release, name=self.name, version=version, now=now
+            )
+            return Plan(catalog=catalog, before=before, sources=taken.sources)
+
+        return self._advance(make)
+
+    def roll_back(self, to: int) -> Outcome:
+        """Publish the stages of generation `to` once more, under a higher version; `BadInput` if it
+        is not on the mirror any more."""
+
+        def make(found: Sequence[Mirrored], version: int, now: float) -> Plan:
+            before = _required(newest_of(found))
+            old = earlier(found, before, to)
+            catalog = generations.rolled_back(
+                before, old, version=version, now=now, grace_s=self.release.keep.grace
+            )
+            verified = frozenset(file.path for file in old.files)
+            return Plan(catalog=catalog, before=before, sources={}, verified=verified)
+
+        return self._advance(make)
+
+    def pin(self, build: str, *, remove: bool) -> Outcome:
+        """Keep `build` whatever the rules say, or no longer; `BadInput` if it is not there."""
+
+        def make(found: Sequence[Mirrored], version: int, now: float) -> Plan:
+            before = _required(newest_of(found))
+            grace_s = self.release.keep.grace
+            catalog = generations.pinned(
+                before, build, version=version, now=now, grace_s=grace_s, remove=remove
+            )
+            return Plan(catalog=catalog, before=before, sources={})
+
+        return self._advance(make)
+
+    def current(self) -> Catalog | None:
+        """The newest generation that a mirror shows, None if all are empty."""
+        failed: dict[str, StagefarmError] = {}
+        return newest_of(self._look(failed))
+
+    def generation(self, version: int | None) -> Catalog:
+        """The current generation, or an earlier one; `BadInput` if there is none."""
+        found = self._look({})
+        current = _required(newest_of(found))
+        return current if version in (None, current.version) else earlier(found, current, version)
+
+    # How
+
+    def _advance(self, make: Make) -> Outcome:
+        failed: dict[str, StagefarmError] = {}
+        with ExitStack() as locks:
+            found = self._look(failed, None if self.dry_run else locks)
+            now, version = self._time_of(found), self._next_version(found)
+            plan = make(found, version, now)
+            if not failed and self._is_current(found, plan, now):
+                assert plan.before
+                return Outcome(catalog=plan.before, new=False, before=plan.before)
+            if self.dry_run:
+                return self._foreseen(found, plan, now, failed)
+            return self._carry_out(found, plan, now, failed)
+
+    def _look(
+        self, failed: dict[str, StagefarmError], locks: ExitStack | None = None
+    ) -> list[Mirrored]:
+        """The mirrors that can be published to, locked if `locks` are given; `failed` gets the
+        others. Raises the error if there is none."""
+        found: list[Mirrored] = []
+        for target in self.targets:
+            with _noting(failed, target.label):
+                if locks:
+                    locks.enter_context(target.exclusive())
+                one = look(target, self.release.channel, self._keys, self.clock())
+                self._require_forward(one)
+                found.append(one)
+        if not found:
+            raise next(iter(failed.values()))
+        return found
+
+    @property
+    def _keys(self) -> list[PublicKey]:
+        return [self.key.public, *map(PublicKey.parse, self.release.former_keys)]
+
+    def _place(self, target: Target) -> str:
+        return f"{target.label}#{self.release.channel}"
+
+    def _require_forward(self, found: Mirrored) -> None:
+        """`Untrusted` if the mirror shows an older generation than was published from here."""
+        seen = self.known.recall(self._place(found.target)).seen
+        if self.recover or not seen.version:
+            return
+        if not found.pointer:
+            raise Untrusted(
+                f"{found.target.label} was emptied: {LAST.format(seen.version)}", RECOVER
+            )
+        try:
+            require_forward(found.pointer, seen, found.target.label)
+        except Untrusted as error:
+            raise Untrusted(str(error), RECOVER) from error
+
+    def _time_of(self, found: Sequence[Mirrored]) -> float:
+        """Now; `HostUnfit` if a generation was made later: one of the clocks is wrong."""
+        now = self.clock()
+        for one in found:
+            if one.pointer and one.pointer.created_at > now + CLOCK_LIMIT_S:
+                raise HostUnfit(
+                    f"it is {moment(now)} here, but generation {one.version} on "
+                    f"{one.target.label} was made on {moment(one.pointer.created_at)}",
+                    "set the clock of this machine",
+                )
+        latest = max((one.pointer.created_at for one in found if one.pointer), default=0.0)
+        return max(now, latest)
+
+    def _next_version(self, found: Sequence[Mirrored]) -> int:
+        """A higher one than any that was seen."""
+        seen = [self.known.recall(self._place(target)).seen.version for target in self.targets]
+        return 1 + max(*seen, *(one.version for one in found), 0)
+
+    def _is_current(self, found: Sequence[Mirrored], plan: Plan, now: float) -> bool:
+        before = plan.before
+        if not before or not generations.is_same(before, plan.catalog):
+            return False
+        is_old = now - before.created_at >= RENEWED_AT * self.release.expires
+        return not is_old and all(one.version == before.version for one in found)
+
+    def _foreseen(
+        self, found: Sequence[Mirrored], plan: Plan, now: float, failed: dict[str, StagefarmError]
+    ) -> Outcome:
+        """What `_carry_out` would do."""
+        size, removed = 0, dict[str, None]()
+        for one in found:
+            items = items_of(one.new_in(plan.catalog), self._source_of(plan), one.target)
+            size += sum(item.size_bytes for item in items)
+            removed |= dict.fromkeys(due_of(one, self.release.keep.grace, now))
+        return Outcome(
+            catalog=plan.catalog,
+            new=True,
+            before=plan.before,
+            published=tuple(one.target.label for one in found),
+            failed=failed,
+            written_bytes=size,
+            removed=tuple(removed),
+        )
+
+    def _carry_out(
+        self, found: Sequence[Mirrored], plan: Plan, now: float, failed: dict[str, StagefarmError]
+    ) -> Outcome:
+        """Write the generation to all mirrors, then move their pointers."""
+        ready: list[Mirrored] = []
+        size, removed = 0, dict[str, None]()
+        for one in found:
+            with _noting(failed, one.target.label):
+                size += self._prepare(one, plan)
+                ready.append(one)
+        done: list[Mirrored] = []
+        for one in ready:
+            with _noting(failed, one.target.label):
+                self._switch(one, plan.catalog)
+                done.append(one)
+        if not done:
+            raise next(iter(failed.values()))
+        for one in done:
+            with _noting(failed, one.target.label):
+                due = due_of(one, self.release.keep.grace, now)
+                remove_due(one, due)
+                removed |= dict.fromkeys(due)
+        return Outcome(
+            catalog=plan.catalog,
+            new=True,
+            before=plan.before,
+            published=tuple(one.target.label for one in done),
+            failed=failed,
+            written_bytes=size,
+            removed=tuple(removed),
+        )
+
+    def _prepare(self, one: Mirrored, plan: Plan) -> int:
+        """Write all but the pointer, and verify it; returns the bytes written."""
+        catalog = plan.catalog
+        shown = list(self._view_files(one.target, plan))
+        named = {catalog.path, *(file.path for file in catalog.files)}
+        named |= {file.path for file in shown}
+        write_journal(one, one.journal.begun(catalog.version, named))
+        size = write_bodies(one, catalog, self._source_of(plan), self.report)
+        fresh = write_view_files(one, shown)
+        everything = self.verify_all
+        verify_bodies(one, catalog, plan.verified, self.report, everything=everything)
+        verify_views(one, fresh)
+        verify_views(one, write_indexes(one, shown))
+        return size
+
+    def _view_files(self, target: Target, plan: Plan) -> Iterator[ViewFile]:
+        source_of = self._source_of(plan)
+
+        def read(file: File) -> bytes:
+            if source := source_of(file):
+                return source.read_bytes()
+            content = target.read(file.path, file.size_bytes)
+            if content is None:
+                raise HostUnfit(f"{file.path} is not on {target.label}")
+            return content
+
+        for view in self.views:
+            yield from view.files(plan.catalog, read, self.signer)
+
+    def _source_of(self, plan: Plan) -> Callable[[File], Path | None]:
+        stages = {file.path: stage for stage in plan.catalog.stages for file in stage.files}
+
+        def find(file: File) -> Path | None:
+            if found := plan.sources.get(file.path):
+                return found
+            return source_in(self.store, stages[file.path], file) if self.store else None
+
+        return find
+
+    def _switch(self, one: Mirrored, catalog: Catalog) -> None:
+        """Make the generation current."""
+        pointer, name = pointer_to(catalog, self.release.expires), pointer_name(catalog.channel)
+        text = sign_pointer(pointer, self.key)
+        one.target.switch(name, text, one.text)
+        self.known.remember(self._place(one.target), seen_of(pointer))
+        with suppress(StagefarmError):
+            if whole(mirror_at(one.target.url), name, POINTER_MAX_BYTES) == text:
+                return
+        self.say(f"{one.target.url}/{name} does not show the new generation yet: is it cached?")
+
+
+LAST = "generation {} was published to it"
+RECOVER = "--recover goes on from what is there, under a higher version"
+
+
+def newest_of(found: Sequence[Mirrored]) -> Catalog | None:
+    catalogs = [one.catalog for one in found if one.catalog]
+    return max(catalogs, key=lambda catalog: catalog.version, default=None)
+
+
+def earlier(found: Sequence[Mirrored], current: Catalog, version: int | None) -> Catalog:
+    """Generation `version`; `BadInput` if its catalog is not kept any more."""
+    old = generation_of(current, version or 0)
+    holder = max(found, key=lambda one: one.version)
+    return catalog_on(holder.target, old.sha256)
+
+
+def generation_of(current: Catalog, version: int) -> Generation:
+    for generation in current.earlier:
+        if generation.version == version:
+            return generation
+    kept = ", ".join(str(generation.version) for generation in current.earlier) or "none"
+    raise BadInput(f"there is no earlier generation {version}", f"there are: {kept}")
+
+
+def _required(catalog: Catalog | None) -> Catalog:
+    if not catalog:
+        raise BadInput("nothing has been published yet", "stagefarm publish RELEASE_FILE")
+    return catalog
+
+
+@contextmanager
+def _noting(failed: dict[str, StagefarmError], label: str) -> Iterator[None]:
+    """Keeps an error of one mirror from holding up the others."""
+    try:
+        yield
+    except StagefarmError as error:
+        failed[label] = error

@@ -1,0 +1,211 @@
+"""Which stages a release takes from the store: those that a trusted submitter had built, and a
+trusted host has built, by the signatures beside the tarball.
+
+The ledger only says where to look.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from string import Template
+
+from orchestrator.formats.releasefile import Keep, Releasefile, Selection
+from orchestrator.release.catalog import File, Stage
+from orchestrator.release.retention import kept
+from tasks.artifacts.provenance import Provenance, job_name, result_name, verified_beside
+from tasks.artifacts.store import file_of
+from tasks.errors import BadInput, HostUnfit, StagefarmError, Untrusted
+from tasks.ledger.records import Record
+from tasks.model import Build, BuildState, short_id
+from tasks.trust.policy import Trust
+
+_BATCH_END = re.compile(r"-[0-9]{8}-[0-9a-f]{16}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A tarball in the store that may be published, and whose build it is said to be."""
+
+    build: str
+    tarball: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Stages to publish, where each of their files is in the store, by its path on the mirror, and
+    which builds were not taken, and why."""
+
+    stages: tuple[Stage, ...] = ()
+    sources: dict[str, Path] = field(default_factory=dict)
+    refused: tuple[tuple[str, StagefarmError], ...] = ()
+
+
+NOTHING = Taken()
+
+
+# Where to look
+
+
+def candidates_in(
+    records: Sequence[Record], release: Releasefile, known: Callable[[str, int], bool]
+) -> list[Candidate]:
+    """The tarballs of those builds of the ledger that would be in the next generation, and are not
+    known: `known(build, attempt)`. What is taken is decided by signatures, not here."""
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        if record.state is BuildState.SUCCEEDED and _selection(
+            release.stages, record.job, record.batch
+        ):
+            groups.setdefault((record.job, record.queue, record.variant), []).append(record)
+    wanted = [
+        record
+        for group in groups.values()
+        for record in _newest(group, release.keep)
+        if not known(record.id, record.attempt)
+    ]
+    return candidates_of(sorted(wanted, key=lambda record: record.ended))
+
+
+def _newest(group: Sequence[Record], keep: Keep) -> Iterator[Record]:
+    indexes = kept([record.ended for record in group], keep)
+    yield from (group[index] for index in sorted(indexes))
+
+
+def candidates_of(records: Iterable[Record]) -> list[Candidate]:
+    return [
+        Candidate(record.id, file_of(artifact.path))
+        for record in records
+        for artifact in record.artifacts
+    ]
+
+
+def candidates_at(store: Path, name: str) -> list[Candidate]:
+    """The tarballs in the store of the build or batch called `name`, of the newest attempt of each
+    build; `BadInput` if there are none."""
+    escaped = re.sub(r"([*?[])", r"[\1]", name)
+    homes = [*store.glob(f"*/{escaped}"), *store.glob(f"{escaped}/*")]
+    found = [one for home in sorted(set(homes)) for one in _newest_attempt(home)]
+    if not found:
+        raise BadInput(
+            f"{store} has no signed stage of {name}", "give the whole id of a build or a batch"
+        )
+    return found
+
+
+def _newest_attempt(home: Path) -> Iterator[Candidate]:
+    attempts = sorted((path for path in home.glob("[0-9]*") if path.name.isdecimal()), key=_number)
+    for attempt in reversed(attempts):
+        ending = job_name("")
+        if jobs := sorted(attempt.glob(f"*{ending}")):
+            names = [job.name.removesuffix(ending) for job in jobs]
+            yield from (Candidate(home.name, attempt / name) for name in names)
+            return
+
+
+def _number(path: Path) -> int:
+    return int(path.name)
+
+
+# What is taken
+
+
+def take(candidates: Iterable[Candidate], release: Releasefile, trust: Trust) -> Taken:
+    """The stages of `candidates` that are signed by whom `trust` says."""
+    stages: list[Stage] = []
+    sources: dict[str, Path] = {}
+    refused: list[tuple[str, StagefarmError]] = []
+    for candidate in candidates:
+        try:
+            stage = _stage(candidate, release, trust)
+        except (Untrusted, HostUnfit) as error:
+            refused.append((candidate.build, error))
+            continue
+        stages.append(stage)
+        folder = candidate.tarball.parent
+        sources |= {file.path: folder / file.name for file in stage.files}
+    return Taken(stages=tuple(stages), sources=sources, refused=tuple(refused))
+
+
+def _stage(candidate: Candidate, release: Releasefile, trust: Trust) -> Stage:
+    found = verified_beside(candidate.tarball, trust, candidate.build)
+    build = found.job.build
+    selection = _selection(release.stages, build.job, build.batch)
+    if not selection:
+        raise Untrusted(f"{build.id} is signed as a build of {build.job}, which is not published")
+    product, variant, options = _named(selection, build)
+    return Stage(
+        product=product,
+        variant=variant,
+        arch=build.arch,
+        subarch=build.subarch,
+        build=build.id,
+        attempt=found.result.attempt,
+        built_at=found.result.finished,
+        tarball=_file(candidate.tarball, found.result.files[candidate.tarball.name]),
+        sidecars=tuple(_sidecars(candidate.tarball, found)),
+        options=options,
+    )
+
+
+def _selection(selections: Sequence[Selection], job: str, batch: str) -> Selection | None:
+    """The first that takes the builds of `job` in the batch with that id."""
+    name = _BATCH_END.sub("", batch)
+    for one in selections:
+        if any(fnmatchcase(job, pattern) for pattern in one.jobs) and (
+            not one.batch or fnmatchcase(name, one.batch)
+        ):
+            return one
+    return None
+
+
+def _named(selection: Selection, build: Build) -> tuple[str, str, dict[str, str]]:
+    """Product and variant of the build, and the options that they are made of."""
+    known = {
+        **build.environment,
+        "job": build.job,
+        "arch": build.arch,
+        "subarch": build.subarch,
+    }
+    product, variant = Template(selection.product), Template(selection.variant)
+    names = [*product.get_identifiers(), *variant.get_identifiers()]
+    for name in names:
+        if name not in known:
+            raise BadInput(
+                f"{short_id(build.id)} has no option {name!r}, which the release file names",
+                f"job {build.job} has: {', '.join(sorted(known))}",
+            )
+    options = {name: known[name] for name in names if name in build.environment}
+    return product.substitute(known), variant.substitute(known), options
+
+
+def _sidecars(tarball: Path, found: Provenance) -> Iterator[File]:
+    """The files beside the tarball that its host signed, and the signatures."""
+    signed = found.result.files
+    for name in sorted(signed):
+        if name.startswith(f"{tarball.name}."):
+            yield _file(tarball.with_name(name), signed[name])
+    for name in (job_name(tarball.name), result_name(tarball.name)):
+        content = tarball.with_name(name).read_bytes()
+        yield File(name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _file(path: Path, sha256: str) -> File:
+    try:
+        return File(name=path.name, size_bytes=path.stat().st_size, sha256=sha256)
+    except OSError as error:
+        raise HostUnfit(f"cannot read {path}: {error.strerror}") from error
+
+
+def source_in(store: Path, stage: Stage, file: File) -> Path | None:
+    """Where a file of a stage that was published before is in the store, None if it is gone."""
+    found = store.glob(f"*/{stage.build}/{stage.attempt}/{_literal(file.name)}")
+    return next((path for path in found if path.stat().st_size == file.size_bytes), None)
+
+
+def _literal(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)

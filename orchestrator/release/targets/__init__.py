@@ -1,0 +1,1 @@
+"""Mirrors that generations are written to: a folder, a bucket, another machine."""
