@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -187,9 +188,8 @@ def _verify_mirror(where: str, keys: Sequence[str], *, quick: bool, as_json: boo
     from orchestrator.release.tables import stages_table
     from orchestrator.release.verify import check_content, check_sizes
 
-    mirror, catalog = _from_outside(where, keys)
-    files = list(catalog.files)
-    with bars() as report:
+    with bars() as report, _from_outside(where, keys) as (mirror, catalog):
+        files = list(catalog.files)
         (check_sizes if quick else check_content)(mirror, files, report)
     total = sum(file.size_bytes for file in files)
     if as_json:
@@ -233,8 +233,8 @@ def _verify_file(file: Path, keys: Sequence[str], *, as_json: bool) -> None:
 def _catalog(where: str, keys: Sequence[str], version: int | None) -> Catalog:
     """A generation of the release whose file, or the URL of whose pointer, is `where`."""
     if _is_url(where):
-        mirror, catalog = _from_outside(where, keys)
-        return catalog if version in (None, catalog.version) else _old(mirror, catalog, version)
+        with _from_outside(where, keys) as (mirror, catalog):
+            return catalog if version in (None, catalog.version) else _old(mirror, catalog, version)
     from orchestrator.release.setup import publisher_of
     from tasks.reporting import Silent
     from tasks.settings import current
@@ -253,8 +253,9 @@ def _old(mirror: Mirror, catalog: Catalog, version: int | None) -> Catalog:
     return read_catalog(whole(mirror, old.path, CATALOG_MAX_BYTES), old.sha256)
 
 
-def _from_outside(where: str, given: Sequence[str]) -> tuple[Mirror, Catalog]:
-    """The mirror whose pointer is at the URL `where`, and its current catalog, verified."""
+@contextmanager
+def _from_outside(where: str, given: Sequence[str]) -> Iterator[tuple[Mirror, Catalog]]:
+    """Yields the mirror whose pointer is at the URL `where`, and its current catalog, verified."""
     from orchestrator.release.known import Known
     from orchestrator.release.mirror import mirror_at
     from orchestrator.release.verify import current_pointer, fetch_catalog, seen_of
@@ -262,13 +263,12 @@ def _from_outside(where: str, given: Sequence[str]) -> tuple[Mirror, Catalog]:
 
     known, keys = Known.of(current()), _keys(where, given)
     root, _, name = where.rpartition("/")
-    mirror = mirror_at(root)
-    pointer = current_pointer(
-        mirror, name.removesuffix(".json"), keys, now=time.time(), seen=known.recall(where).seen
-    )
-    catalog = fetch_catalog(mirror, pointer)
-    known.remember(where, seen_of(pointer), tuple(map(str, keys)))
-    return mirror, catalog
+    channel, seen = name.removesuffix(".json"), known.recall(where).seen
+    with mirror_at(root) as mirror:
+        pointer = current_pointer(mirror, channel, keys, now=time.time(), seen=seen)
+        catalog = fetch_catalog(mirror, pointer)
+        known.remember(where, seen_of(pointer), tuple(map(str, keys)))
+        yield mirror, catalog
 
 
 def _keys(where: str, given: Sequence[str]) -> list[PublicKey]:

@@ -43,14 +43,17 @@ def whole(mirror: Mirror, path: str, limit_bytes: int) -> bytes:
     return b"".join(mirror.pieces(path, limit_bytes))
 
 
-def mirror_at(url: str) -> Mirror:
-    """The mirror whose root is at `url`: http, https or file."""
+@contextmanager
+def mirror_at(url: str) -> Iterator[Mirror]:
+    """Yields the mirror whose root is at `url`: http, https or file."""
     scheme = urlsplit(url).scheme
     if scheme == "file":
-        return FolderMirror(url.rstrip("/"), file_of(url))
+        yield FolderMirror(url.rstrip("/"), file_of(url))
+        return
     if scheme not in ("http", "https"):
         raise BadInput(f"{url!r} is not the URL of a mirror", "such as https://mirror.example.org")
-    return HttpMirror(url.rstrip("/"), httpx.Client(follow_redirects=True, headers=HEADERS))
+    with httpx.Client(follow_redirects=True, headers=HEADERS) as client:
+        yield HttpMirror(url.rstrip("/"), client)
 
 
 @dataclass(frozen=True)

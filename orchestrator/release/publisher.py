@@ -286,10 +286,12 @@ class Publisher:
         write_journal(one, one.journal.begun(catalog.version, named))
         size = write_bodies(one, catalog, self._source_of(plan), self.report)
         fresh = write_view_files(one, shown)
-        everything = self.verify_all
-        verify_bodies(one, catalog, plan.verified, self.report, everything=everything)
-        verify_views(one, fresh)
-        verify_views(one, write_indexes(one, shown))
+        new = list(catalog.files) if self.verify_all else one.new_in(catalog)
+        known = () if self.verify_all else plan.verified
+        with mirror_at(one.target.url) as mirror:
+            verify_bodies(mirror, catalog, new, known, self.report)
+            verify_views(mirror, fresh)
+            verify_views(mirror, write_indexes(one, shown))
         return size
 
     def _view_files(self, target: Target, plan: Plan) -> Iterator[ViewFile]:
@@ -322,8 +324,8 @@ class Publisher:
         text = sign_pointer(pointer, self.key)
         one.target.switch(name, text, one.text)
         self.known.remember(self._place(one.target), seen_of(pointer))
-        with suppress(StagefarmError):
-            if whole(mirror_at(one.target.url), name, POINTER_MAX_BYTES) == text:
+        with suppress(StagefarmError), mirror_at(one.target.url) as mirror:
+            if whole(mirror, name, POINTER_MAX_BYTES) == text:
                 return
         self.say(f"{one.target.url}/{name} does not show the new generation yet: is it cached?")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,12 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 
-def read(shop: Shop) -> list[str]:
+def read(shop: Shop, channel: str = "stable") -> list[str]:
     """The builds that a client gets, which has verified all of it."""
-    mirror = mirror_at(shop.target.url)
-    pointer = current_pointer(mirror, "stable", KEYS, now=shop.now, seen=Seen())
-    catalog = fetch_catalog(mirror, pointer)
-    check_content(mirror, list(catalog.files), Silent())
+    with mirror_at(shop.target.url) as mirror:
+        pointer = current_pointer(mirror, channel, KEYS, now=shop.now, seen=Seen())
+        catalog = fetch_catalog(mirror, pointer)
+        check_content(mirror, list(catalog.files), Silent())
     return [stage.build for stage in catalog.stages]
 
 
@@ -180,9 +181,7 @@ def test_two_channels_of_one_mirror_share_files_and_neither_removes_those_of_the
         shop.publish(f"a-{number}")
         shop.now += 4 * DAY_S
     shop.publish()
-    mirror = mirror_at(shop.target.url)
-    pointer = current_pointer(mirror, "testing", KEYS, now=0.0, seen=Seen())
-    check_content(mirror, list(fetch_catalog(mirror, pointer).files), Silent())
+    assert read(replace(shop, now=0.0), "testing") == ["a-1"]
     assert read(shop) == ["a-4", "a-3"]
 
 
