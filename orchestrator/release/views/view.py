@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.release.catalog import Catalog, File
+from orchestrator.release.catalog import Catalog, File, Stage
+from orchestrator.release.facts import Fact
 
 Reader = Callable[[File], bytes]
 """Returns the content of a small file of the mirror, such as a list of checksums."""
@@ -33,7 +34,17 @@ class Signer(Protocol):
     def detached(self, content: bytes) -> dict[str, bytes]:
         """The detached signatures by the extension of their file, such as `.asc`, `.minisig`."""
 
+    def facts(self) -> dict[str, Fact]:
+        """The same for a content that is too large for memory, as facts to learn of it."""
+
 
 class View(Protocol):
     def files(self, catalog: Catalog, read: Reader, signer: Signer | None) -> Iterator[ViewFile]:
         """All files of the view, indexes last."""
+
+    def facts(self, catalog: Catalog, stage: Stage, signer: Signer | None) -> Iterator[Fact]:
+        """What `files` needs to know of the stage's tarball, to be learned in one pass with what
+        other views need; what was not learned before, `files` learns itself."""
+
+    def left_out(self, catalog: Catalog) -> Iterator[str]:
+        """Which stages the view cannot show, and why: a line for each."""
