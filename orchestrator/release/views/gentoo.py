@@ -13,9 +13,9 @@ it points elsewhere. (gentoo/releng: scripts/copy_buildsync.sh; gentoo/catalyst:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from email.utils import formatdate
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from orchestrator.release.catalog import Catalog, File, Stage
 from orchestrator.release.facts import Fact, Facts
@@ -23,6 +23,7 @@ from orchestrator.release.views.architectures import platform_of
 from orchestrator.release.views.names import (
     checked,
     extension,
+    in_words,
     part,
     second_of,
     shown,
@@ -31,9 +32,17 @@ from orchestrator.release.views.names import (
     why_not,
 )
 from orchestrator.release.views.view import Reader, Signer, ViewFile
+from tasks.archive.decompress import pieces_of
 
 ROOT = "releases"
+SIGNING = 4
+"""How many texts are signed at the same time."""
+
 DIGESTS, CONTENTS = ".DIGESTS", ".CONTENTS.gz"
+DIGESTS_MAX_BYTES = 1 << 20
+
+_CONTENT = Fact("content", lambda read: b"".join(pieces_of(read)))
+"""Read once, not again for each generation."""
 
 _DIGEST = re.compile(r"([0-9a-f]{32,128})  (\S.*)")
 _HEADING = re.compile(r"# [A-Z0-9]+ HASH")
@@ -44,7 +53,8 @@ class Gentoo:
     learned: Facts
 
     def files(self, catalog: Catalog, read: Reader, signer: Signer | None) -> Iterator[ViewFile]:
-        return checked(_Layout(self.learned, read, signer).files(shown(catalog)), ROOT)
+        layout = _Layout(self.learned, signer)
+        return checked(_signed(list(layout.files(shown(catalog))), signer), ROOT)
 
     def facts(self, catalog: Catalog, stage: Stage, signer: Signer | None) -> Iterator[Fact]:
         if signer and not why_not(stage):
@@ -67,12 +77,35 @@ def sidecar(stage: Stage, ending: str) -> File | None:
 
 
 @dataclass(frozen=True)
+class _Text:
+    """A file that is to be clear-signed."""
+
+    path: str
+    text: str
+    is_index: bool = False
+
+
+def _signed(files: list[ViewFile | _Text], signer: Signer | None) -> Iterator[ViewFile]:
+    """The files, with each text signed once, several at a time: most of signing is waiting for gpg
+    to start."""
+    texts = list(dict.fromkeys(file.text for file in files if isinstance(file, _Text)))
+    with ThreadPoolExecutor(SIGNING) as pool:
+        signed = list(pool.map(signer.clear_signed, texts)) if signer else texts
+    contents = dict(zip(texts, signed, strict=True))
+    for file in files:
+        if isinstance(file, _Text):
+            content = contents[file.text].encode()
+            yield ViewFile(path=file.path, content=content, is_index=file.is_index)
+        else:
+            yield file
+
+
+@dataclass(frozen=True)
 class _Layout:
     facts: Facts
-    read: Reader
     signer: Signer | None
 
-    def files(self, catalog: Catalog) -> Iterator[ViewFile]:
+    def files(self, catalog: Catalog) -> Iterator[ViewFile | _Text]:
         latest = catalog.latest
         for stage in catalog.stages:
             yield from self._build(stage, f"{_folder(stage)}/{version(stage)}")
@@ -80,61 +113,58 @@ class _Layout:
             yield from self._build(stage, _current(stage))
         for stage in latest:
             name = f"latest-{stem(stage)}.txt"
-            yield self._pointer(f"{_current(stage)}/{name}", [stage], in_folder=False)
-            yield self._pointer(f"{_folder(stage)}/{name}", [stage], in_folder=True)
+            yield _pointer(f"{_current(stage)}/{name}", [stage], in_folder=False)
+            yield _pointer(f"{_folder(stage)}/{name}", [stage], in_folder=True)
         yield from self._summaries(latest)
 
-    def _build(self, stage: Stage, folder: str) -> Iterator[ViewFile]:
+    def _build(self, stage: Stage, folder: str) -> Iterator[ViewFile | _Text]:
         name = file_name(stage)
         path = f"{folder}/{name}"
         yield ViewFile(path=path, body=stage.tarball)
         if contents := sidecar(stage, CONTENTS):
             yield ViewFile(path=path + CONTENTS, body=contents)
         sha256 = f"# SHA256 HASH\n{stage.tarball.sha256}  {name}\n"
-        yield self._signed(f"{path}.sha256", sha256)
+        yield _Text(f"{path}.sha256", sha256)
         if text := self._digests(stage):
-            signed = self._signed(path + DIGESTS, text)
-            yield signed
+            yield _Text(path + DIGESTS, text)
             if self.signer:
-                yield replace(signed, path=f"{path}{DIGESTS}.asc")  # its name until 2021
+                yield _Text(f"{path}{DIGESTS}.asc", text)  # where it was signed until 2021
         for ending, fact in (self.signer.facts() if self.signer else {}).items():
             yield ViewFile(path=path + ending, content=self.facts.of(stage.tarball, fact))
 
     def _digests(self, stage: Stage) -> str:
         """The checksums that the build made, with the names that its files have in this view; empty
         if it made none."""
-        if not (digests := sidecar(stage, DIGESTS)):
+        digests = sidecar(stage, DIGESTS)
+        if not digests or digests.size_bytes > DIGESTS_MAX_BYTES:
             return ""
         old, new = stage.tarball.name, file_name(stage)
         names = {old: new, old + CONTENTS: new + CONTENTS}
         lines: list[str] = []
         heading = ""
-        for line in self.read(digests).decode(errors="replace").splitlines():
+        for line in self.facts.of(digests, _CONTENT).decode(errors="replace").splitlines():
             if _HEADING.fullmatch(line):
                 heading = line
             elif (found := _DIGEST.fullmatch(line)) and found[2] in names and heading:
                 lines += [f"{heading}\n", f"{found[1]}  {names[found[2]]}\n"]
         return "".join(lines)
 
-    def _summaries(self, latest: tuple[Stage, ...]) -> Iterator[ViewFile]:
+    def _summaries(self, latest: tuple[Stage, ...]) -> Iterator[_Text]:
         products: dict[str, list[Stage]] = {}
         for stage in latest:
             name = f"{_folder(stage)}/latest-{part(stage.product)}.txt"
             products.setdefault(name, []).append(stage)
         for path, stages in products.items():
-            yield self._pointer(path, sorted(stages, key=stem), in_folder=True)
+            yield _pointer(path, sorted(stages, key=stem), in_folder=True)
 
-    def _pointer(self, path: str, stages: list[Stage], *, in_folder: bool) -> ViewFile:
-        at = max(map(second_of, stages))
-        lines = [f"# Latest as of {formatdate(at)}", f"# ts={at}"]
-        for stage in stages:
-            folder = f"{version(stage)}/" if in_folder else ""
-            lines.append(f"{folder}{file_name(stage)} {stage.tarball.size_bytes}")
-        return replace(self._signed(path, "\n".join(lines) + "\n"), is_index=True)
 
-    def _signed(self, path: str, text: str) -> ViewFile:
-        signed = self.signer.clear_signed(text) if self.signer else text
-        return ViewFile(path=path, content=signed.encode())
+def _pointer(path: str, stages: Sequence[Stage], *, in_folder: bool) -> _Text:
+    at = max(map(second_of, stages))
+    lines = [f"# Latest as of {in_words(at)}", f"# ts={at}"]
+    for stage in stages:
+        folder = f"{version(stage)}/" if in_folder else ""
+        lines.append(f"{folder}{file_name(stage)} {stage.tarball.size_bytes}")
+    return _Text(path, "\n".join(lines) + "\n", is_index=True)
 
 
 def file_name(stage: Stage) -> str:

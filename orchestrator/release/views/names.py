@@ -7,6 +7,8 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 from orchestrator.release.catalog import Catalog, Stage
 from orchestrator.release.views.architectures import platform_of
@@ -14,7 +16,7 @@ from orchestrator.release.views.view import ViewFile
 from tasks.errors import BadInput
 
 EXTENSIONS = (".tar.xz", ".tar.zst", ".tar.gz", ".tar.bz2", ".tar")
-PART_MAX_CHARS = 80
+PART_MAX_CHARS = 60
 NAME_MAX_BYTES = 255
 LAST_SECOND = 253402300799
 """The end of the year 9999."""
@@ -47,11 +49,16 @@ def second_of(stage: Stage) -> int:
     return int(stage.built_at)
 
 
+def in_words(second: int) -> str:
+    """The time as in mail, and as `date -uR` prints it."""
+    return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
 def stem(stage: Stage) -> str:
     """What the names of all builds of the stage have in common, such as `stage3-amd64-systemd`."""
     platform = platform_of(stage)
-    words = (stage.product, platform.subarch or platform.gentoo, stage.variant)
-    return "-".join(part(word) for word in words if word)
+    words = [part(stage.product), part(platform.subarch or platform.gentoo)]
+    return "-".join([*words, part(stage.variant)] if stage.variant else words)
 
 
 def extension(stage: Stage) -> str:
@@ -65,7 +72,7 @@ def why_not(stage: Stage, extensions: Iterable[str] = EXTENSIONS) -> str:
     if extension(stage) not in extensions:
         return f"{stage.build}: {stage.tarball.name!r} does not end with {' or '.join(extensions)}"
     try:
-        stem(stage), version(stage)
+        stem(stage), version(stage), part(platform_of(stage).gentoo)
     except BadInput as error:
         return f"{stage.build}: {error}"
     return ""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,7 +51,7 @@ LAYERS = {
     ".tar": f"{_TYPE}layer.v1.tar",
 }
 _KEY = "org.opencontainers.image."
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+TAG_MAX_CHARS = 128
 
 
 @dataclass(frozen=True)
@@ -133,9 +132,7 @@ class _Layout:
         return _Blob(digest, len(content), media_type)
 
     def tag(self, tag: str, blob: _Blob, platform: dict[str, str] | None = None) -> None:
-        tag = tag.replace("+", "-")
-        if not _TAG.fullmatch(tag):
-            raise BadInput(f"{tag!r} is no tag of an image", "shorten product or variant")
+        tag = tag.replace("+", "-")  # the only character of a name that a tag may not have
         if tag in self._tags:
             raise BadInput(f"two images have the tag {tag}", "rename a product or a variant")
         about = blob.descriptor | {"annotations": {f"{_KEY}ref.name": tag}}
@@ -153,9 +150,13 @@ class _Layout:
 
 
 def _why_not(stage: Stage) -> str:
-    if not (reason := why_not(stage, LAYERS)) and not platform_of(stage).oci:
+    if reason := why_not(stage, LAYERS):
+        return reason
+    if not platform_of(stage).oci:
         return f"{stage.build}: OCI has no architecture {stage.arch} {stage.subarch}".rstrip()
-    return reason
+    if len(tag := f"{stem(stage)}-{version(stage)}") > TAG_MAX_CHARS:
+        return f"{stage.build}: {tag} is too long for a tag"
+    return ""
 
 
 def _name(stage: Stage) -> str:

@@ -18,13 +18,21 @@ import re
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from email.utils import formatdate
 from typing import Any
 
 from orchestrator.release.catalog import Catalog, Stage
 from orchestrator.release.facts import Fact, Facts
 from orchestrator.release.views.architectures import platform_of
-from orchestrator.release.views.names import checked, part, second_of, shown, stem, version, why_not
+from orchestrator.release.views.names import (
+    checked,
+    in_words,
+    part,
+    second_of,
+    shown,
+    stem,
+    version,
+    why_not,
+)
 from orchestrator.release.views.view import Reader, Signer, ViewFile
 from tasks.archive.decompress import Read, pieces_of
 
@@ -156,7 +164,7 @@ def _files(images: list[_Image], signer: Signer | None) -> Iterator[ViewFile]:
         yield ViewFile(path=image.metadata_path, content=image.metadata)
         if image.root_path != image.stage.tarball.path:
             yield ViewFile(path=image.root_path, body=image.stage.tarball)
-    updated = formatdate(max((second_of(image.stage) for image in images), default=0))
+    updated = in_words(max((second_of(image.stage) for image in images), default=0))
     products = _products(images)
     yield from _both(IMAGES, lambda _: _images(products, updated), signer)
     yield from _both(INDEX, lambda ending: _index(products, updated, ending), signer)
