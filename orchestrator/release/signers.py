@@ -175,7 +175,7 @@ class OpenPgp:
     def identity(self) -> str:
         """The fingerprints of the key and of the subkeys that can sign; `BadInput` where none
         can."""
-        code, listing, _ = self._run("--list-secret-keys", "--with-colons", self.name)
+        code, listing, _ = self._run("--with-colons", "--list-secret-keys", "--", self.name)
         keys = _signing_keys(listing.decode(errors="replace"))
         if code or not keys:
             where = f" in {self.home}" if self.home else ""
