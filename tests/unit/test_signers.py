@@ -94,7 +94,7 @@ def test_another_key_signs_anew(home: Home, tmp_path: Path) -> None:
     [
         ("nobody@example.org", "gpg has no secret key nobody@example.org in", "card"),
         ("old@example.org", "the OpenPGP key old@example.org has expired", "--edit-key"),
-        ("--version", "gpg has no secret key --version in", ""),
+        ("--list-secret-keys", "gpg has no secret key --list-secret-keys in", ""),
     ],
 )
 def test_a_key_that_cannot_sign_is_told_at_once(

@@ -106,6 +106,13 @@ def test_tags_are_for_builds_for_the_latest_and_for_all_architectures(
     ]
 
 
+def test_what_runs_on_some_processors_only_is_not_offered_to_all(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    native = mirror.add(tmp_path / "rootfs", ".tar.zst", subarch="intel64-skylake")
+    assert "stage3-systemd" not in tags(view(mirror, native))
+
+
 def test_of_two_for_one_platform_the_generic_one_is_in_the_index(
     mirror: Mirror, tmp_path: Path
 ) -> None:
