@@ -57,7 +57,7 @@ class Mirror:
         self.root = folder / "mirror"
         self.root.mkdir()
         self._scratch = folder / "scratch"
-        self.facts = Facts(folder / "facts", self.pieces)
+        self.facts = Facts(folder / "facts")
         self.read_bytes = 0
 
     def add(self, rootfs: Path, ending: str = ".tar.xz", name: str = "", **more: object) -> Stage:
@@ -76,10 +76,10 @@ class Mirror:
         shutil.move(made.path, self.root / file.path)
         return file
 
-    def read(self, file: File) -> bytes:
+    def content(self, file: File) -> bytes:
         return (self.root / file.path).read_bytes()
 
-    def pieces(self, file: File) -> Iterator[bytes]:
+    def read(self, file: File) -> Iterator[bytes]:
         with (self.root / file.path).open("rb") as opened:
             while piece := opened.read(1 << 16):
                 self.read_bytes += len(piece)

@@ -21,8 +21,8 @@ from orchestrator.release.catalog import File
 from tasks.archive.decompress import Read
 from tasks.errors import Untrusted, of_system
 
-Pieces = Callable[[File], Iterator[bytes]]
-"""Returns the content of a file of the mirror, however large, in pieces."""
+Reader = Callable[[File], Iterator[bytes]]
+"""Returns the content of a file of the mirror in pieces: some are larger than memory."""
 
 DAY_S = 24 * 3600.0
 AHEAD = 8
@@ -42,22 +42,20 @@ class Facts:
     """Learns facts of contents, and keeps them in `folder`: `<sha256 of the content>/<sha256 of the
     key>`, with a checksum, so that what a crash left unfinished is learned again."""
 
-    def __init__(self, folder: Path, pieces: Pieces) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._pieces = pieces
 
-    def of(self, file: File, fact: Fact) -> bytes:
+    def of(self, file: File, fact: Fact, read: Reader) -> bytes:
         """A fact of a body of the catalog; `Untrusted` if the body is not what the catalog says."""
-        known = self._known(file.sha256, fact.key)
-        return self.learn(file, (fact,))[0] if known is None else known
+        return self.learn(file, (fact,), read)[0]
 
-    def learn(self, file: File, facts: Iterable[Fact]) -> tuple[bytes, ...]:
+    def learn(self, file: File, facts: Iterable[Fact], read: Reader) -> tuple[bytes, ...]:
         """Several facts of a body, in one pass over it; without one if all are known."""
         wanted = tuple(facts)
         known = {fact.key: self._known(file.sha256, fact.key) for fact in wanted}
         missing = tuple(fact for fact in wanted if known[fact.key] is None)
         if missing:
-            learned = _in_one_pass(_verified(self._pieces(file), file), missing)
+            learned = _in_one_pass(_verified(read(file), file), missing)
             for fact, value in zip(missing, learned, strict=True):
                 known[fact.key] = value
                 self._keep(file.sha256, fact.key, value)

@@ -38,6 +38,7 @@ from orchestrator.release.taking import NOTHING, Taken, source_in
 from orchestrator.release.targets.target import Target
 from orchestrator.release.verify import require_forward, seen_of
 from orchestrator.release.views.view import Signer, View, ViewFile
+from tasks.archive.decompress import pieces_of
 from tasks.errors import BadInput, HostUnfit, StagefarmError, Untrusted
 from tasks.reporting import Report, Silent
 from tasks.trust.keys import PrivateKey, PublicKey
@@ -297,13 +298,15 @@ class Publisher:
     def _view_files(self, target: Target, plan: Plan) -> Iterator[ViewFile]:
         source_of = self._source_of(plan)
 
-        def read(file: File) -> bytes:
+        def read(file: File) -> Iterator[bytes]:
             if source := source_of(file):
-                return source.read_bytes()
+                with source.open("rb") as opened:
+                    yield from pieces_of(opened.read)
+                return
             content = target.read(file.path, file.size_bytes)
             if content is None:
                 raise HostUnfit(f"{file.path} is not on {target.label}")
-            return content
+            yield content
 
         for view in self.views:
             yield from view.files(plan.catalog, read, self.signer)

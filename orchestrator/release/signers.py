@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,7 +22,7 @@ from tasks.archive.decompress import Read, pieces_of
 from tasks.errors import BadInput, HostUnfit
 from tasks.host.pipes import drained, feeding, killed_on_error
 from tasks.host.process import piped, standard_environment
-from tasks.trust.keys import PrivateKey, read_key
+from tasks.trust.keys import PrivateKey
 
 if TYPE_CHECKING:
     from minisign import SecretKey
@@ -39,14 +39,12 @@ AGENT_VARIABLES = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
     """The keys of a release. `openpgp` is whatever gpg's --local-user takes, of the home folder
-    `openpgp_home` or else the user's own; the others are files with private keys, the one of
-    `ed25519` made by `stagefarm keys new`, with the passphrase `ed25519_passphrase`."""
+    `openpgp_home` or else the user's own; `minisign` is the file of a secret key."""
 
     openpgp: str = ""
     openpgp_home: Path | None = None
     minisign: Path | None = None
-    ed25519: Path | None = None
-    ed25519_passphrase: str = field(default="", repr=False)
+    ed25519: PrivateKey | None = None
 
 
 class _Scheme(Protocol):
@@ -71,7 +69,7 @@ class Signers:
             streaming.append(Minisign.of(keys.minisign))
         small: list[_Scheme] = []
         if keys.ed25519:
-            small.append(Ed25519(read_key(keys.ed25519, keys.ed25519_passphrase)))
+            small.append(Ed25519(keys.ed25519))
         self._streaming, self._all = tuple(streaming), (*streaming, *small)
 
     @property

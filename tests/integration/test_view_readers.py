@@ -22,10 +22,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.formats.releasefile import ViewKind
 from orchestrator.release.catalog import Catalog, Stage
 from orchestrator.release.registry import push, tags_of
 from orchestrator.release.signers import Keys, signers_of
-from orchestrator.release.views.chosen import NAMES, learn, views_of
+from orchestrator.release.views.chosen import learn, views_of
 from tasks.errors import StagefarmError
 from tests import openpgp, trees
 from tests.mirrors import BUILT_AT, DAY_S, Mirror, catalog_of, served
@@ -79,8 +80,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
         home.new_key()
         keys = Keys(openpgp=openpgp.NAME, openpgp_home=home.folder, minisign=minisign(folder))
         signer = signers_of(keys, mirror.facts)
-        views = views_of(NAMES, mirror.facts)
-        learn(views, catalog, signer, mirror.facts)
+        views = views_of(ViewKind, mirror.facts)
+        learn(views, catalog, signer, mirror.facts, mirror.read)
         once = sum(stage.tarball.size_bytes for stage in stages.values())
         assert mirror.read_bytes == once, "each tarball is read once for all views"
         for view in views:
@@ -396,11 +397,11 @@ def test_umoci_notices_a_wrong_diff_id(published: Published, tmp_path: Path) -> 
     """So the test above shows that ours is right."""
     (catalog, mirror) = (catalog_of(published.stages["gz"]), Mirror(tmp_path))
     shutil.copytree(published.mirror.root / "stages", mirror.root / "stages")
-    (view,) = views_of(["oci"], mirror.facts)
+    (view,) = views_of([ViewKind.OCI], mirror.facts)
     fact = next(view.facts(catalog, published.stages["gz"], None))
-    views = views_of(["oci"], mirror.facts)
+    views = views_of([ViewKind.OCI], mirror.facts)
     lying = replace(fact, learn=lambda read: b"0" * 64 if read(1 << 30) else b"")
-    mirror.facts.of(published.stages["gz"].tarball, lying)
+    mirror.facts.of(published.stages["gz"].tarball, lying, mirror.read)
     mirror.show(views[0], catalog)
     words = ("--rootless", "--image", f"{mirror.root}/oci:stage3-amd64-openrc", tmp_path / "b")
     code, said = run("umoci", "unpack", *words, check=False)

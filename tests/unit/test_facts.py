@@ -55,42 +55,42 @@ def test_several_facts_are_learned_in_one_pass_and_kept(tmp_path: Path) -> None:
         b"0123456",
         hashlib.md5(BODY).hexdigest().encode(),
     )
-    assert Facts(tmp_path, store.pieces).learn(FILE, facts) == expected
-    assert Facts(tmp_path, store.pieces).learn(FILE, facts) == expected
-    assert Facts(tmp_path, store.pieces).of(FILE, facts[0]) == expected[0]
+    assert Facts(tmp_path).learn(FILE, facts, store.pieces) == expected
+    assert Facts(tmp_path).learn(FILE, facts, store.pieces) == expected
+    assert Facts(tmp_path).of(FILE, facts[0], store.pieces) == expected[0]
     assert store.passes == 1
 
 
 @pytest.mark.parametrize("body", [BODY[:-1], BODY + b"x", b"x" + BODY[1:], b""])
 def test_of_another_content_nothing_is_learned(tmp_path: Path, body: bytes) -> None:
     store = Store(body)
-    facts = Facts(tmp_path, store.pieces)
+    facts = Facts(tmp_path)
     with pytest.raises(Untrusted, match="not what the catalog says"):
-        facts.of(FILE, hashed("md5"))
+        facts.of(FILE, hashed("md5"), store.pieces)
     store.body = BODY
-    assert facts.of(FILE, hashed("md5")) == hashlib.md5(BODY).hexdigest().encode()
+    assert facts.of(FILE, hashed("md5"), store.pieces) == hashlib.md5(BODY).hexdigest().encode()
 
 
 def test_one_that_fails_stops_the_others_and_nothing_waits(tmp_path: Path) -> None:
-    facts = Facts(tmp_path, Store().pieces)
+    facts = Facts(tmp_path)
     with pytest.raises(BadInput, match="no"):
-        facts.learn(FILE, [hashed("md5"), Fact("refusing", refusing)])
+        facts.learn(FILE, [hashed("md5"), Fact("refusing", refusing)], Store().pieces)
 
 
 def test_what_a_crash_left_unfinished_is_learned_again(tmp_path: Path) -> None:
     store = Store()
-    Facts(tmp_path, store.pieces).of(FILE, hashed("md5"))
+    Facts(tmp_path).of(FILE, hashed("md5"), store.pieces)
     (kept,) = tmp_path.glob("*/*")
     for damaged in (b"", kept.read_bytes()[:-3], b"\0" * 100):
         kept.write_bytes(damaged)
-        known = Facts(tmp_path, store.pieces).of(FILE, hashed("md5"))
+        known = Facts(tmp_path).of(FILE, hashed("md5"), store.pieces)
         assert known == hashlib.md5(BODY).hexdigest().encode()
     assert store.passes == 4
     assert list(tmp_path.glob("*/*")) == [kept]
 
 
 def test_what_nobody_asks_for_is_pruned(tmp_path: Path) -> None:
-    facts = Facts(tmp_path, Store().pieces)
+    facts = Facts(tmp_path)
     facts.of_content(b"old", hashed("md5"))
     facts.of_content(b"new", hashed("md5"))
     for path in tmp_path.glob("*/*"):

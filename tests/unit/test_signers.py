@@ -34,7 +34,7 @@ def home() -> Iterator[Home]:
 
 
 def facts(tmp_path: Path) -> Facts:
-    return Facts(tmp_path / "facts", lambda _: iter(()))
+    return Facts(tmp_path / "facts")
 
 
 def signers(tmp_path: Path, **keys: object) -> Signers:
@@ -176,7 +176,7 @@ def test_openssl_accepts_signatures_of_our_own_keys(tmp_path: Path) -> None:
     if not shutil.which("openssl"):
         pytest.skip("needs openssl")
     key = new_key(tmp_path / "release.key")
-    made = signers(tmp_path, ed25519=tmp_path / "release.key").detached(CONTENT)
+    made = signers(tmp_path, ed25519=key).detached(CONTENT)
     assert list(made) == [".ed25519"]
     pem = key.secret.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "pub.pem").write_bytes(pem)
@@ -190,7 +190,6 @@ def test_openssl_accepts_signatures_of_our_own_keys(tmp_path: Path) -> None:
 
 def test_without_keys_nothing_is_signed(tmp_path: Path) -> None:
     assert signers_of(Keys(), facts(tmp_path)) is None
-    new_key(tmp_path / "release.key")
-    made = signers(tmp_path, ed25519=tmp_path / "release.key")
+    made = signers(tmp_path, ed25519=new_key(tmp_path / "release.key"))
     assert made.clear_signed("text\n") == "text\n"
     assert made.facts() == {}

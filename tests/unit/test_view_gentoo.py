@@ -67,20 +67,20 @@ def test_pointers_are_gentoos(mirror: Mirror, stage: Stage) -> None:
 
 def test_digests_have_the_names_of_the_view(mirror: Mirror, stage: Stage) -> None:
     files = view(mirror, stage)
-    made = next(mirror.read(file) for file in stage.sidecars if file.name.endswith(".DIGESTS"))
+    made = next(mirror.content(file) for file in stage.sidecars if file.name.endswith(".DIGESTS"))
     assert files[f"{STAGE}.DIGESTS"].content == made.replace(b"built.tar.xz", NAME.encode())
     sha256 = f"# SHA256 HASH\n{stage.tarball.sha256}  {NAME}\n"
     assert files[f"{STAGE}.sha256"].content == sha256.encode()
     contents = files[f"{STAGE}.CONTENTS.gz"].body
     assert contents
-    assert b"folder/deep" in gzip.decompress(mirror.read(contents))
+    assert b"folder/deep" in gzip.decompress(mirror.content(contents))
 
 
 def test_lines_of_a_digests_file_about_other_files_are_left_out(
     mirror: Mirror, stage: Stage, tmp_path: Path
 ) -> None:
     digests = next(file for file in stage.sidecars if file.name.endswith(".DIGESTS"))
-    content = mirror.read(digests)
+    content = mirror.content(digests)
     added = b"# SHA512 HASH\n" + b"ab" * 64 + b"  /etc/passwd\n<script>\n" + content
     other = replace(digests, sha256=hashlib.sha256(added).hexdigest(), size_bytes=len(added))
     (mirror.root / other.path).parent.mkdir()

@@ -137,7 +137,7 @@ def test_the_tar_is_hashed_once(mirror: Mirror, tmp_path: Path) -> None:
 
 def test_a_damaged_tarball_is_named(mirror: Mirror, tmp_path: Path) -> None:
     stage = mirror.add(tmp_path / "rootfs", ".tar.zst")
-    body = mirror.read(stage.tarball)[:-9]
+    body = mirror.content(stage.tarball)[:-9]
     cut = a_file("cut.tar.zst", hashlib.sha256(body).hexdigest(), len(body))
     (mirror.root / cut.path).parent.mkdir()
     (mirror.root / cut.path).write_bytes(body)

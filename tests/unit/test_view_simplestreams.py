@@ -37,7 +37,7 @@ def test_an_image_is_the_stage_and_its_metadata(mirror: Mirror, tmp_path: Path) 
         "sha256": stage.tarball.sha256,
         "size": stage.tarball.size_bytes,
     }
-    fingerprint = hashlib.sha256(meta + mirror.read(stage.tarball)).hexdigest()
+    fingerprint = hashlib.sha256(meta + mirror.content(stage.tarball)).hexdigest()
     assert items["incus.tar.xz"]["combined_rootxz_sha256"] == fingerprint
     assert items["incus.tar.xz"]["sha256"] == hashlib.sha256(meta).hexdigest()
     assert items["lxd.tar.xz"] == items["incus.tar.xz"] | {"ftype": "lxd.tar.xz"}

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from orchestrator.release.catalog import Catalog, File, Stage
-from orchestrator.release.facts import Fact, Facts
+from orchestrator.release.facts import Fact, Facts, Reader
 from orchestrator.release.views.architectures import platform_of
 from orchestrator.release.views.names import (
     checked,
@@ -31,7 +31,7 @@ from orchestrator.release.views.names import (
     version,
     why_not,
 )
-from orchestrator.release.views.view import Reader, Signer, ViewFile
+from orchestrator.release.views.view import Signer, ViewFile
 from tasks.archive.decompress import pieces_of
 
 ROOT = "releases"
@@ -53,7 +53,7 @@ class Gentoo:
     learned: Facts
 
     def files(self, catalog: Catalog, read: Reader, signer: Signer | None) -> Iterator[ViewFile]:
-        layout = _Layout(self.learned, signer)
+        layout = _Layout(self.learned, read, signer)
         return checked(_signed(list(layout.files(shown(catalog))), signer), ROOT)
 
     def facts(self, catalog: Catalog, stage: Stage, signer: Signer | None) -> Iterator[Fact]:
@@ -103,6 +103,7 @@ def _signed(files: list[ViewFile | _Text], signer: Signer | None) -> Iterator[Vi
 @dataclass(frozen=True)
 class _Layout:
     facts: Facts
+    read: Reader
     signer: Signer | None
 
     def files(self, catalog: Catalog) -> Iterator[ViewFile | _Text]:
@@ -130,7 +131,9 @@ class _Layout:
             if self.signer:
                 yield _Text(f"{path}{DIGESTS}.asc", text)  # where it was signed until 2021
         for ending, fact in (self.signer.facts() if self.signer else {}).items():
-            yield ViewFile(path=path + ending, content=self.facts.of(stage.tarball, fact))
+            yield ViewFile(
+                path=path + ending, content=self.facts.of(stage.tarball, fact, self.read)
+            )
 
     def _digests(self, stage: Stage) -> str:
         """The checksums that the build made, with the names that its files have in this view; empty
@@ -142,7 +145,9 @@ class _Layout:
         names = {old: new, old + CONTENTS: new + CONTENTS}
         lines: list[str] = []
         heading = ""
-        for line in self.facts.of(digests, _CONTENT).decode(errors="replace").splitlines():
+        for line in (
+            self.facts.of(digests, _CONTENT, self.read).decode(errors="replace").splitlines()
+        ):
             if _HEADING.fullmatch(line):
                 heading = line
             elif (found := _DIGEST.fullmatch(line)) and found[2] in names and heading:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.release.catalog import Catalog, Stage
-from orchestrator.release.facts import Fact, Facts
+from orchestrator.release.facts import Fact, Facts, Reader
 from orchestrator.release.views.architectures import platform_of
 from orchestrator.release.views.names import (
     checked,
@@ -33,7 +33,7 @@ from orchestrator.release.views.names import (
     version,
     why_not,
 )
-from orchestrator.release.views.view import Reader, Signer, ViewFile
+from orchestrator.release.views.view import Signer, ViewFile
 from tasks.archive.decompress import Read, decompress
 from tasks.archive.formats import Damaged, by_name
 from tasks.errors import BadInput
@@ -59,7 +59,7 @@ class Oci:
     learned: Facts
 
     def files(self, catalog: Catalog, read: Reader, signer: Signer | None) -> Iterator[ViewFile]:
-        return checked(self._files(shown(catalog, LAYERS)), ROOT)
+        return checked(self._files(shown(catalog, LAYERS), read), ROOT)
 
     def facts(self, catalog: Catalog, stage: Stage, signer: Signer | None) -> Iterator[Fact]:
         if not _why_not(stage):
@@ -68,14 +68,15 @@ class Oci:
     def left_out(self, catalog: Catalog) -> Iterator[str]:
         return filter(None, map(_why_not, catalog.stages))
 
-    def _files(self, catalog: Catalog) -> Iterator[ViewFile]:
+    def _files(self, catalog: Catalog, read: Reader) -> Iterator[ViewFile]:
         layout = _Layout()
         latest = set(map(id, catalog.latest))
         images: dict[str, list[tuple[Stage, _Blob]]] = {}
         for stage in catalog.stages:
             if _why_not(stage):
                 continue
-            manifest = self._image(layout, catalog, stage)
+            diff_id = self.learned.of(stage.tarball, _diff_id(stage), read).decode()
+            manifest = _image(layout, catalog, stage, diff_id)
             layout.tag(f"{stem(stage)}-{version(stage)}", manifest, _platform(stage))
             if id(stage) in latest:
                 layout.tag(stem(stage), manifest, _platform(stage))
@@ -84,22 +85,6 @@ class Oci:
         for name, members in sorted(images.items()):
             layout.tag(name, layout.add(_index(members), INDEX))
         return layout.files()
-
-    def _image(self, layout: _Layout, catalog: Catalog, stage: Stage) -> _Blob:
-        """Adds the image of a stage; returns its manifest."""
-        diff_id = self.learned.of(stage.tarball, _diff_id(stage)).decode()
-        labels = _labels(catalog, stage)
-        config = layout.add(_config(stage, diff_id, labels), CONFIG)
-        layer = _Blob(stage.tarball.sha256, stage.tarball.size_bytes, LAYERS[extension(stage)])
-        layout.bodies.setdefault(layer.digest, stage)
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": config.descriptor,
-            "layers": [layer.descriptor],
-            "annotations": labels,
-        }
-        return layout.add(manifest, MANIFEST)
 
 
 @dataclass(frozen=True)
@@ -147,6 +132,22 @@ class _Layout:
         manifests = [self._tags[tag] for tag in sorted(self._tags)]
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
         yield ViewFile(path=f"{ROOT}/index.json", content=_json(index), is_index=True)
+
+
+def _image(layout: _Layout, catalog: Catalog, stage: Stage, diff_id: str) -> _Blob:
+    """Adds the image of a stage; returns its manifest."""
+    labels = _labels(catalog, stage)
+    config = layout.add(_config(stage, diff_id, labels), CONFIG)
+    layer = _Blob(stage.tarball.sha256, stage.tarball.size_bytes, LAYERS[extension(stage)])
+    layout.bodies.setdefault(layer.digest, stage)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": config.descriptor,
+        "layers": [layer.descriptor],
+        "annotations": labels,
+    }
+    return layout.add(manifest, MANIFEST)
 
 
 def _why_not(stage: Stage) -> str:

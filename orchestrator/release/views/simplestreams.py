@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.release.catalog import Catalog, Stage
-from orchestrator.release.facts import Fact, Facts
+from orchestrator.release.facts import Fact, Facts, Reader
 from orchestrator.release.views.architectures import platform_of
 from orchestrator.release.views.names import (
     checked,
@@ -33,7 +33,7 @@ from orchestrator.release.views.names import (
     version,
     why_not,
 )
-from orchestrator.release.views.view import Reader, Signer, ViewFile
+from orchestrator.release.views.view import Signer, ViewFile
 from tasks.archive.decompress import Read, pieces_of
 
 ROOTS = ("streams", "images")
@@ -50,7 +50,7 @@ class Simplestreams:
 
     def files(self, catalog: Catalog, read: Reader, signer: Signer | None) -> Iterator[ViewFile]:
         found = shown(catalog, EXTENSIONS)
-        images = [self._image(found, stage) for stage in found.stages if not _why_not(stage)]
+        images = [self._image(found, stage, read) for stage in found.stages if not _why_not(stage)]
         return checked(_files(images, signer), *ROOTS)
 
     def facts(self, catalog: Catalog, stage: Stage, signer: Signer | None) -> Iterator[Fact]:
@@ -60,9 +60,9 @@ class Simplestreams:
     def left_out(self, catalog: Catalog) -> Iterator[str]:
         return filter(None, map(_why_not, catalog.stages))
 
-    def _image(self, catalog: Catalog, stage: Stage) -> _Image:
+    def _image(self, catalog: Catalog, stage: Stage, read: Reader) -> _Image:
         content = metadata(catalog, stage)
-        fingerprint = self.learned.of(stage.tarball, _fingerprint(content)).decode()
+        fingerprint = self.learned.of(stage.tarball, _fingerprint(content), read).decode()
         return _Image(_title(catalog, stage), stage, content, fingerprint)
 
 

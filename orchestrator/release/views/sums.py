@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.release.catalog import Catalog, Stage
-from orchestrator.release.facts import Fact
+from orchestrator.release.facts import Fact, Reader
 from orchestrator.release.views.names import checked, extension, shown, stem, version, why_not
-from orchestrator.release.views.view import Reader, Signer, ViewFile
+from orchestrator.release.views.view import Signer, ViewFile
 
 ROOT = "files"
 LIST = f"{ROOT}/SHA256SUMS"

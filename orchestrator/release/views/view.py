@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.release.catalog import Catalog, File, Stage
-from orchestrator.release.facts import Fact
-
-Reader = Callable[[File], bytes]
-"""Returns the content of a small file of the mirror, such as a list of checksums."""
+from orchestrator.release.facts import Fact, Reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
