@@ -88,12 +88,10 @@ class Served:
 
         class Handler(SimpleHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # an answer in two parts would wait for the first's ACK
 
             def log_message(self, *args: object) -> None:
                 pass
-
-            def handle_one_request(self) -> None:
-                super().handle_one_request()
 
             def do_GET(self) -> None:
                 served.requests.append(("GET", self.path))
