@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.release.catalog import Catalog
+from orchestrator.release.catalog import Catalog, Stage
+from orchestrator.release.facts import Fact, Reader
 from orchestrator.release.targets import folder as folder_target
-from orchestrator.release.views.view import Reader, Signer, ViewFile
+from orchestrator.release.views.view import Signer, ViewFile
 from tasks.errors import StagefarmError
 from tasks.host.files import write_all
 from tests.releases import Shop
@@ -35,9 +36,17 @@ class ByName:
     def files(self, catalog: Catalog, read: Reader, signer: Signer | None) -> Iterator[ViewFile]:
         for stage in catalog.stages:
             yield ViewFile(path=f"by-name/{stage.build}.tar.zst", body=stage.tarball)
-            yield ViewFile(path=f"by-name/{stage.build}.txt", content=read(stage.sidecars[0]))
+            yield ViewFile(
+                path=f"by-name/{stage.build}.txt", content=b"".join(read(stage.sidecars[0]))
+            )
         names = "".join(f"{stage.build}\n" for stage in catalog.stages)
         yield ViewFile(path="by-name/list.txt", content=names.encode(), is_index=True)
+
+    def facts(self, catalog: Catalog, stage: Stage, signer: Signer | None) -> Iterator[Fact]:
+        yield from ()
+
+    def left_out(self, catalog: Catalog) -> Iterator[str]:
+        yield from ()
 
 
 @dataclass

@@ -1,4 +1,5 @@
-"""The demonstration: set up a farm, build the shipped nightly batch, verify the tarballs."""
+"""The demonstration: set up a farm, build the shipped nightly batch, verify the tarballs, publish
+them to a mirror, and verify that as its users do."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ from orchestrator.shipped import shipped
 from tasks.errors import BadInput, BuildFailed, HostUnfit
 from tasks.host.process import output, standard_environment
 from tasks.settings import Settings
-from tasks.trust.policy import host_key, submit_key
+from tasks.trust.policy import host_key, release_key, submit_key
 from tasks.trust.trust_file import add
 
 QUEUES = {"east": "x86-64bit.generic_64", "west": "x86-64bit.amd64-zen2"}
@@ -60,12 +61,24 @@ class Place:
         return self.root / "logs"
 
     @property
+    def mirror(self) -> Path:
+        return self.root / "mirror"
+
+    @property
+    def release_file(self) -> Path:
+        return self.specs / "jobs/demo/release.yaml"
+
+    @property
     def trust_file(self) -> Path:
         return self.root / "trust.toml"
 
+    @property
+    def hosts(self) -> Path:
+        return self.root / "hosts"
+
     def state(self, name: str) -> Path:
         """The state folder of a host, or of the submitter."""
-        return self.root / "hosts" / name
+        return self.hosts / name
 
     @property
     def www(self) -> Path:
@@ -80,7 +93,7 @@ class Place:
                 f"{self.root} is not empty, and not of an earlier demonstration",
                 "give --folder an empty folder",
             )
-        for folder in (self.specs, self.store, self.logs, self.www, self.root / "hosts"):
+        for folder in (self.specs, self.store, self.logs, self.www, self.mirror, self.hosts):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         for name in ("jobs", "hooks"):
@@ -114,11 +127,32 @@ def show(folder: Path, *, hold: bool) -> None:
         code = subprocess.run(
             stagefarm(*submit), cwd=place.specs, env=environ, check=False
         ).returncode
-        if hold:
-            console.input("\nThe farm is running. Press Enter to stop it. ")
-    if code:
-        raise BuildFailed("a build of the batch failed", f"see the logs in {place.logs}")
-    _verify(place, console)
+        if code and not hold:
+            raise BuildFailed("a build of the batch failed", f"see the logs in {place.logs}")
+        _verify(place, console)
+        with http_server(place.mirror) as url:
+            _publish(place, url, environ, console)
+            if hold:
+                console.input("\nThe farm is running. Press Enter to stop it. ")
+
+
+def _publish(place: Place, url: str, environ: Mapping[str, str], console: Console) -> None:
+    """Publish the batch to a mirror at `url`, and verify it by nothing but that and the key."""
+    key = str(release_key(Settings(state_dir=str(place.state(SUBMITTER)))).public)
+    text = place.release_file.read_text()
+    target = f"  - to: {place.mirror}\n    url: {url}\n"
+    place.release_file.write_text(text.replace("  - to: ../../mirror\n", target))
+    console.print(f"\n[bold]5[/] Published to {place.mirror}, which {url} serves\n")
+    _run("publish", str(place.release_file), environ=environ)
+    pointer = f"{url}/stable.json"
+    console.print(f"\n[bold]6[/] stagefarm release verify {pointer} --key {key}\n")
+    _run("release", "verify", pointer, "--key", key, environ=environ)
+
+
+def _run(*arguments: str, environ: Mapping[str, str]) -> None:
+    done = subprocess.run(stagefarm(*arguments), env=environ, check=False)
+    if done.returncode:
+        raise BuildFailed(f"stagefarm {arguments[0]} failed")
 
 
 @contextmanager

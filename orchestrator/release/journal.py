@@ -6,8 +6,8 @@ another one began. It is a note, not a promise: nothing outside of the mirror fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -17,63 +17,71 @@ from tasks.model import encode
 JOURNAL_MAX_BYTES = 256 * 1024 * 1024
 
 
+Named = Mapping[str, str]
+"""Paths, relative to the root of the mirror, and of each a mark of its content."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
-    """Paths are relative to the root of the mirror. Generation `version` names `named`, the one
-    before it `previous`; no generation has named those in `garbage` since these times."""
+    """Generation `version` names `named`, the one before it `previous`; no generation has named
+    those in `garbage` since these times."""
 
     version: int = 0
-    named: frozenset[str] = frozenset()
-    previous: frozenset[str] = frozenset()
+    named: Named = field(default_factory=dict)
+    previous: Named = field(default_factory=dict)
     garbage: Mapping[str, float] = field(default_factory=dict)
 
-    def settled(self, version: int, named: Iterable[str], at: float, now: float) -> Journal:
+    def settled(self, version: int, named: Named, at: float, now: float) -> Journal:
         """The journal of a mirror whose pointer is at generation `version`, made at the time `at`,
         which names at least `named`: if it has not moved to the journal's, that one was given up
         and its files are garbage from `now` on."""
         moved = version == self.version
-        current = frozenset(named) | (self.named if moved else self.previous)
-        since = at if moved else now
-        left = dict.fromkeys((self.named | self.previous) - current, since)
-        garbage = {**left, **self.garbage}
+        known = self.named if moved else self._given_up()
+        current = {**named, **known}
+        gone = (self.named.keys() | self.previous.keys()) - current.keys()
         return Journal(
             version=version,
             named=current,
-            garbage={path: time for path, time in garbage.items() if path not in current},
+            garbage=_without(
+                {**dict.fromkeys(gone, at if moved else now), **self.garbage}, current
+            ),
         )
 
-    def begun(self, version: int, named: Iterable[str]) -> Journal:
+    def _given_up(self) -> Named:
+        """What the generation before names, without the marks of what may have been replaced."""
+        return {
+            path: mark if self.named.get(path, mark) == mark else ""
+            for path, mark in self.previous.items()
+        }
+
+    def begun(self, version: int, named: Named) -> Journal:
         """The journal of who is about to write generation `version`."""
-        fresh = frozenset(named)
-        garbage = {path: since for path, since in self.garbage.items() if path not in fresh}
-        return Journal(version=version, named=fresh, previous=self.named, garbage=garbage)
+        garbage = _without(self.garbage, named)
+        return Journal(version=version, named=named, previous=self.named, garbage=garbage)
+
+    def has(self, path: str, mark: str) -> bool:
+        """Whether the generation before has written the same to `path`."""
+        return self.previous.get(path) == mark
 
     def due(self, before: float) -> list[str]:
         """The garbage since before the time `before`."""
         return sorted(path for path, since in self.garbage.items() if since <= before)
 
     def without(self, paths: Iterable[str]) -> Journal:
-        gone = frozenset(paths)
-        garbage = {path: since for path, since in self.garbage.items() if path not in gone}
-        return Journal(
-            version=self.version, named=self.named, previous=self.previous, garbage=garbage
-        )
+        return replace(self, garbage=_without(self.garbage, frozenset(paths)))
 
     @property
     def mentioned(self) -> frozenset[str]:
         """All paths that the channel still takes care of."""
-        return self.named | self.previous | frozenset(self.garbage)
+        return frozenset((*self.named, *self.previous, *self.garbage))
 
     @property
     def content(self) -> bytes:
-        return encode(
-            {
-                "version": self.version,
-                "named": sorted(self.named),
-                "previous": sorted(self.previous),
-                "garbage": dict(sorted(self.garbage.items())),
-            }
-        )
+        return encode(self)
+
+
+def _without(garbage: Mapping[str, float], paths: Container[str]) -> Mapping[str, float]:
+    return {path: since for path, since in garbage.items() if path not in paths}
 
 
 def journal_path(channel: str) -> str:

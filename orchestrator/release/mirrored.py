@@ -8,6 +8,7 @@ A crash at any point leaves the earlier generation: only the pointer makes the n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from orchestrator.release.catalog import Catalog, File, read_catalog
 from orchestrator.release.journal import (
     JOURNAL_MAX_BYTES,
     Journal,
+    Named,
     journal_path,
     read_journal,
 )
@@ -36,6 +38,8 @@ from tasks.model import decode
 from tasks.reporting import Report
 from tasks.trust.envelope import from_text
 from tasks.trust.keys import PublicKey
+
+MARK_CHARS = 16
 
 SourceOf = Callable[[File], Path | None]
 """Where a file of the catalog is in the store, None if it is not there."""
@@ -71,11 +75,11 @@ def look(target: Target, channel: str, keys: Sequence[PublicKey], now: float) ->
     """What `target` shows now; `Untrusted` if its pointer is not signed with one of `keys`."""
     name = pointer_name(channel)
     found = Mirrored(target, channel, text=target.read(name, POINTER_MAX_BYTES))
-    named: Iterable[str] = ()
+    named: Named = {}
     if found.text is not None:
         found.pointer = read_pointer(found.text, keys, f"{target.label}/{name}")
         found.catalog = catalog_on(target, found.pointer.catalog)
-        named = [found.catalog.path, *found.has]
+        named = named_by(found.catalog)
     journal = read_journal(target.read(journal_path(channel), JOURNAL_MAX_BYTES))
     at = found.pointer.created_at if found.pointer else now
     found.journal = journal.settled(found.version, named, at, now)
@@ -90,6 +94,18 @@ def catalog_on(target: Target, sha256: str) -> Catalog:
     if content is None:
         raise HostUnfit(f"{target.label}/{path} is missing", "was it removed by hand?")
     return read_catalog(content, sha256)
+
+
+def named_by(catalog: Catalog, shown: Iterable[ViewFile] = ()) -> Named:
+    """The paths that a generation and its views name, each with a mark of its content."""
+    files = {file.path: file.sha256[:MARK_CHARS] for file in catalog.files}
+    views = {file.path: mark_of(file) for file in shown}
+    return {**files, **views, catalog.path: ""}
+
+
+def mark_of(file: ViewFile) -> str:
+    found = file.body.sha256 if file.body else hashlib.sha256(file.content).hexdigest()
+    return found[:MARK_CHARS]
 
 
 # Writing
@@ -143,7 +159,9 @@ def view_item(file: ViewFile) -> Item:
 def write_view_files(mirrored: Mirrored, files: Sequence[ViewFile]) -> list[ViewFile]:
     """Write the files of views that are no indexes, once; returns those that are new."""
     fresh = [
-        file for file in files if not file.is_index and file.path not in mirrored.journal.previous
+        file
+        for file in files
+        if not file.is_index and not mirrored.journal.has(file.path, mark_of(file))
     ]
     mirrored.target.put([view_item(file) for file in fresh], lambda _: None)
     return fresh

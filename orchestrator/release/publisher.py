@@ -11,6 +11,7 @@ from pathlib import Path
 from orchestrator.formats.releasefile import Releasefile
 from orchestrator.release import generations
 from orchestrator.release.catalog import Catalog, File, Generation
+from orchestrator.release.facts import Facts
 from orchestrator.release.known import Known
 from orchestrator.release.mirror import mirror_at, whole
 from orchestrator.release.mirrored import (
@@ -19,6 +20,7 @@ from orchestrator.release.mirrored import (
     due_of,
     items_of,
     look,
+    named_by,
     remove_due,
     verify_bodies,
     verify_views,
@@ -37,9 +39,11 @@ from orchestrator.release.pointer import (
 from orchestrator.release.taking import NOTHING, Taken, source_in
 from orchestrator.release.targets.target import Target
 from orchestrator.release.verify import require_forward, seen_of
+from orchestrator.release.views.chosen import learn
 from orchestrator.release.views.view import Signer, View, ViewFile
 from tasks.archive.decompress import pieces_of
 from tasks.errors import BadInput, HostUnfit, StagefarmError, Untrusted
+from tasks.metering import Meter
 from tasks.reporting import Report, Silent
 from tasks.trust.keys import PrivateKey, PublicKey
 
@@ -89,6 +93,7 @@ class Publisher:
     store: Path | None = None
     views: Sequence[View] = ()
     signer: Signer | None = None
+    facts: Facts | None = None
     report: Report = field(default_factory=Silent)
     say: Callable[[str], object] = lambda _: None
     clock: Callable[[], float] = time.time
@@ -256,6 +261,9 @@ class Publisher:
             with _noting(failed, one.target.label):
                 size += self._prepare(one, plan)
                 ready.append(one)
+        for view in self.views:
+            for line in view.left_out(plan.catalog):
+                self.say(f"not in the view {type(view).__name__.lower()}: {line}")
         done: list[Mirrored] = []
         for one in ready:
             with _noting(failed, one.target.label):
@@ -281,9 +289,8 @@ class Publisher:
     def _prepare(self, one: Mirrored, plan: Plan) -> int:
         """Write all but the pointer, and verify it; returns the bytes written."""
         catalog = plan.catalog
-        shown = list(self._view_files(one.target, plan))
-        named = {catalog.path, *(file.path for file in catalog.files)}
-        named |= {file.path for file in shown}
+        shown = self._view_files(one.target, plan)
+        named = named_by(catalog, shown)
         write_journal(one, one.journal.begun(catalog.version, named))
         size = write_bodies(one, catalog, self._source_of(plan), self.report)
         fresh = write_view_files(one, shown)
@@ -295,21 +302,30 @@ class Publisher:
             verify_views(mirror, write_indexes(one, shown))
         return size
 
-    def _view_files(self, target: Target, plan: Plan) -> Iterator[ViewFile]:
+    def _view_files(self, target: Target, plan: Plan) -> list[ViewFile]:
+        """The files of all views, made of the store's content, or the mirror's where it is gone."""
+        if not self.views:
+            return []
         source_of = self._source_of(plan)
+        with mirror_at(target.url) as mirror:
 
-        def read(file: File) -> Iterator[bytes]:
-            if source := source_of(file):
-                with source.open("rb") as opened:
-                    yield from pieces_of(opened.read)
-                return
-            content = target.read(file.path, file.size_bytes)
-            if content is None:
-                raise HostUnfit(f"{file.path} is not on {target.label}")
-            yield content
+            def read(file: File) -> Iterator[bytes]:
+                if source := source_of(file):
+                    with source.open("rb") as opened:
+                        yield from pieces_of(opened.read)
+                else:
+                    yield from mirror.pieces(file.path, file.size_bytes)
 
-        for view in self.views:
-            yield from view.files(plan.catalog, read, self.signer)
+            if self.facts:
+                count = len(plan.catalog.stages)
+                meter = Meter(self.report, "views", total=count, unit="stages")
+                learn(
+                    self.views, plan.catalog, self.signer, self.facts, read, lambda _: meter.add(1)
+                )
+                meter.finish()
+            return [
+                file for view in self.views for file in view.files(plan.catalog, read, self.signer)
+            ]
 
     def _source_of(self, plan: Plan) -> Callable[[File], Path | None]:
         stages = {file.path: stage for stage in plan.catalog.stages for file in stage.files}

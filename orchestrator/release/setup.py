@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.formats.releasefile import load_release, name_of
+from orchestrator.release.facts import Facts
 from orchestrator.release.known import Known
 from orchestrator.release.publisher import Publisher
+from orchestrator.release.signers import Keys, signers_of
 from orchestrator.release.targets.opening import open_target
+from orchestrator.release.views.chosen import views_of
 from tasks.artifacts.store import FileStore
 from tasks.reporting import Report
 from tasks.settings import Settings
@@ -28,12 +31,23 @@ def publisher_of(
     """The publisher of the release file; `BadInput` with all that is wrong in it, or its key."""
     document = load_release(file)
     release, folder = document.value, file.absolute().parent
+    key = release_key(settings, folder / release.key if release.key else None)
+    known = Known.of(settings)
+    facts = Facts(known.folder / "facts")
+    keys = Keys(
+        openpgp=release.openpgp,
+        minisign=folder / release.minisign if release.minisign else None,
+        ed25519=key,
+    )
     return Publisher(
         release=release,
         name=name_of(document),
-        key=release_key(settings, folder / release.key if release.key else None),
+        key=key,
         targets=[open_target(target, folder) for target in release.targets],
-        known=Known.of(settings),
+        known=known,
+        views=views_of(release.views, facts),
+        signer=signers_of(keys, facts) if release.views else None,
+        facts=facts,
         store=FileStore.at(settings.store).root,
         report=report,
         say=say,

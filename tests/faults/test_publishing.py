@@ -138,7 +138,7 @@ def is_clean_after_the_grace(shop: Shop) -> bool:
         outcome = shop.publish(views=[ByName()])
     journal = read_journal((shop.mirror / ".publisher/stable.json").read_bytes())
     files = {path for path in shop.mirror.rglob("*") if path.is_file()}
-    named = journal.named | {one.path for one in outcome.catalog.earlier}
+    named = set(journal.named) | {one.path for one in outcome.catalog.earlier}
     kept = {shop.mirror / name for name in (*named, *journal.garbage)}
     own = {
         shop.mirror / name for name in ("stable.json", ".publisher/stable.json", ".publisher/lock")

@@ -34,4 +34,7 @@ def test_the_nightly_batch_is_built_and_nothing_goes_on(
     assert "Flower at http://127.0.0.1:" in done.stdout
     for queue in ("generic_64", "amd64-zen2"):
         assert f"stage3-x86-64bit-{queue}-mark+minimal.tar.zst" in done.stdout
+    assert "generation 1 of stable, 6 stages: published" in done.stdout
+    assert "generation 1 of demo stable: 42 files verified" in done.stdout
+    assert (tmp_path / "mirror/files/SHA256SUMS").exists()
     assert eventually(lambda: not processes_with(str(tmp_path)))

@@ -62,6 +62,8 @@ class FolderTarget:
             for item in items:
                 target = self._at(item.path)
                 self._make_parents(target)
+                if not self._is_inside(target.parent):
+                    raise HostUnfit(f"{target.parent} leads out of the mirror", "remove that link")
                 if item.body:
                     _link(self._at(item.body), target)
                 elif item.source:
@@ -137,12 +139,13 @@ def _pieces(source: BinaryIO) -> Iterator[bytes]:
 
 
 def _link(body: Path, target: Path) -> None:
-    """Show `body` at `target` too, as a hard link."""
-    if target.exists() and target.samefile(body):
+    """Show `body` at `target` too, by a relative link."""
+    way = os.path.relpath(body, target.parent)
+    if target.is_symlink() and str(target.readlink()) == way:
         return
     fresh = partial_of(target)
     fresh.unlink(missing_ok=True)
-    os.link(body, fresh)
+    fresh.symlink_to(way)
     fresh.rename(target)
     sync_folder(target.parent)
 
