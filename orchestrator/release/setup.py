@@ -43,7 +43,7 @@ def publisher_of(
         release=release,
         name=name_of(document),
         key=key,
-        targets=[open_target(target, folder) for target in release.targets],
+        targets=[open_target(target, folder, known.folder / "locks") for target in release.targets],
         known=known,
         views=views_of(release.views, facts),
         signer=signers_of(keys, facts) if release.views else None,
