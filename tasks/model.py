@@ -258,8 +258,8 @@ class Build:
     since 1970.
 
     To render the job again: `overrides`, as JSON, and `now`, in ISO 8601, followed by a space and
-    the name of its zone. `rebuild_of` is the build that this one repeats, and `after` the one that
-    it starts from.
+    the name of its zone. `rebuild_of` is the build that this one repeats, `after` the one that it
+    starts from, and `release` the release that the supervisor publishes once the batch has ended.
     """
 
     id: str
@@ -290,6 +290,7 @@ class Build:
     now: str = ""
     rebuild_of: str = ""
     after: str = ""
+    release: str = ""
     submitter: str = ""
     not_before: float = 0.0
     not_after: float = 0.0

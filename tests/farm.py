@@ -56,7 +56,7 @@ ROLES = {
     "supervisor": ("supervisor",),
     "flower": ("flower",),
     "submitter": ("submit", "cancel", "retry", "rebuild", "drain", "undrain"),
-    "monitoring": ("status", "follow", "logs", "why", "workers", "fetch"),
+    "monitoring": ("status", "follow", "logs", "why", "workers", "fetch", "publish", "release"),
     "admin": ("forget", "ledger"),
 }
 """The users of deploy/redis/stagefarm.acl, and the commands that each of them is for."""

@@ -73,6 +73,11 @@ def publish(
     return show(outcome, dry_run=dry_run, as_json=as_json)
 
 
+def publish_builds(publisher: Publisher, names: Sequence[str]) -> Outcome:
+    """Publish builds of the ledger."""
+    return publisher.publish(wanted(publisher, names, store_only=False))
+
+
 def wanted(publisher: Publisher, names: Sequence[str], *, store_only: bool) -> Taken:
     """The stages to publish: those named, or what the ledger has that is new."""
     from orchestrator.release.taking import take
@@ -123,7 +128,9 @@ def _new(publisher: Publisher) -> list[Candidate]:
     )
 
 
-def show(outcome: Outcome, *, dry_run: bool = False, as_json: bool = False) -> int:
+def show(
+    outcome: Outcome, *, dry_run: bool = False, as_json: bool = False, stderr: bool = False
+) -> int:
     """Print what was published; returns the exit code: that of the first mirror that failed."""
     import json
 
@@ -132,7 +139,7 @@ def show(outcome: Outcome, *, dry_run: bool = False, as_json: bool = False) -> i
     if as_json:
         click.echo(json.dumps(as_values(outcome, dry_run=dry_run), indent=2))
     else:
-        _print(outcome, dry_run=dry_run)
+        _print(outcome, dry_run=dry_run, stderr=stderr)
     return next((error.exit_code for error in outcome.failed.values()), 0)
 
 
@@ -153,25 +160,29 @@ def as_values(outcome: Outcome, *, dry_run: bool = False) -> dict[str, Any]:
     }
 
 
-def _print(outcome: Outcome, *, dry_run: bool) -> None:
+def _print(outcome: Outcome, *, dry_run: bool, stderr: bool) -> None:
     from orchestrator.display.table import console
     from orchestrator.display.terminal import size
     from orchestrator.release.tables import changes_table
 
-    catalog = outcome.catalog
+    catalog, screen = outcome.catalog, console(stderr=stderr)
     if not outcome.new:
-        click.echo(f"{catalog.channel} is at generation {catalog.version}: nothing is new")
+        click.echo(
+            f"{catalog.channel} is at generation {catalog.version}: nothing is new", err=stderr
+        )
         return
-    console().print(changes_table(outcome))
+    screen.print(changes_table(outcome))
     would = "would be published" if dry_run else "published"
     for label in outcome.published:
         said = f"generation {catalog.version} of {catalog.channel}, {_count(catalog)}"
-        click.echo(f"{label}: {said}: {would}, {size(outcome.written_bytes)} written")
+        amount = f"{size(outcome.written_bytes)} written"
+        click.echo(f"{label}: {said}: {would}, {amount}", err=stderr)
     if outcome.removed:
         removed = "would be removed" if dry_run else "removed"
-        click.echo(f"{len(outcome.removed)} files that no generation names any more: {removed}")
+        said = f"{len(outcome.removed)} files that no generation names any more: {removed}"
+        click.echo(said, err=stderr)
         for path in outcome.removed if dry_run else ():
-            click.echo(f"  {path}")
+            click.echo(f"  {path}", err=stderr)
 
 
 def _count(catalog: Catalog) -> str:

@@ -10,12 +10,14 @@ import click
 @click.command(short_help="Requeue the builds of lost hosts.")
 def supervisor() -> None:
     """Supervise the farm until stopped: the builds of lost hosts are queued again, lost messages
-    are sent again. Run one, or several on different machines; one leads.
+    are sent again, and batches that name a release are published once they have ended. Run one, or
+    several on different machines; one leads.
 
     \b
     Example:
       stagefarm supervisor
     """
+    from orchestrator.farm.batch_releases import BatchReleases
     from orchestrator.farm.lookup import open_ledger, warn_of_forgetful_redis
     from orchestrator.farm.supervisor import Supervisor
     from tasks.app import app
@@ -23,6 +25,7 @@ def supervisor() -> None:
 
     ledger = open_ledger()
     warn_of_forgetful_redis(ledger)
-    watcher = Supervisor(current(), ledger, app, click.echo)
+    releases = BatchReleases(current(), ledger, click.echo)
+    watcher = Supervisor(current(), ledger, app, click.echo, releases=releases)
     signal.signal(signal.SIGTERM, lambda *_: watcher.stopping.set())
     watcher.run()

@@ -14,6 +14,7 @@ from typing import Any
 
 from celery import Celery
 
+from orchestrator.farm.batch_releases import BatchReleases
 from tasks.errors import FarmUnreachable, HostUnfit
 from tasks.ledger.answers import Requeued, RequeueOutcome
 from tasks.ledger.builds import Ledger
@@ -40,6 +41,7 @@ class Supervisor:
     app: Celery
     say: Callable[[str], None]
     stopping: threading.Event = field(default_factory=threading.Event)
+    releases: BatchReleases | None = None
     _missing: set[Late] = field(default_factory=set)
 
     def run(self) -> None:
@@ -64,6 +66,8 @@ class Supervisor:
             for build, attempt in look.expired:
                 self._requeue(self.ledger.expire(build, attempt, self.settings.attempts_max))
             self._sweep()
+            if self.releases:
+                self.releases.look()
             if forgotten := self.ledger.forget(self.settings.keep_days * DAY_S):
                 self.say(f"removed the records of {forgotten} builds that ended long ago")
 

@@ -46,4 +46,8 @@ class Batchfile:
     OPEN: ClassVar[bool] = True
 
     name: Annotated[str, Key("Name of the batch; default: the name of the file.")] = ""
+    release: Annotated[
+        str,
+        Key("Name of the release file that the supervisor publishes once all builds have ended."),
+    ] = ""
     builds: Annotated[tuple[BatchEntry, ...], Key("What to build.")] = ()

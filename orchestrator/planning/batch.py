@@ -15,6 +15,7 @@ from orchestrator.formats.reader import (
     read_document,
     read_text,
 )
+from orchestrator.formats.releasefile import NAME
 from orchestrator.formats.spec import Specfile, load_specfile
 from orchestrator.planning.render import merge, problems_of
 from tasks.errors import BadInput, Problem, SpecProblems
@@ -38,6 +39,7 @@ class BatchBuild:
 class Batch:
     name: str
     builds: tuple[BatchBuild, ...]
+    release: str = ""
     warnings: tuple[Problem, ...] = ()
 
 
@@ -49,9 +51,18 @@ def load_batch(file: Path) -> Batch:
     builds = tuple(expansion.builds())
     if not builds and not expansion.problems:
         expansion.add("builds", "the batch has no builds", "list specfiles under `builds:`")
+    value = document.value
+    if value.release and not NAME.fullmatch(value.release):
+        hint = "the name of a release file on the supervisor's machine, without .yaml"
+        expansion.add("release", f"{value.release!r} is not a name", hint)
     if expansion.problems:
         raise SpecProblems(tuple(expansion.problems))
-    return Batch(name=document.value.name or file.stem, builds=builds, warnings=document.warnings)
+    return Batch(
+        name=value.name or file.stem,
+        builds=builds,
+        release=value.release,
+        warnings=document.warnings,
+    )
 
 
 class _Expansion:

@@ -25,7 +25,7 @@ def plan_batch(file: Path, *, overrides: Mapping[str, Any], now: datetime) -> li
     problems: dict[Problem, None] = {}  # a set that keeps its order: jobs share hook files
     for build in batch.builds:
         try:
-            builds.append(_plan(build, name, overrides, now))
+            builds.append(_plan(build, name, batch.release, overrides, now))
         except BadInput as error:
             problems |= dict.fromkeys(problems_of(error))
     if problems:
@@ -33,11 +33,14 @@ def plan_batch(file: Path, *, overrides: Mapping[str, Any], now: datetime) -> li
     return chained(builds)
 
 
-def _plan(build: BatchBuild, batch: str, overrides: Mapping[str, Any], now: datetime) -> Build:
+def _plan(
+    build: BatchBuild, batch: str, release: str, overrides: Mapping[str, Any], now: datetime
+) -> Build:
     given = merge(dict(build.overrides), dict(overrides))
     options = PlanOptions(
         farm=True,
         batch=batch,
+        release=release,
         variant=" ".join(f"{name}={given[name]}" for name in build.varied),
         priority=build.priority,
         optional=build.optional,

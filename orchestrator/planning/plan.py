@@ -64,6 +64,7 @@ class PlanOptions:
     cpu: str = ""
     fchroot_debug: bool = False
     batch: str = ""
+    release: str = ""
     variant: str = ""
     priority: int = 0
     optional: bool = False
@@ -92,6 +93,7 @@ def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
         cpu=options.cpu,
         fchroot_debug=options.fchroot_debug,
         batch=options.batch,
+        release=options.release,
         variant=options.variant,
         priority=options.priority,
         optional=options.optional,

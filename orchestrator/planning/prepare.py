@@ -92,6 +92,7 @@ def render_again(build: Build) -> Build:
             cpu=build.cpu,
             fchroot_debug=build.fchroot_debug,
             batch=build.batch,
+            release=build.release,
             variant=build.variant,
             priority=build.priority,
             optional=build.optional,

@@ -1,7 +1,7 @@
 """Verifies one file, without a network: by the pointer and the catalog that lie beside it.
 
 `<channel>.json` and the catalog are looked for in the file's folder, in `catalogs/` there, and, for
-a file of a copied mirror, at the mirror's root.
+a file of a copied mirror or of one of its views, at the mirror's root.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ def _digest(path: Path, report: Report) -> str:
 
 def _pointers(path: Path, keys: Sequence[PublicKey]) -> Iterator[tuple[Pointer, Catalog]]:
     """The signed pointers near the file, newest first, each with its catalog."""
-    folder = path.absolute().parent
+    folder, root = path.absolute().parent, path.resolve().parent.parent.parent
     found = [
         (pointer, near)
-        for near in (folder, folder.parent.parent)
+        for near in dict.fromkeys((folder, root))
         for file in sorted(near.glob("*.json"))
         if (pointer := _pointer(file, keys))
     ]
@@ -111,7 +111,7 @@ def _sidecars(path: Path, stage: Stage, file: File) -> Iterator[str]:
     for other in stage.files:
         if other == file:
             continue
-        nearby = (path.with_name(other.name), path.absolute().parent.parent.parent / other.path)
+        nearby = (path.with_name(other.name), path.resolve().parent.parent.parent / other.path)
         for candidate in nearby:
             if candidate.is_file():
                 _require_same(candidate, other)

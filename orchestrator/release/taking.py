@@ -122,7 +122,7 @@ def take(candidates: Iterable[Candidate], release: Releasefile, trust: Trust) ->
     for candidate in candidates:
         try:
             stage = _stage(candidate, release, trust)
-        except (Untrusted, HostUnfit) as error:
+        except StagefarmError as error:
             refused.append((candidate.build, error))
             continue
         stages.append(stage)

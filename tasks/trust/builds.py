@@ -142,7 +142,7 @@ def _require_valid(build: Build, by: Submitter, now: float) -> None:
 
 def _require_form(build: Build) -> None:
     """Refuse what would become a path outside of its folder, and what would never end."""
-    for what, name in (("id", build.id), ("batch", build.batch)):
+    for what, name in (("id", build.id), ("batch", build.batch), ("release", build.release)):
         if (name or what == "id") and not NAME.fullmatch(name):
             raise Untrusted(f"its {what} is not a valid name: {name!r}")
     if build.output.name and PurePath(build.output.name).name != build.output.name:

@@ -93,8 +93,12 @@ def test_a_tarball_that_was_changed_in_the_store_is_not_published(shop: Shop) ->
 
 def test_an_option_that_the_build_has_not_is_told(shop: Shop) -> None:
     shop.put("a-1", options={"other": "x"})
-    with pytest.raises(BadInput, match="a-1 has no option 'flavour'"):
-        shop.publish("a-1")
+    shop.put("a-2")
+    taken = shop.take("a-1", "a-2")
+    assert [stage.build for stage in taken.stages] == ["a-2"]
+    assert [str(error) for _, error in taken.refused] == [
+        "a-1 has no option 'flavour', which the release file names"
+    ]
 
 
 def test_an_older_build_is_dropped_and_its_files_go_after_the_grace(shop: Shop) -> None:

@@ -1,0 +1,113 @@
+"""Publishes batches that name a release, once their builds have ended: nobody needs to be there.
+
+The release file and its key are on the supervisor's machine; a batch, and so Redis, only names the
+file. What is published is decided as by `stagefarm publish`, which runs as a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.formats.releasefile import NAME
+from tasks.errors import StagefarmError
+from tasks.host.files import replaced, write_all
+from tasks.host.process import run
+from tasks.ledger.builds import Ledger
+from tasks.ledger.records import Summary
+from tasks.model import BuildState, short_id
+from tasks.settings import Settings
+
+RECENT = 20
+"""So many of the newest batches are looked at."""
+
+PAUSE_S, PAUSE_MAX_S = 60.0, 3600.0
+"""After a failure, the next try waits so long, each time twice as long."""
+
+
+@dataclass(slots=True)
+class BatchReleases:
+    """What was published is noted in the state folder: for each batch, how many of its builds had
+    succeeded then. A second supervisor may publish it again, which changes nothing."""
+
+    settings: Settings
+    ledger: Ledger
+    say: Callable[[str], object]
+    _releases: dict[str, str] = field(default_factory=dict)
+    _again_at: dict[str, float] = field(default_factory=dict)
+    _pauses: dict[str, float] = field(default_factory=dict)
+    _thread: threading.Thread | None = None
+
+    def look(self) -> None:
+        """Begin to publish the next batch that has ended, unless one is being published."""
+        if self._thread and self._thread.is_alive():
+            return
+        for batch, file in self._ended():
+            if time.monotonic() >= self._again_at.get(batch.batch, 0.0):
+                self._thread = threading.Thread(target=self._publish, args=(batch, file))
+                self._thread.daemon = True
+                self._thread.start()
+                return
+
+    def _ended(self) -> Iterator[tuple[Summary, Path]]:
+        for batch in self.ledger.summaries(self.ledger.batches(RECENT)):
+            done = batch.counts.get(BuildState.SUCCEEDED, 0)
+            if not done or not all(state.ended for state in batch.counts):
+                continue
+            if (release := self._release(batch.batch)) and self._noted(batch.batch) != str(done):
+                yield batch, Path(self.settings.release_dir, f"{release}.yaml")
+
+    def _release(self, batch: str) -> str:
+        """The release that the batch names, empty if none."""
+        if batch not in self._releases:
+            builds = self.ledger.batch(batch)
+            found = self.ledger.build(builds[0]).release if builds else ""
+            self._releases[batch] = found if NAME.fullmatch(found) else ""
+        return self._releases[batch]
+
+    def _publish(self, batch: Summary, file: Path) -> None:
+        name = short_id(batch.batch)
+        self.say(f"{name} has ended: publishing {file.name}")
+        argv = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-P", "-m", "orchestrator"]
+        try:
+            code = run(
+                [*argv, "publish", str(file)],
+                on_line=lambda line, _: self._say_of(file.stem, line),
+                env=dict(os.environ),
+            )
+        except StagefarmError as error:
+            self.say(f"{name}: {error}")
+            code = error.exit_code
+        if code:
+            pause = self._pauses[batch.batch] = min(
+                2 * self._pauses.get(batch.batch, PAUSE_S / 2), PAUSE_MAX_S
+            )
+            self._again_at[batch.batch] = time.monotonic() + pause
+            self.say(f"{name} could not be published, trying again in {pause:.0f} s")
+        else:
+            self._note(batch)
+
+    def _say_of(self, release: str, line: str) -> None:
+        self.say(f"{release}: {line}")
+
+    def _mark(self, batch: str) -> Path:
+        return self.settings.state / "releases" / "batches" / batch
+
+    def _noted(self, batch: str) -> str:
+        try:
+            return self._mark(batch).read_text()
+        except OSError:
+            return ""
+
+    def _note(self, batch: Summary) -> None:
+        try:
+            with replaced(self._mark(batch.batch)) as file:
+                done = batch.counts.get(BuildState.SUCCEEDED, 0)
+                write_all(file.fileno(), str(done).encode())
+        except OSError as error:
+            self.say(f"cannot note that {batch.batch} was published: {error.strerror}")
