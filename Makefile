@@ -39,6 +39,7 @@ bench: install ## Measure archives, looking, the farm, the store and, as root, c
 	$(BIN)/python -m tests.bench.farm
 	$(BIN)/python -m tests.bench.containment
 	$(BIN)/python -m tests.bench.store
+	$(BIN)/python -m tests.bench.publishing
 
 soak: install ## Break a farm at random for some minutes; SOAK_SEED=N does it again
 	SOAK_BUILDS=120 SOAK_FAULTS=36 SOAK_LIMIT_S=900 $(BIN)/pytest -q -s -o timeout=1500 tests/faults/test_soak.py

@@ -156,21 +156,16 @@ def view_item(file: ViewFile) -> Item:
     )
 
 
-def write_view_files(mirrored: Mirrored, files: Sequence[ViewFile]) -> list[ViewFile]:
-    """Write the files of views that are no indexes, once; returns those that are new."""
-    fresh = [
-        file
-        for file in files
-        if not file.is_index and not mirrored.journal.has(file.path, mark_of(file))
-    ]
-    mirrored.target.put([view_item(file) for file in fresh], lambda _: None)
-    return fresh
+def new_views(mirrored: Mirrored, files: Sequence[ViewFile]) -> list[ViewFile]:
+    """Those of the views' files that the generation before has not written just so."""
+    journal = mirrored.journal
+    return [file for file in files if not journal.has(file.path, mark_of(file))]
 
 
-def write_indexes(mirrored: Mirrored, files: Sequence[ViewFile]) -> list[ViewFile]:
-    found = [file for file in files if file.is_index]
-    mirrored.target.put([view_item(file) for file in found], lambda _: None)
-    return found
+def write_views(mirrored: Mirrored, files: Sequence[ViewFile]) -> list[ViewFile]:
+    """Write files of views; returns them."""
+    mirrored.target.put([view_item(file) for file in files], lambda _: None)
+    return list(files)
 
 
 # Verifying, through the public URL

@@ -21,13 +21,13 @@ from orchestrator.release.mirrored import (
     items_of,
     look,
     named_by,
+    new_views,
     remove_due,
     verify_bodies,
     verify_views,
     write_bodies,
-    write_indexes,
     write_journal,
-    write_view_files,
+    write_views,
 )
 from orchestrator.release.pointer import (
     POINTER_MAX_BYTES,
@@ -293,13 +293,14 @@ class Publisher:
         named = named_by(catalog, shown)
         write_journal(one, one.journal.begun(catalog.version, named))
         size = write_bodies(one, catalog, self._source_of(plan), self.report)
-        fresh = write_view_files(one, shown)
+        fresh = shown if self.verify_all else new_views(one, shown)
         new = list(catalog.files) if self.verify_all else one.new_in(catalog)
         known = () if self.verify_all else plan.verified
         with mirror_at(one.target.url) as mirror:
+            written = write_views(one, [file for file in fresh if not file.is_index])
             verify_bodies(mirror, catalog, new, known, self.report)
-            verify_views(mirror, fresh)
-            verify_views(mirror, write_indexes(one, shown))
+            verify_views(mirror, written)
+            verify_views(mirror, write_views(one, [file for file in fresh if file.is_index]))
         return size
 
     def _view_files(self, target: Target, plan: Plan) -> list[ViewFile]:

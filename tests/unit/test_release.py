@@ -12,7 +12,8 @@ from orchestrator.release.mirror import mirror_at
 from orchestrator.release.verify import Seen, check_content, current_pointer, fetch_catalog
 from tasks.errors import BadInput, HostUnfit, Stale, Untrusted
 from tasks.reporting import Silent
-from tests.releases import DAY_S, Shop
+from tests.publishing import ByName
+from tests.releases import DAY_S, Served, Shop
 from tests.trusted import key
 
 KEYS = [key("release").public]
@@ -279,3 +280,24 @@ def test_a_journal_that_names_other_peoples_files_removes_nothing_of_them(
     shop.put("a-3")
     assert shop.publish("a-3").failed == {}
     assert (precious / "file").exists()
+
+
+def test_what_is_asked_of_a_mirror_depends_on_what_is_new(shop: Shop) -> None:
+    """One new stage: its four files, the catalog, the pointer, and a list of the view."""
+    names = [f"a-{number}" for number in range(20)]
+    for name in names:
+        shop.put(name, flavour=name)
+    shop.publish(*names, views=[ByName()])
+    with Served(shop.mirror) as served:
+        shop.url = served.url
+        shop.put("b-1", flavour=names[0], at=shop.now)
+        shop.publish("b-1", views=[ByName()])
+        asked = [(method, path.split("/")[1]) for method, path in served.requests]
+    assert sorted(asked) == [
+        ("GET", "by-name"),
+        ("GET", "by-name"),
+        ("GET", "catalogs"),
+        ("GET", "stable.json"),
+        *[("GET", "stages")] * 4,
+        ("HEAD", "by-name"),
+    ]
