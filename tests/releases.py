@@ -15,13 +15,16 @@ from orchestrator.formats.reader import Count, Seconds
 from orchestrator.formats.releasefile import Keep, Releasefile, Selection, Target
 from orchestrator.release.known import Known
 from orchestrator.release.publisher import Outcome, Publisher
-from orchestrator.release.taking import NOTHING, Candidate, Taken, candidates_at, take
+from orchestrator.release.shelves import Shelves
+from orchestrator.release.taking import NOTHING, Candidate, Taken, take
 from orchestrator.release.targets.folder import FolderTarget
 from tasks.artifacts.provenance import job_name, result_name
 from tasks.model import Artifact, Output
+from tasks.settings import Settings
 from tasks.trust.builds import sign, stored, verified
 from tasks.trust.statements import sign_result
 from tests.builds import any_build
+from tests.farm import steps_of
 from tests.trusted import host, key, submitter, trusting
 
 TRUST = trusting(submitter(), host())
@@ -52,6 +55,7 @@ def put_stage(
     checksum = tarball.with_name(f"{tarball.name}.sha256")
     checksum.write_text(f"{digest}  {tarball.name}\n")
     planned = any_build(
+        steps=steps_of(),
         id=build, job=job, subarch=subarch, batch=batch, environment=options or {},
         output=Output(name=tarball.name, dir="/out"),
     )  # fmt: skip
@@ -137,6 +141,10 @@ class Shop:
         return self.folder / "store"
 
     @property
+    def shelves(self) -> Shelves:
+        return Shelves(Settings(store_url=self.store.as_uri()))
+
+    @property
     def mirror(self) -> Path:
         return self.folder / "mirror"
 
@@ -152,7 +160,7 @@ class Shop:
     def publisher(self, **changes: Any) -> Publisher:
         publisher = Publisher(
             release=self.release(), name="nightly", key=key("release"), targets=[self.target],
-            known=Known(self.folder / "known"), store=self.store, say=self.said.append,
+            known=Known(self.folder / "known"), store=self.shelves, say=self.said.append,
             clock=lambda: self.now,
         )  # fmt: skip
         return replace(publisher, **changes)
@@ -161,9 +169,7 @@ class Shop:
         put_stage(self.store, build, **{"at": self.now, "options": {"flavour": flavour}, **more})
 
     def take(self, *builds: str) -> Taken:
-        found: list[Candidate] = [
-            one for build in builds for one in candidates_at(self.store, build)
-        ]
+        found: list[Candidate] = [one for build in builds for one in self.shelves.candidates(build)]
         return take(found, self.release(), TRUST) if builds else NOTHING
 
     def publish(self, *builds: str, **changes: Any) -> Outcome:

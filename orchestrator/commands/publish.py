@@ -98,25 +98,25 @@ def wanted(publisher: Publisher, names: Sequence[str], *, store_only: bool) -> T
 
 def _named(publisher: Publisher, names: Sequence[str], *, store_only: bool) -> list[Candidate]:
     from orchestrator.farm.lookup import builds_named, open_ledger
-    from orchestrator.release.taking import candidates_at, candidates_of
-    from tasks.errors import BadInput, HostUnfit
+    from orchestrator.release.taking import candidates_of
+    from tasks.errors import BadInput
     from tasks.model import BuildState
+    from tasks.settings import current
 
     if store_only:
-        if not publisher.store:
-            raise HostUnfit("the store is not on this machine")
-        return [one for name in names for one in candidates_at(publisher.store, name)]
+        return [one for name in names for one in publisher.store.candidates(name)]
     ledger = open_ledger(reading=True)
     records = ledger.records(builds_named(ledger, names))
     done = [record for record in records if record.state is BuildState.SUCCEEDED]
     if not done:
         raise BadInput(f"no build of {', '.join(names)} has succeeded", "stagefarm status")
-    return candidates_of(done)
+    return candidates_of(done, current())
 
 
 def _new(publisher: Publisher) -> list[Candidate]:
     from orchestrator.farm.lookup import open_ledger
     from orchestrator.release.taking import candidates_in
+    from tasks.settings import current
 
     ledger, catalog = open_ledger(reading=True), publisher.current()
     known = {(stage.build, stage.attempt) for stage in catalog.stages} if catalog else set()
@@ -124,6 +124,7 @@ def _new(publisher: Publisher) -> list[Candidate]:
     return candidates_in(
         ledger.records(ledger.builds(0)),
         publisher.release,
+        current(),
         lambda build, attempt: (build, attempt) in known or build in withdrawn,
     )
 

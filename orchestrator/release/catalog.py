@@ -51,6 +51,7 @@ class Stage:
     arch: str = ""
     subarch: str = ""
     build: str
+    batch: str = ""
     attempt: int
     built_at: float
     tarball: File

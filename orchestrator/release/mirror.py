@@ -16,8 +16,8 @@ import httpx
 
 from orchestrator.release.targets.target import require_inside
 from tasks import __version__
-from tasks.artifacts.store import file_of
 from tasks.errors import BadInput, HostUnfit, Untrusted
+from tasks.store.folder import file_of
 
 PIECE_BYTES = 1 << 20
 TIMEOUT_S = 30.0

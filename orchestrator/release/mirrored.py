@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from orchestrator.release.catalog import Catalog, File, read_catalog
 from orchestrator.release.journal import (
@@ -36,12 +35,13 @@ from tasks.errors import HostUnfit, StagefarmError, Untrusted
 from tasks.metering import Meter
 from tasks.model import decode
 from tasks.reporting import Report
+from tasks.store.store import StoredFile
 from tasks.trust.envelope import from_text
 from tasks.trust.keys import PublicKey
 
 MARK_CHARS = 16
 
-SourceOf = Callable[[File], Path | None]
+SourceOf = Callable[[File], StoredFile | None]
 """Where a file of the catalog is in the store, None if it is not there."""
 
 

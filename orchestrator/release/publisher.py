@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from orchestrator.formats.releasefile import Releasefile
 from orchestrator.release import generations
@@ -16,6 +15,7 @@ from orchestrator.release.known import Known
 from orchestrator.release.mirror import mirror_at, whole
 from orchestrator.release.mirrored import (
     Mirrored,
+    SourceOf,
     catalog_on,
     due_of,
     items_of,
@@ -36,15 +36,16 @@ from orchestrator.release.pointer import (
     pointer_to,
     sign_pointer,
 )
-from orchestrator.release.taking import NOTHING, Taken, source_in
+from orchestrator.release.shelves import Shelves
+from orchestrator.release.taking import NOTHING, Taken
 from orchestrator.release.targets.target import Target
 from orchestrator.release.verify import require_forward, seen_of
 from orchestrator.release.views.chosen import learn
 from orchestrator.release.views.view import Signer, View, ViewFile
-from tasks.archive.decompress import pieces_of
 from tasks.errors import BadInput, HostUnfit, StagefarmError, Untrusted
 from tasks.metering import Meter
 from tasks.reporting import Report, Silent
+from tasks.store.store import StoredFile
 from tasks.trust.keys import PrivateKey, PublicKey
 
 CLOCK_LIMIT_S = 300.0
@@ -76,21 +77,21 @@ class Plan:
 
     catalog: Catalog
     before: Catalog | None
-    sources: Mapping[str, Path]
+    sources: Mapping[str, StoredFile]
     verified: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publisher:
-    """A release, as this machine publishes it. `store` is where the files of stages that were
-    published before may still be."""
+    """A release, as this machine publishes it. `store` has the files of stages, perhaps also of
+    those that were published before."""
 
     release: Releasefile
     name: str
     key: PrivateKey
     targets: Sequence[Target]
     known: Known
-    store: Path | None = None
+    store: Shelves
     views: Sequence[View] = ()
     signer: Signer | None = None
     facts: Facts | None = None
@@ -312,8 +313,7 @@ class Publisher:
 
             def read(file: File) -> Iterator[bytes]:
                 if source := source_of(file):
-                    with source.open("rb") as opened:
-                        yield from pieces_of(opened.read)
+                    yield from source.pieces()
                 else:
                     yield from mirror.pieces(file.path, file.size_bytes)
 
@@ -328,13 +328,11 @@ class Publisher:
                 file for view in self.views for file in view.files(plan.catalog, read, self.signer)
             ]
 
-    def _source_of(self, plan: Plan) -> Callable[[File], Path | None]:
+    def _source_of(self, plan: Plan) -> SourceOf:
         stages = {file.path: stage for stage in plan.catalog.stages for file in stage.files}
 
-        def find(file: File) -> Path | None:
-            if found := plan.sources.get(file.path):
-                return found
-            return source_in(self.store, stages[file.path], file) if self.store else None
+        def find(file: File) -> StoredFile | None:
+            return plan.sources.get(file.path) or self.store.find(stages[file.path], file)
 
         return find
 

@@ -9,10 +9,10 @@ from orchestrator.formats.releasefile import load_release, name_of
 from orchestrator.release.facts import Facts
 from orchestrator.release.known import Known
 from orchestrator.release.publisher import Publisher
+from orchestrator.release.shelves import Shelves
 from orchestrator.release.signers import Keys, signers_of
 from orchestrator.release.targets.opening import open_target
 from orchestrator.release.views.chosen import views_of
-from tasks.artifacts.store import FileStore
 from tasks.reporting import Report
 from tasks.settings import Settings
 from tasks.trust.policy import release_key
@@ -43,12 +43,15 @@ def publisher_of(
         release=release,
         name=name_of(document),
         key=key,
-        targets=[open_target(target, folder, known.folder / "locks") for target in release.targets],
+        targets=[
+            open_target(target, folder, settings, known.folder / "locks", say)
+            for target in release.targets
+        ],
         known=known,
         views=views_of(release.views, facts),
         signer=signers_of(keys, facts) if release.views else None,
         facts=facts,
-        store=FileStore.at(settings.store).root,
+        store=Shelves(settings),
         report=report,
         say=say,
         verify_all=verify_all,

@@ -11,17 +11,24 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path
 from string import Template
 
 from orchestrator.formats.releasefile import Keep, Releasefile, Selection
 from orchestrator.release.catalog import File, Stage
 from orchestrator.release.retention import kept
-from tasks.artifacts.provenance import Provenance, job_name, result_name, verified_beside
-from tasks.artifacts.store import file_of
+from tasks.artifacts.provenance import (
+    LIMIT_BYTES,
+    Provenance,
+    job_name,
+    result_name,
+    verified_beside,
+)
 from tasks.errors import BadInput, HostUnfit, StagefarmError, Untrusted
 from tasks.ledger.records import Record
 from tasks.model import Build, BuildState, short_id
+from tasks.settings import Settings
+from tasks.store.opening import stored_file
+from tasks.store.store import StoredFile
 from tasks.trust.policy import Trust
 
 _BATCH_END = re.compile(r"-[0-9]{8}-[0-9a-f]{16}$")
@@ -32,7 +39,7 @@ class Candidate:
     """A tarball in the store that may be published, and whose build it is said to be."""
 
     build: str
-    tarball: Path
+    tarball: StoredFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +48,7 @@ class Taken:
     which builds were not taken, and why."""
 
     stages: tuple[Stage, ...] = ()
-    sources: dict[str, Path] = field(default_factory=dict)
+    sources: dict[str, StoredFile] = field(default_factory=dict)
     refused: tuple[tuple[str, StagefarmError], ...] = ()
 
 
@@ -52,7 +59,10 @@ NOTHING = Taken()
 
 
 def candidates_in(
-    records: Sequence[Record], release: Releasefile, known: Callable[[str, int], bool]
+    records: Sequence[Record],
+    release: Releasefile,
+    settings: Settings,
+    known: Callable[[str, int], bool] = lambda _build, _attempt: False,
 ) -> list[Candidate]:
     """The tarballs of those builds of the ledger that would be in the next generation, and are not
     known: `known(build, attempt)`. What is taken is decided by signatures, not here."""
@@ -68,7 +78,7 @@ def candidates_in(
         for record in _newest(group, release.keep)
         if not known(record.id, record.attempt)
     ]
-    return candidates_of(sorted(wanted, key=lambda record: record.ended))
+    return candidates_of(sorted(wanted, key=lambda record: record.ended), settings)
 
 
 def _newest(group: Sequence[Record], keep: Keep) -> Iterator[Record]:
@@ -76,39 +86,12 @@ def _newest(group: Sequence[Record], keep: Keep) -> Iterator[Record]:
     yield from (group[index] for index in sorted(indexes))
 
 
-def candidates_of(records: Iterable[Record]) -> list[Candidate]:
+def candidates_of(records: Iterable[Record], settings: Settings) -> list[Candidate]:
     return [
-        Candidate(record.id, file_of(artifact.path))
+        Candidate(record.id, stored_file(artifact.path, settings))
         for record in records
         for artifact in record.artifacts
     ]
-
-
-def candidates_at(store: Path, name: str) -> list[Candidate]:
-    """The tarballs in the store of the build or batch called `name`, of the newest attempt of each
-    build; `BadInput` if there are none."""
-    escaped = re.sub(r"([*?[])", r"[\1]", name)
-    homes = [*store.glob(f"*/{escaped}"), *store.glob(f"{escaped}/*")]
-    found = [one for home in sorted(set(homes)) for one in _newest_attempt(home)]
-    if not found:
-        raise BadInput(
-            f"{store} has no signed stage of {name}", "give the whole id of a build or a batch"
-        )
-    return found
-
-
-def _newest_attempt(home: Path) -> Iterator[Candidate]:
-    attempts = sorted((path for path in home.glob("[0-9]*") if path.name.isdecimal()), key=_number)
-    for attempt in reversed(attempts):
-        ending = job_name("")
-        if jobs := sorted(attempt.glob(f"*{ending}")):
-            names = [job.name.removesuffix(ending) for job in jobs]
-            yield from (Candidate(home.name, attempt / name) for name in names)
-            return
-
-
-def _number(path: Path) -> int:
-    return int(path.name)
 
 
 # What is taken
@@ -117,7 +100,7 @@ def _number(path: Path) -> int:
 def take(candidates: Iterable[Candidate], release: Releasefile, trust: Trust) -> Taken:
     """The stages of `candidates` that are signed by whom `trust` says."""
     stages: list[Stage] = []
-    sources: dict[str, Path] = {}
+    sources: dict[str, StoredFile] = {}
     refused: list[tuple[str, StagefarmError]] = []
     for candidate in candidates:
         try:
@@ -126,8 +109,8 @@ def take(candidates: Iterable[Candidate], release: Releasefile, trust: Trust) ->
             refused.append((candidate.build, error))
             continue
         stages.append(stage)
-        folder = candidate.tarball.parent
-        sources |= {file.path: folder / file.name for file in stage.files}
+        tarball = candidate.tarball
+        sources |= {file.path: tarball.sibling(file.name) for file in stage.files}
     return Taken(stages=tuple(stages), sources=sources, refused=tuple(refused))
 
 
@@ -144,6 +127,7 @@ def _stage(candidate: Candidate, release: Releasefile, trust: Trust) -> Stage:
         arch=build.arch,
         subarch=build.subarch,
         build=build.id,
+        batch=build.batch,
         attempt=found.result.attempt,
         built_at=found.result.finished,
         tarball=_file(candidate.tarball, found.result.files[candidate.tarball.name]),
@@ -183,29 +167,19 @@ def _named(selection: Selection, build: Build) -> tuple[str, str, dict[str, str]
     return product.substitute(known), variant.substitute(known), options
 
 
-def _sidecars(tarball: Path, found: Provenance) -> Iterator[File]:
+def _sidecars(tarball: StoredFile, found: Provenance) -> Iterator[File]:
     """The files beside the tarball that its host signed, and the signatures."""
     signed = found.result.files
     for name in sorted(signed):
         if name.startswith(f"{tarball.name}."):
-            yield _file(tarball.with_name(name), signed[name])
+            yield _file(tarball.sibling(name), signed[name])
     for name in (job_name(tarball.name), result_name(tarball.name)):
-        content = tarball.with_name(name).read_bytes()
+        content = tarball.sibling(name).read(LIMIT_BYTES)
         yield File(name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def _file(path: Path, sha256: str) -> File:
+def _file(stored: StoredFile, sha256: str) -> File:
     try:
-        return File(name=path.name, size_bytes=path.stat().st_size, sha256=sha256)
+        return File(name=stored.name, size_bytes=stored.size(), sha256=sha256)
     except OSError as error:
-        raise HostUnfit(f"cannot read {path}: {error.strerror}") from error
-
-
-def source_in(store: Path, stage: Stage, file: File) -> Path | None:
-    """Where a file of a stage that was published before is in the store, None if it is gone."""
-    found = store.glob(f"*/{stage.build}/{stage.attempt}/{_literal(file.name)}")
-    return next((path for path in found if path.stat().st_size == file.size_bytes), None)
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
+        raise HostUnfit(f"cannot read {stored.url}: {error.strerror}") from error

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from orchestrator.release.targets.target import (
     PRIVATE,
@@ -21,7 +20,7 @@ from tasks.errors import HostUnfit, Stale
 from tasks.host.files import make_folder, partial_of, replaced, sync_folder, write_all
 from tasks.host.locks import try_lock
 
-PIECE_BYTES = SMALL_BYTES = 1 << 20
+SMALL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +122,14 @@ class FolderTarget:
 def _copy(item: Item, target: Path, on_bytes: OnBytes) -> None:
     assert item.source
     digest, size = hashlib.sha256(), 0
-    with item.source.open("rb") as source, replaced(target) as file:
-        for piece in _pieces(source):
+    with replaced(target) as file:
+        for piece in item.source.pieces():
             digest.update(piece)
             size += len(piece)
             write_all(file.fileno(), piece)
             on_bytes(len(piece))
         if (size, digest.hexdigest()) != (item.size_bytes, item.sha256):
             raise not_what_was_built(item)
-
-
-def _pieces(source: BinaryIO) -> Iterator[bytes]:
-    while piece := source.read(PIECE_BYTES):
-        yield piece
 
 
 def _link(body: Path, target: Path) -> None:

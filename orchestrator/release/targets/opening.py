@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.formats.releasefile import Target as Named
 from orchestrator.formats.releasefile import TargetKind
 from orchestrator.release.targets.folder import FolderTarget
 from orchestrator.release.targets.rsync import RsyncTarget
+from orchestrator.release.targets.s3 import S3Target
 from orchestrator.release.targets.target import Target
-from tasks.errors import BadInput
+from tasks.settings import Settings
+from tasks.store.objects import Objects
+from tasks.store.s3_access import Access
 
 
-def open_target(named: Named, folder: Path, locks: Path) -> Target:
+def open_target(
+    named: Named,
+    folder: Path,
+    settings: Settings,
+    locks: Path,
+    say: Callable[[str], object] = lambda _: None,
+) -> Target:
     """The mirror at `named`, whose relative paths start from `folder`; `locks` is a folder for
-    locks of this machine."""
+    locks of this machine. `BadInput` if its address is none."""
+    url = named.url.rstrip("/")
     if named.kind is TargetKind.FOLDER:
         root = (folder / named.to).resolve()
-        return FolderTarget(root, named.url.rstrip("/") or root.as_uri())
+        return FolderTarget(root, url or root.as_uri())
     if named.kind is TargetKind.RSYNC:
-        return RsyncTarget(named.to, named.url.rstrip("/"), locks)
-    raise BadInput(
-        f"cannot publish to {named.to} yet", "name a folder, or another machine for rsync"
-    )
+        return RsyncTarget(named.to, url, locks)
+    return S3Target(Objects.at(named.to, Access.of(settings)), url, locks, say)

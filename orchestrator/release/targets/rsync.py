@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,11 +82,11 @@ class RsyncTarget:
     def put(self, items: Sequence[Item], on_bytes: OnBytes) -> None:
         sources = [item for item in items if item.source]
         others = [item for item in items if not item.source]
-        with tempfile.TemporaryDirectory(prefix="rsync-") as folder:
+        with tempfile.TemporaryDirectory(prefix="rsync-") as folder, ExitStack() as fetched:
             for number, group in enumerate((sources, others)):
                 root = Path(folder, str(number))
                 for item in group:
-                    _stage(item, root)
+                    _stage(item, root, fetched)
                 if group:
                     links = "--links" if group is others else "--copy-links"
                     self._send(root, links, on_bytes)
@@ -166,16 +166,17 @@ class RsyncTarget:
             raise HostUnfit(f"rsync with {self.to} failed: {reason}", f"exit code {code}, rsync(1)")
 
 
-def _stage(item: Item, root: Path) -> None:
+def _stage(item: Item, root: Path, fetched: ExitStack) -> None:
     """Make what rsync is to send in the folder `root`, with no copy of large files."""
     target = root / require_inside(item.path)
     target.parent.mkdir(parents=True, exist_ok=True)
     if item.body:
         target.symlink_to(os.path.relpath(root / item.body, target.parent))
     elif item.source:
-        with item.source.open("rb") as file:
+        source = fetched.enter_context(item.source.fetched(item.sha256))
+        with source.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != item.sha256:
                 raise not_what_was_built(item)
-        target.symlink_to(item.source.absolute())
+        target.symlink_to(source.absolute())
     else:
         target.write_bytes(item.content)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Protocol
 
 from tasks.errors import Untrusted
+from tasks.store.store import StoredFile
 
 PRIVATE = ".publisher"
 """The folder of the publishers' own files on a mirror."""
@@ -24,7 +25,7 @@ class Item:
     path: str
     size_bytes: int = 0
     sha256: str = ""
-    source: Path | None = None
+    source: StoredFile | None = None
     content: bytes = b""
     body: str = ""
 
@@ -77,7 +78,8 @@ def require_inside(path: str) -> str:
 
 
 def not_what_was_built(item: Item) -> Untrusted:
+    where = item.source.url if item.source else item.path
     return Untrusted(
-        f"{item.source} is not what was built: its size or sha256 differs",
+        f"{where} is not what was built: its size or sha256 differs",
         "stagefarm rebuild makes it again",
     )
