@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.formats.releasefile import NAME
+from orchestrator.release.known import Known
 from tasks.errors import StagefarmError
 from tasks.host.files import replaced, write_all
 from tasks.host.process import run
@@ -32,13 +33,15 @@ PAUSE_S, PAUSE_MAX_S = 60.0, 3600.0
 
 @dataclass(slots=True)
 class BatchReleases:
-    """What was published is noted in the state folder: for each batch, how many of its builds had
-    succeeded then. A second supervisor may publish it again, which changes nothing."""
+    """What was published is noted beside what this machine knows of releases: for each batch, how
+    many of its builds had succeeded then. A second supervisor may publish it again, which changes
+    nothing."""
 
     settings: Settings
     ledger: Ledger
     say: Callable[[str], object]
     _releases: dict[str, str] = field(default_factory=dict)
+    _published: dict[str, str] = field(default_factory=dict)
     _again_at: dict[str, float] = field(default_factory=dict)
     _pauses: dict[str, float] = field(default_factory=dict)
     _thread: threading.Thread | None = None
@@ -96,18 +99,20 @@ class BatchReleases:
         self.say(f"{release}: {line}")
 
     def _mark(self, batch: str) -> Path:
-        return self.settings.state / "releases" / "batches" / batch
+        return Known.of(self.settings).folder / "batches" / batch
 
     def _noted(self, batch: str) -> str:
+        if batch in self._published:
+            return self._published[batch]
         try:
             return self._mark(batch).read_text()
         except OSError:
             return ""
 
     def _note(self, batch: Summary) -> None:
+        done = self._published[batch.batch] = str(batch.counts.get(BuildState.SUCCEEDED, 0))
         try:
             with replaced(self._mark(batch.batch)) as file:
-                done = batch.counts.get(BuildState.SUCCEEDED, 0)
-                write_all(file.fileno(), str(done).encode())
+                write_all(file.fileno(), done.encode())
         except OSError as error:
             self.say(f"cannot note that {batch.batch} was published: {error.strerror}")
