@@ -203,6 +203,7 @@ def test_finalizers_see_the_devices_of_the_step_and_nothing_of_the_host(trial: T
     assert not Path("/dev/made-by-a-finalizer").exists()
 
 
+@pytest.mark.skipif(not anise.takes_a_backend(), reason="needs an anise that knows fchroot")
 def test_finalizers_run_in_a_container(trial: Trial) -> None:
     trial.write(package="system/nosy")
     (trial.folder / "hooks.yml").write_text("hooks: []")
