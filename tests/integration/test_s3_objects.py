@@ -126,11 +126,8 @@ def test_the_probe_tells_which_conditions_hold(
         assert objects.read("pointer", 9) == b"2"
 
 
-def test_a_conditional_write_whose_answer_is_lost_was_ours(
-    objects: Objects, proxy: Proxy, request: pytest.FixtureRequest
-) -> None:
-    if "moto" not in request.node.name:
-        pytest.skip("this server keeps no conditions")
+@pytest.mark.parametrize("server", ["moto"], indirect=True)  # the other keeps no conditions
+def test_a_conditional_write_whose_answer_is_lost_was_ours(objects: Objects, proxy: Proxy) -> None:
     proxy.will(How.LOSE_ANSWER, "PUT .*pointer")
     assert objects.put_if_absent("pointer", b"1")
     assert len(proxy.asked("PUT .*pointer")) == 2
@@ -271,9 +268,8 @@ def test_an_endpoint_that_is_not_there(server: S3Server) -> None:
         Objects.at(f"s3://{BUCKET}", access).check()
 
 
-def test_an_unknown_key(server: S3Server, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    if "rclone" not in request.node.name:
-        pytest.skip("moto takes any key")
+@pytest.mark.parametrize("server", ["rclone"], indirect=True)  # moto takes any key
+def test_an_unknown_key(server: S3Server, tmp_path: Path) -> None:
     file = write_credentials(tmp_path / "credentials", "nobody", "nothing")
     access = replace(server.access(), credentials_file=str(file))
     with pytest.raises(HostUnfit, match="does not know these credentials"):
