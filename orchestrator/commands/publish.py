@@ -158,6 +158,7 @@ def as_values(outcome: Outcome, *, dry_run: bool = False) -> dict[str, Any]:
         "failed": {label: str(error) for label, error in outcome.failed.items()},
         "written_bytes": outcome.written_bytes,
         "removed": list(outcome.removed),
+        "pushed": outcome.pushed,
     }
 
 
@@ -167,6 +168,8 @@ def _print(outcome: Outcome, *, dry_run: bool, stderr: bool) -> None:
     from orchestrator.release.tables import changes_table
 
     catalog, screen = outcome.catalog, console(stderr=stderr)
+    for url, tags in outcome.pushed.items():
+        click.echo(f"{url}: {len(tags)} tag{'s' * (len(tags) != 1)} pushed", err=stderr)
     if not outcome.new:
         click.echo(
             f"{catalog.channel} is at generation {catalog.version}: nothing is new", err=stderr

@@ -26,6 +26,9 @@ _REMOTE = re.compile(r"(rsync://[^/]+/.+|[^/:]+:(?!//).+)")
 """What rsync takes for another machine."""
 
 
+_REPOSITORY = re.compile(r"docker://[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")
+
+
 class ViewKind(StrEnum):
     """A layout of the mirror that other programs know."""
 
@@ -112,6 +115,10 @@ class Releasefile:
         Seconds, Key("How long clients take a generation as current without a newer one.")
     ] = FORTNIGHT
     views: Annotated[tuple[ViewKind, ...], Key("Layouts for other programs.")] = ()
+    registries: Annotated[
+        tuple[str, ...],
+        Key("Where the view `oci` is pushed to, such as `docker://registry.example.org/stages`."),
+    ] = ()
     key: Annotated[
         str, Key("The Ed25519 key that signs; default: `release_key_file`.", relative_to=RELEASE)
     ] = ""
@@ -150,6 +157,7 @@ def _problems(document: Document[Releasefile]) -> Iterator[Problem]:
         yield document.problem("expires", "a generation cannot expire at once", "such as 14d")
     yield from _of_stages(document)
     yield from _of_targets(document)
+    yield from _of_registries(document)
     for number, key in enumerate(value.former_keys):
         try:
             PublicKey.parse(key)
@@ -163,6 +171,21 @@ def _of_stages(document: Document[Releasefile]) -> Iterator[Problem]:
             if not Template(text).is_valid():
                 hint = "write $name or ${name} for an option, $$ for a dollar sign"
                 yield document.problem(f"stages[{number}].{key}", f"cannot read {text!r}", hint)
+
+
+def _of_registries(document: Document[Releasefile]) -> Iterator[Problem]:
+    value = document.value
+    if value.registries and ViewKind.OCI not in value.views:
+        yield document.problem(
+            "registries", "registries get the view `oci`, which is not made", "add it to `views`"
+        )
+    for number, url in enumerate(value.registries):
+        path = f"registries[{number}]"
+        if url in value.registries[:number]:
+            yield document.problem(path, f"{url} is there twice")
+        if not _REPOSITORY.fullmatch(url):
+            hint = "docker://HOST[:PORT]/REPOSITORY in small letters, without a tag"
+            yield document.problem(path, f"{url} is no repository of a registry", hint)
 
 
 def _of_targets(document: Document[Releasefile]) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.formats.releasefile import Releasefile
 from orchestrator.release import generations
@@ -36,6 +36,7 @@ from orchestrator.release.pointer import (
     pointer_to,
     sign_pointer,
 )
+from orchestrator.release.registries import NOWHERE, Registries
 from orchestrator.release.shelves import Shelves
 from orchestrator.release.taking import NOTHING, Taken
 from orchestrator.release.targets.target import Target
@@ -58,8 +59,8 @@ Make = Callable[[Sequence[Mirrored], int, float], "Plan"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A publication: the generation that is current now; whether it is `new`; the labels of the
-    mirrors that show it, and of the others the reason; the bytes written; the paths removed."""
+    """A publication: the current generation; whether it is `new`; the labels of mirrors that show
+    it, and of others the reason; the bytes written; the paths removed; tags pushed by registry."""
 
     catalog: Catalog
     new: bool
@@ -68,6 +69,7 @@ class Outcome:
     failed: dict[str, StagefarmError] = field(default_factory=dict)
     written_bytes: int = 0
     removed: tuple[str, ...] = ()
+    pushed: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,7 @@ class Publisher:
     views: Sequence[View] = ()
     signer: Signer | None = None
     facts: Facts | None = None
+    registries: Registries = NOWHERE
     report: Report = field(default_factory=Silent)
     say: Callable[[str], object] = lambda _: None
     clock: Callable[[], float] = time.time
@@ -158,6 +161,7 @@ class Publisher:
     # How
 
     def _advance(self, make: Make) -> Outcome:
+        self.registries.require_skopeo()
         failed: dict[str, StagefarmError] = {}
         with ExitStack() as locks:
             found = self._look(failed, None if self.dry_run else locks)
@@ -165,10 +169,18 @@ class Publisher:
             plan = make(found, version, now)
             if not failed and self._is_current(found, plan, now):
                 assert plan.before
-                return Outcome(catalog=plan.before, new=False, before=plan.before)
+                outcome = Outcome(catalog=plan.before, new=False, before=plan.before, failed=failed)
+                return outcome if self.dry_run else self._push(outcome, found)
             if self.dry_run:
                 return self._foreseen(found, plan, now, failed)
-            return self._carry_out(found, plan, now, failed)
+            return self._push(self._carry_out(found, plan, now, failed), found)
+
+    def _push(self, outcome: Outcome, found: Sequence[Mirrored]) -> Outcome:
+        """Bring the registries up to date with a mirror that shows the generation."""
+        done, targets = outcome.published, [one.target for one in found]
+        shows = [one for one in targets if one.label in done or not outcome.new]
+        pushed = self.registries.bring_up(shows, outcome.failed, again=self.verify_all)
+        return replace(outcome, pushed=pushed)
 
     def _look(
         self, failed: dict[str, StagefarmError], locks: ExitStack | None = None

@@ -8,28 +8,68 @@ from pathlib import Path
 
 import msgspec
 
-from tasks.errors import BadInput, HostUnfit, StagefarmError
+from tasks.errors import BadInput, HostUnfit
 from tasks.host import process
 
-SKOPEO_VARIABLES = ("XDG_RUNTIME_DIR", "REGISTRY_AUTH_FILE", "HTTPS_PROXY", "NO_PROXY")
+SKOPEO_VARIABLES = (
+    "XDG_RUNTIME_DIR",
+    "REGISTRY_AUTH_FILE",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+)
+REGISTRIES_CONF = "CONTAINERS_REGISTRIES_CONF"
+"""The variable by which podman takes another registries.conf; skopeo takes an option only."""
+
 REF_NAME = "org.opencontainers.image.ref.name"
 
 
-class _Manifest(msgspec.Struct):
+class Descriptor(msgspec.Struct, rename="camel"):
+    """What a layout says of a blob."""
+
+    digest: str
+    size: int
+    media_type: str = ""
     annotations: dict[str, str] = {}
 
 
 class _Index(msgspec.Struct):
-    manifests: list[_Manifest]
+    manifests: list[Descriptor]
+
+
+class _Names(msgspec.Struct):
+    """An index, which names manifests, or a manifest, which names the others."""
+
+    manifests: list[Descriptor] = []
+    layers: list[Descriptor] = []
+    config: Descriptor | None = None
 
 
 def tags_of(layout: Path) -> tuple[str, ...]:
     """The tags of the layout in that folder, in order."""
     try:
-        index = msgspec.json.decode((layout / "index.json").read_bytes(), type=_Index)
-    except (OSError, msgspec.MsgspecError) as error:
+        return tuple(tagged((layout / "index.json").read_bytes(), str(layout)))
+    except OSError as error:
         raise BadInput(f"{layout} is not an OCI image layout: {error}") from error
-    return tuple(tag for one in index.manifests if (tag := one.annotations.get(REF_NAME)))
+
+
+def tagged(index: bytes, where: str) -> dict[str, Descriptor]:
+    """What each tag of an `index.json` stands for, in order."""
+    try:
+        found = msgspec.json.decode(index, type=_Index).manifests
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"{where} is not an OCI image layout: {error}") from error
+    return {tag: one for one in found if (tag := one.annotations.get(REF_NAME))}
+
+
+def children_of(one: Descriptor, file: Path) -> list[Descriptor]:
+    """The blobs that the index or manifest in `file` names; none if `one` is neither."""
+    if not one.media_type.endswith((".index.v1+json", ".manifest.v1+json")):
+        return []
+    try:
+        names = msgspec.json.decode(file.read_bytes(), type=_Names)
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"{file} is not an OCI manifest: {error}") from error
+    return [*names.manifests, *([names.config] if names.config else []), *names.layers]
 
 
 def push(
@@ -52,7 +92,9 @@ def push(
 
 
 def _copy(options: list[str], source: str, destination: str) -> None:
-    argv = ["skopeo", "copy", "--quiet", "--all", "--preserve-digests", *options]
+    conf = os.environ.get(REGISTRIES_CONF)
+    argv = ["skopeo", *(["--registries-conf", conf] if conf else []), "copy"]
+    argv += ["--quiet", "--all", "--preserve-digests", *options]
     kept = {name: os.environ[name] for name in SKOPEO_VARIABLES if os.environ.get(name)}
     environment = process.standard_environment() | kept
     try:
@@ -61,4 +103,4 @@ def _copy(options: list[str], source: str, destination: str) -> None:
         raise HostUnfit(f"cannot push to a registry: {error}", "install skopeo") from error
     if code:
         reason = said.strip().splitlines()[-1] if said.strip() else f"exit code {code}"
-        raise StagefarmError(f"{destination}: {reason}", "skopeo login REGISTRY gives credentials")
+        raise HostUnfit(f"{destination}: {reason}", "skopeo login REGISTRY gives credentials")

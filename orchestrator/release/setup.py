@@ -9,6 +9,7 @@ from orchestrator.formats.releasefile import load_release, name_of
 from orchestrator.release.facts import Facts
 from orchestrator.release.known import Known
 from orchestrator.release.publisher import Publisher
+from orchestrator.release.registries import Registries
 from orchestrator.release.shelves import Shelves
 from orchestrator.release.signers import Keys, signers_of
 from orchestrator.release.targets.opening import open_target
@@ -51,6 +52,7 @@ def publisher_of(
         views=views_of(release.views, facts),
         signer=signers_of(keys, facts) if release.views else None,
         facts=facts,
+        registries=Registries(release.registries, known.folder / "registries"),
         store=Shelves(settings),
         report=report,
         say=say,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +15,8 @@ import pytest
 
 from tasks.model import Build
 from tests.farm import Farm
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, free_port
+from tests.registry_server import docker_registry, without_tls
 from tests.waiting import eventually
 
 pytestmark = [
@@ -201,3 +205,56 @@ def test_a_batch_cannot_name_a_file_elsewhere(farm: Farm) -> None:
 
     with pytest.raises(BadInput, match="its release is not a valid name"):
         farm.submit(replace(farm.build(), release="../night"))
+
+
+def tarballs(mirror: Path) -> set[str]:
+    found = mirror.glob("stages/*/*.tar")
+    return {f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in found}
+
+
+def layers(image: str) -> set[str]:
+    argv = ["skopeo", "inspect", "--tls-verify=false", image]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout)["Layers"])
+
+
+@pytest.mark.skipif(
+    not (shutil.which("skopeo") and shutil.which("docker-registry")),
+    reason="needs skopeo, docker-registry",
+)
+def test_a_registry_gets_what_is_new_and_what_it_missed(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv(
+        "CONTAINERS_REGISTRIES_CONF", str(without_tls(tmp_path, f"127.0.0.1:{port}"))
+    )
+    url = f"docker://127.0.0.1:{port}/exampleos/stages"
+    file = release_file(farm, "pushed", "job-r", "plain")
+    file.write_text(f"{file.read_text()}views: [oci]\nregistries: ['{url}']\n")
+    latest = ["stage3-amd64-plain", "stage3-plain"]
+
+    built(farm, "job-r", "one")
+    dead = told(farm, "publish", file, code=3)
+    assert (dead["version"], dead["published"], list(dead["failed"])) == (
+        1,
+        [str(farm.folder / "mirror-pushed")],
+        [url],
+    )
+    assert "refused" in dead["failed"][url]
+    with docker_registry(tmp_path, port):
+        up = told(farm, "publish", file)
+        assert (up["new"], up["failed"]) == (False, {})
+        assert set(latest) < set(up["pushed"][url])
+        first = tarballs(farm.folder / "mirror-pushed")
+        assert layers(f"{url}:stage3-amd64-plain") == first
+    again = told(farm, "publish", file)
+    assert (again["new"], again["pushed"], again["failed"]) == (False, {}, {}), "it is not asked"
+
+    built(farm, "job-r", "two")
+    assert list(told(farm, "publish", file, code=3)["failed"]) == [url]
+    with docker_registry(tmp_path, port):
+        pushed = told(farm, "publish", file)["pushed"][url]
+        second = tarballs(farm.folder / "mirror-pushed") - first
+        assert layers(f"{url}:stage3-amd64-plain") == second
+    assert (len(pushed), set(latest) < set(pushed)) == (3, True), "what it has stays"

@@ -24,6 +24,7 @@ import pytest
 
 from orchestrator.formats.releasefile import ViewKind
 from orchestrator.release.catalog import Catalog, Stage
+from orchestrator.release.registries import Registries
 from orchestrator.release.registry import push, tags_of
 from orchestrator.release.signers import Keys, signers_of
 from orchestrator.release.views.chosen import learn, views_of
@@ -31,7 +32,7 @@ from tasks.errors import StagefarmError
 from tests import openpgp, trees
 from tests.mirrors import BUILT_AT, DAY_S, Mirror, catalog_of, served
 from tests.redis_server import free_port
-from tests.waiting import eventually
+from tests.registry_server import docker_registry, without_tls
 
 HANDBOOK = Path(__file__).with_name("handbook.sh")
 PULL = Path("/lib/systemd/systemd-pull")
@@ -408,32 +409,10 @@ def test_umoci_notices_a_wrong_diff_id(published: Published, tmp_path: Path) -> 
     assert f"expected sha256:{'0' * 64}" in said
 
 
-REGISTRY = """
-version: 0.1
-log: {{level: error}}
-storage: {{filesystem: {{rootdirectory: {folder}}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-"""
-
-
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    settings = tmp_path / "registry.yml"
-    settings.write_text(REGISTRY.format(folder=tmp_path / "registry", port=port))
-    with subprocess.Popen(["docker-registry", "serve", str(settings)]) as server:
-        try:
-            assert eventually(lambda: answers(f"http://127.0.0.1:{port}/v2/"))
-            yield f"127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def answers(url: str) -> bool:
-    try:
-        return fetched(url) == b"{}"
-    except OSError:
-        return False
+    with docker_registry(tmp_path, free_port()) as where:
+        yield where
 
 
 @needs("skopeo", "docker-registry")
@@ -457,3 +436,30 @@ def test_a_registry_that_does_not_answer_is_one_clear_error(published: Published
     where = f"127.0.0.1:{free_port()}/x"
     with pytest.raises(StagefarmError, match=r"docker://127\.0\.0\.1.*refused"):
         push(layout(published), where, ["stage3-musl"], tls=False)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A mirror on another machine: all that is here is its public URL."""
+
+    url: str
+    label: str = "elsewhere"
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        return fetched(f"{self.url}/{path}")
+
+
+@needs("skopeo", "docker-registry")
+def test_a_mirror_elsewhere_is_pushed_through_its_public_url(
+    published: Published, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(without_tls(tmp_path, registry)))
+    url, failed = f"docker://{registry}/exampleos/stages", dict[str, StagefarmError]()
+    registries = Registries((url,), tmp_path / "notes")
+    mirrors: Any = [Elsewhere(published.url)]
+    assert registries.bring_up(mirrors, failed) == {url: list(tags_of(layout(published)))}
+    found = inspected(f"{url}:stage3-amd64-openrc", "--tls-verify=false")
+    assert found["Layers"] == [f"sha256:{published.stages['gz'].tarball.sha256}"]
+    assert registries.bring_up(mirrors, failed) == {}
+    assert list(registries.bring_up(mirrors, failed, again=True)) == [url]
+    assert failed == {}
