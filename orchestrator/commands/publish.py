@@ -66,7 +66,14 @@ def publish(
         raise BadInput("--store-only takes the builds that are named", "name a build or a batch")
     with bars() as report:
         publisher = publisher_of(
-            file, current(), report, say, verify_all=verify_all, recover=recover, dry_run=dry_run
+            file,
+            current(),
+            report,
+            say,
+            verify_all=verify_all,
+            recover=recover,
+            dry_run=dry_run,
+            with_ledger=not store_only,
         )
         taken = wanted(publisher, names, store_only=store_only)
         outcome = publisher.publish(taken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -26,7 +27,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 class Descriptor(msgspec.Struct, rename="camel"):
     """What a layout says of a blob."""
 
-    digest: str
+    digest: Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
     size: int
     media_type: str = ""
     annotations: dict[str, str] = {}

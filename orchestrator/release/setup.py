@@ -28,8 +28,10 @@ def publisher_of(
     verify_all: bool = False,
     recover: bool = False,
     dry_run: bool = False,
+    with_ledger: bool = True,
 ) -> Publisher:
-    """The publisher of the release file; `BadInput` with all that is wrong in it, or its key."""
+    """The publisher of the release file; `BadInput` with all that is wrong in it, or its key.
+    `with_ledger`: mirrors that cannot lock may be locked in the farm's Redis."""
     document = load_release(file)
     release, folder = document.value, file.absolute().parent
     key = release_key(settings, folder / release.key if release.key else None)
@@ -45,7 +47,9 @@ def publisher_of(
         name=name_of(document),
         key=key,
         targets=[
-            open_target(target, folder, settings, known.folder / "locks", say)
+            open_target(
+                target, folder, settings, known.folder / "locks", say, with_ledger=with_ledger
+            )
             for target in release.targets
         ],
         known=known,

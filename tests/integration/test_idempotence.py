@@ -22,6 +22,7 @@ from tasks.ledger.answers import (
 )
 from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts
+from tasks.ledger.locks import PublishingLock
 from tasks.ledger.waiting import Late, Waiting
 from tasks.ledger.watch import Watch
 from tasks.model import Artifact, Build, BuildState, StepResult, encode
@@ -325,6 +326,18 @@ def leases_renewed(asked: Asked) -> None:
 
 
 # What the supervisor asks
+
+
+@about("hold")
+@about("let_go")
+def a_mirror_is_locked_by_one(asked: Asked) -> None:
+    mine, other = (PublishingLock(asked.connection, "s3://b/m", 90.0) for _ in range(2))
+    assert mine.hold()
+    assert not other.hold()
+    other.let_go()
+    assert not other.hold(), "it is not theirs to end"
+    mine.let_go()
+    assert other.hold()
 
 
 @about("scan")

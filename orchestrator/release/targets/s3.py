@@ -1,7 +1,8 @@
 """A mirror in a bucket of S3.
 
 Two publishers are kept apart by a lock object and by conditional writes, where the endpoint keeps
-its promises: that is tried first. Where it does not, only publishers of this machine are.
+its promises: that is tried first. Where it does not, by a lock in the farm's Redis; without one,
+only publishers of this machine are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from orchestrator.release.targets.ledger_lock import renewed
 from orchestrator.release.targets.target import (
     PRIVATE,
     Item,
@@ -23,9 +25,11 @@ from orchestrator.release.targets.target import (
     not_what_was_built,
     require_inside,
 )
-from tasks.errors import HostUnfit, Stale
+from tasks.errors import FarmUnreachable, HostUnfit, Stale
 from tasks.host.files import make_folder
 from tasks.host.locks import try_lock
+from tasks.ledger.connection import Connection
+from tasks.ledger.locks import PublishingLock
 from tasks.store.objects import Objects
 
 SMALL_BYTES = 1 << 20
@@ -40,13 +44,16 @@ FRESH = "no-cache"
 
 @dataclass(frozen=True)
 class S3Target:
-    """`locks` is a folder of this machine; `say` is told where the endpoint cannot lock."""
+    """`locks` is a folder of this machine; `say` is told where the endpoint cannot lock, and which
+    lock is used there: one in the ledger of `ledger`, if that is given and can be reached."""
 
     objects: Objects
     url: str
     locks: Path
     say: Callable[[str], object] = field(default=lambda _: None, compare=False)
     lease_s: float = LEASE_S
+    ledger: Connection | None = field(default=None, compare=False)
+    _held: list[PublishingLock] = field(default_factory=list, init=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -63,15 +70,36 @@ class S3Target:
         with try_lock(make_folder(self.locks) / f"{name}.lock") as held:
             if not held:
                 raise self._busy()
-            if not self._can_lock:
-                self.say(
-                    f"{self.label}: this server accepts conditional writes and overwrites all the "
-                    "same, so publish to it from one machine only"
-                )
+            if self._can_lock:
+                with _Lock(self.objects, self._taken(), self.lease_s / 3):
+                    yield
+            elif lock := self._taken_in_ledger():
+                self._held.append(lock)
+                try:
+                    with renewed(lock):
+                        yield
+                finally:
+                    self._held.clear()
+            else:
                 yield
-                return
-            with _Lock(self.objects, self._taken(), self.lease_s / 3):
-                yield
+
+    def _taken_in_ledger(self) -> PublishingLock | None:
+        """The ledger's lock; None where no ledger can be reached; `Stale` if another holds it."""
+        server = f"{self.label}: this server accepts conditional writes and overwrites all the same"
+        here = "publish to it from one machine only"
+        if not self.ledger:
+            self.say(f"{server}, so {here}")
+            return None
+        lock = PublishingLock(self.ledger, self.label, self.lease_s)
+        try:
+            is_held = lock.hold()
+        except FarmUnreachable as error:
+            self.say(f"{server}, and the ledger cannot lock it, so {here}: {error}")
+            return None
+        if not is_held:
+            raise self._busy()
+        self.say(f"{server}, so it is locked in the farm's Redis at {self.ledger.address}")
+        return lock
 
     def _taken(self) -> str:
         """The ETag of our lock object; `Stale` if another publisher renews its own."""
@@ -141,6 +169,8 @@ class S3Target:
         if self.read(path, SMALL_BYTES) != before:
             raise Stale(f"another publisher has changed {self.label}/{path}", "publish again")
         if not self._can_lock:
+            if not all(lock.hold() for lock in self._held):
+                raise self._busy()
             self.objects.put(path, content, cache_control=FRESH)
             return
         etag = (
