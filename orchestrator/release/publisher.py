@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from orchestrator.formats.releasefile import Releasefile
 from orchestrator.release import generations
@@ -170,16 +171,17 @@ class Publisher:
             if not failed and self._is_current(found, plan, now):
                 assert plan.before
                 outcome = Outcome(catalog=plan.before, new=False, before=plan.before, failed=failed)
-                return outcome if self.dry_run else self._push(outcome, found)
+                return outcome if self.dry_run else self._push(outcome, found, plan)
             if self.dry_run:
                 return self._foreseen(found, plan, now, failed)
-            return self._push(self._carry_out(found, plan, now, failed), found)
+            return self._push(self._carry_out(found, plan, now, failed), found, plan)
 
-    def _push(self, outcome: Outcome, found: Sequence[Mirrored]) -> Outcome:
+    def _push(self, outcome: Outcome, found: Sequence[Mirrored], plan: Plan) -> Outcome:
         """Bring the registries up to date with a mirror that shows the generation."""
-        done, targets = outcome.published, [one.target for one in found]
-        shows = [one for one in targets if one.label in done or not outcome.new]
-        pushed = self.registries.bring_up(shows, outcome.failed, again=self.verify_all)
+        targets = [one.target for one in found]
+        shows = [one for one in targets if one.label in outcome.published] or targets
+        files = partial(self._view_files, shows[0], plan)
+        pushed = self.registries.bring_up(shows, files, outcome.failed, again=self.verify_all)
         return replace(outcome, pushed=pushed)
 
     def _look(
@@ -213,7 +215,7 @@ class Publisher:
             return
         if not found.pointer:
             raise Untrusted(
-                f"{found.target.label} was emptied: {LAST.format(seen.version)}", RECOVER
+                f"{found.target.label} was emptied: it had generation {seen.version}", RECOVER
             )
         try:
             require_forward(found.pointer, seen, found.target.label)
@@ -230,8 +232,7 @@ class Publisher:
                     f"{one.target.label} was made on {moment(one.pointer.created_at)}",
                     "set the clock of this machine",
                 )
-        latest = max((one.pointer.created_at for one in found if one.pointer), default=0.0)
-        return max(now, latest)
+        return max([now, *(one.pointer.created_at for one in found if one.pointer)])
 
     def _next_version(self, found: Sequence[Mirrored]) -> int:
         """A higher one than any that was seen."""
@@ -360,7 +361,6 @@ class Publisher:
         self.say(f"{one.target.url}/{name} does not show the new generation yet: is it cached?")
 
 
-LAST = "generation {} was published to it"
 RECOVER = "--recover goes on from what is there, under a higher version"
 
 

@@ -25,9 +25,10 @@ import pytest
 from orchestrator.formats.releasefile import ViewKind
 from orchestrator.release.catalog import Catalog, Stage
 from orchestrator.release.registries import Registries
-from orchestrator.release.registry import push, tags_of
+from orchestrator.release.registry import push, tagged, tags_of
 from orchestrator.release.signers import Keys, signers_of
 from orchestrator.release.views.chosen import learn, views_of
+from orchestrator.release.views.view import ViewFile
 from tasks.errors import StagefarmError
 from tests import openpgp, trees
 from tests.mirrors import BUILT_AT, DAY_S, Mirror, catalog_of, served
@@ -445,9 +446,6 @@ class Elsewhere:
     url: str
     label: str = "elsewhere"
 
-    def read(self, path: str, limit_bytes: int) -> bytes:
-        return fetched(f"{self.url}/{path}")
-
 
 @needs("skopeo", "docker-registry")
 def test_a_mirror_elsewhere_is_pushed_through_its_public_url(
@@ -457,9 +455,19 @@ def test_a_mirror_elsewhere_is_pushed_through_its_public_url(
     url, failed = f"docker://{registry}/exampleos/stages", dict[str, StagefarmError]()
     registries = Registries((url,), tmp_path / "notes")
     mirrors: Any = [Elsewhere(published.url)]
-    assert registries.bring_up(mirrors, failed) == {url: list(tags_of(layout(published)))}
+    (view,) = views_of([ViewKind.OCI], published.mirror.facts)
+
+    def files() -> Iterator[ViewFile]:
+        return view.files(published.catalog, published.mirror.read, None)
+
+    first = next(iter(tagged((layout(published) / "index.json").read_bytes(), "").values()))
+    manifest = layout(published) / "blobs" / first.digest.replace(":", "/")
+    with other_content(manifest):
+        assert registries.bring_up(mirrors, files, failed) == {}
+    assert "is not what was published" in str(failed.pop(url))
+    assert registries.bring_up(mirrors, files, failed) == {url: list(tags_of(layout(published)))}
     found = inspected(f"{url}:stage3-amd64-openrc", "--tls-verify=false")
     assert found["Layers"] == [f"sha256:{published.stages['gz'].tarball.sha256}"]
-    assert registries.bring_up(mirrors, failed) == {}
-    assert list(registries.bring_up(mirrors, failed, again=True)) == [url]
+    assert registries.bring_up(mirrors, files, failed) == {}
+    assert list(registries.bring_up(mirrors, files, failed, again=True)) == [url]
     assert failed == {}
