@@ -77,7 +77,8 @@ class Scene:
 def scene(tmp_path: Path) -> Iterator[Scene]:
     server = RedisServer(tmp_path / "redis", appendonly=False)
     server.start()
-    settings = Settings(redis_url=server.url, key_prefix="t", resend_s=0.0)
+    state = str(tmp_path / "state")  # where the submitter's key is made
+    settings = Settings(redis_url=server.url, key_prefix="t", state_dir=state, resend_s=0.0)
     with server.client() as client:
         yield Scene(settings, client)
     server.kill()
