@@ -351,10 +351,13 @@ def little_memory() -> Iterator[None]:
         (group / "memory.limit_in_bytes").write_text(str(256 * 2**20))
     except OSError:
         pytest.skip("needs control groups of version 1 that this user may make")
+    spare, before = Path("/proc/self/oom_score_adj"), Path("/proc/self/oom_score_adj").read_text()
     try:
+        spare.write_text("-1000")  # the kernel takes the largest process, which may be this one
         (group / "cgroup.procs").write_text(str(os.getpid()))
         yield
     finally:
+        spare.write_text(before)
         (root / own.lstrip("/") / "cgroup.procs").write_text(str(os.getpid()))
         assert eventually(lambda: not (group / "cgroup.procs").read_text())
         group.rmdir()
