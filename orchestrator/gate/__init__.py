@@ -1,0 +1,1 @@
+"""Whether a stage may be published: checks, findings, waivers, holds."""

@@ -1,0 +1,66 @@
+"""What the gate finds: one difference or fault each, with a digest that waivers name."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+
+class Verdict(StrEnum):
+    """What a finding means for the stage, and what all of them together do."""
+
+    PASS = "pass"  # noqa: S105
+    WARN = "warn"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Finding:
+    """One thing that is wrong. `check` is the name of the check in the policy, `path` the file, the
+    package or the test it is about; `before` and `after` are the values in the last published stage
+    and in this one, empty where there is none. `message` is for people."""
+
+    check: str
+    path: str
+    before: str = ""
+    after: str = ""
+    verdict: Verdict = Verdict.HOLD
+    message: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The same for the same finding in every build: 64 hex digits, shown short."""
+        identity = msgspec.json.encode([self.check, self.path, self.before, self.after])
+        return hashlib.sha256(identity).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageKey:
+    """Which stage of a release it is, whatever its build."""
+
+    product: str
+    variant: str = ""
+    arch: str = ""
+    subarch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the gate says of one stage. `against` is the build of the published stage that it was
+    compared with, empty for the first one. `waived` are findings that somebody has accepted, which
+    do not count."""
+
+    stage: StageKey
+    build: str
+    sha256: str
+    against: str = ""
+    findings: tuple[Finding, ...] = ()
+    waived: tuple[Finding, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        found = {finding.verdict for finding in self.findings}
+        return next((one for one in (Verdict.HOLD, Verdict.WARN) if one in found), Verdict.PASS)
