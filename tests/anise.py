@@ -26,12 +26,6 @@ PYTHONPATH={ROOT} exec {sys.executable} -m tests.anise_standin "$@"
 """
 
 
-def takes_a_backend() -> bool:
-    """Whether the program can run finalizers by fchroot, and so in a container: not so luet, from
-    which it stems."""
-    return not REAL or b"fchroot" in Path(REAL).read_bytes()
-
-
 def install_program(folder: Path) -> None:
     """Put `anise` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,8 @@
 As that does, it removes the folder of its temporary files as a call ends; takes a configuration
 that it cannot read for an empty one; reads the host's repositories where the configuration does not
 say otherwise; exits with 0 though a package is unknown; looks for what is installed where the
-environment says; and runs finalizers in the root filesystem with the /dev that it sees itself, or
-by fchroot where it is told to.
+environment says; records finalizers in its database; and runs them in the root filesystem with the
+/dev that it sees itself, unless it is told to skip them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from typing import Any
 import yaml
 
 from tasks.artifacts import boltdb as reader
+from tasks.sources.finalizers import BUCKETS
 from tests import boltdb
 
 PREFIXES = ("LUET", "ANISE")
-USUAL = "/bin:/sbin:/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin"
 BUCKET = b"DefaultPackage"
 
 
@@ -48,7 +48,7 @@ def setting(name: str, default: str) -> str:
 
 class Program:
     def __init__(self, given: argparse.Namespace) -> None:
-        config = read_config(given.config)
+        self.config = config = read_config(given.config)
         system = config.get("system") or {}
         place = system.get("tmpdir_base", f"{tempfile.gettempdir()}/tmpluet")
         self.temporary = Path(setting("SYSTEM__TMPDIR_BASE", place))
@@ -107,6 +107,8 @@ class Program:
                     with suppress(IsADirectoryError):
                         tar.extract(member, self.rootfs)
             self.register(package)
+        if "--skip-finalizers" in names:
+            return
         results = [self.finalize(package) for package in wanted]
         if not all(results):
             raise Gone("Error: Something goes wrong.")
@@ -128,7 +130,20 @@ class Program:
         return [json.loads(record) for record in reader.values(self.database, BUCKET)]
 
     def register(self, package: dict[str, Any]) -> None:
-        boltdb.write(self.database, [*self.installed(), package["runtime"]])
+        about, packages = package["runtime"], self.installed()
+        known = reader.values(self.database, *BUCKETS) if self.database.exists() else []
+        finalizers = [json.loads(record) for record in known]
+        if finalizer := self.finalizer(package):
+            name = f"{about['name']}-{about['category']}-{about['version']}"
+            finalizers.append({"ID": len(known) + 1, "PackageFingerprint": name, **finalizer})
+        boltdb.write(self.database, [*packages, about], finalizers)
+
+    def finalizer(self, package: dict[str, Any]) -> dict[str, Any]:
+        file = Path(package["folder"], "finalize.yaml")
+        return yaml.safe_load(file.read_text()) if file.exists() else {}
+
+    def show_config(self) -> None:
+        say(yaml.safe_dump({"logging": {"color": True}, **self.config}))
 
     def resolve(self, names: list[str]) -> list[dict[str, Any]]:
         """The packages to install, those that others need first; nothing for one that is
@@ -188,26 +203,17 @@ class Program:
         return file
 
     def finalize(self, package: dict[str, Any]) -> bool:
-        file = Path(package["folder"], "finalize.yaml")
-        for line in yaml.safe_load(file.read_text())["install"] if file.exists() else ():
+        for line in self.finalizer(package).get("install", ()):
             for name in ("dev", "proc"):
                 (self.rootfs / name).mkdir(exist_ok=True)
-            if code := self.run_finalizer(line):
+            bound = 'mount --rbind /dev "$0/dev" && exec chroot "$0" /bin/sh -c "$1"'
+            unshare = ["unshare", "--mount", "--propagation", "private"]
+            argv = [*unshare, "sh", "-c", bound, str(self.rootfs), line]
+            if code := subprocess.run(argv, check=False).returncode:
                 name = f"{package['runtime']['category']}/{package['runtime']['name']}"
                 say(f"warning Failed running finalizer for {name}: exit status {code}")
                 return False
         return True
-
-    def run_finalizer(self, line: str) -> int:
-        """By the program `fchroot`, with the finalizer's environment alone, where it is told to."""
-        if setting("BOX__BACKEND", "") == "fchroot":
-            program = shutil.which("fchroot", path=f"{USUAL}:{os.environ['PATH']}") or "fchroot"
-            argv = [program, "--verbose", str(self.rootfs), "/bin/sh", "-c", line]
-            return subprocess.run(argv, check=False, env={"ANISE_CHROOT": "1"}).returncode
-        bound = 'mount --rbind /dev "$0/dev" && exec chroot "$0" /bin/sh -c "$1"'
-        unshare = ["unshare", "--mount", "--propagation", "private"]
-        argv = [*unshare, "sh", "-c", bound, str(self.rootfs), line]
-        return subprocess.run(argv, check=False).returncode
 
 
 def read_config(path: str) -> dict[str, Any]:
@@ -227,6 +233,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--system-target")
     parser.add_argument("--config")
+    parser.add_argument("--version", action="version", version="anise version 0.40.1-standin g 1")
     parser.add_argument("words", nargs=argparse.REMAINDER)
     given = parser.parse_args()
     program = Program(given)
@@ -238,6 +245,7 @@ def main() -> int:
                 "install": program.install,
                 "cleanup": program.cleanup,
                 "search": lambda *_: program.search(),
+                "config": program.show_config,
             }[command](*words)
     except Gone as gone:
         say(str(gone))

@@ -1,4 +1,5 @@
-"""Writing BoltDB files as anise leaves them: a bucket `DefaultPackage` of JSON records."""
+"""Writing BoltDB files as anise leaves them: a bucket `DefaultPackage` of JSON records, and one of
+finalizers in another."""
 
 from __future__ import annotations
 
@@ -15,17 +16,21 @@ META, FREELIST = 0x04, 0x10
 Item = tuple[bytes, bytes, bool]
 
 
-def write(file: Path, packages: Iterable[dict[str, Any]]) -> None:
+def write(
+    file: Path, packages: Iterable[dict[str, Any]], finalizers: Iterable[dict[str, Any]] = ()
+) -> None:
     """A database of `packages`: each a mapping of name, version, category, repository."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(database([json.dumps(package).encode() for package in packages]))
+    records, others = (
+        [json.dumps(record).encode() for record in each] for each in (packages, finalizers)
+    )
+    file.write_bytes(database(records, others))
 
 
-def database(records: Sequence[bytes]) -> bytes:
-    """A whole file: two states, the list of free pages, and a bucket of as many pages as it takes,
-    with a sub-bucket in it, as an index is."""
-    items = [(number.to_bytes(8, "big"), record, False) for number, record in enumerate(records, 1)]
-    items.append((b"__storm_index_ID", bucket(0) + page(0, LEAF, [(b"k", b"v", False)]), True))
+def database(records: Sequence[bytes], finalizers: Sequence[bytes] = ()) -> bytes:
+    """A whole file: two states, the list of free pages, a bucket of as many pages as it takes,
+    with a sub-bucket in it, as an index is, and one with a bucket of `finalizers`."""
+    items = _numbered(records)
     leaves: list[list[Item]] = [[]]
     for item in items:
         if len(page(0, LEAF, [*leaves[-1], item])) > PAGE_BYTES and leaves[-1]:
@@ -39,7 +44,9 @@ def database(records: Sequence[bytes]) -> bytes:
         pages.append(made)
         first += len(made) // PAGE_BYTES
     pages.append(padded(branch(first, places)))
-    top = [(b"DefaultPackage", bucket(first), True), (b"other", b"value", False)]
+    inner = (b"PackageFinalizer", bucket(0) + page(0, LEAF, _numbered(finalizers)), True)
+    outer = (b"finalizers", bucket(0) + page(0, LEAF, [inner]), True)
+    top = [(b"DefaultPackage", bucket(first), True), outer, (b"other", b"value", False)]
     fixed = [
         meta(0, number=7, root=1),  # the older state, whose root is none
         meta(1, number=8, root=3),
@@ -47,6 +54,14 @@ def database(records: Sequence[bytes]) -> bytes:
         padded(page(3, LEAF, top)),
     ]
     return b"".join([*fixed, *pages])
+
+
+def _numbered(records: Sequence[bytes]) -> list[Item]:
+    items = [(number.to_bytes(8, "big"), record, False) for number, record in enumerate(records, 1)]
+    return [
+        *items,
+        (b"__storm_index_ID", bucket(0) + page(0, LEAF, [(b"k", b"v", False)]), True),
+    ]
 
 
 def meta(number_of_page: int, *, number: int, root: int, order: str = "<") -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,24 +42,26 @@ class Item(NamedTuple):
     is_bucket: bool
 
 
-def values(file: Path, bucket: bytes) -> list[bytes]:
-    """The plain values in the top-level bucket `bucket` of the database, empty where there is no
-    such bucket; `Damaged` where the file is not sound."""
+def values(file: Path, *buckets: bytes) -> list[bytes]:
+    """The plain values in the last of `buckets`, each of which is in the one before, the first at
+    the top; empty where there is no such bucket; `Damaged` where the file is not sound."""
     with file.open("rb") as opened:
         if not META_BYTES < opened.seek(0, os.SEEK_END) <= FILE_MAX_BYTES:
             raise Damaged("it is too short or too long")
         with closing(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)) as data:
             try:
-                return list(_values(data, bucket))
+                return list(_values(data, buckets))
             except struct.error as error:
                 raise Damaged("it is not whole") from error
 
 
-def _values(data: mmap.mmap, bucket: bytes) -> Iterator[bytes]:
+def _values(data: mmap.mmap, buckets: Sequence[bytes]) -> Iterator[bytes]:
     tree = _newest(data)
-    for top in tree.items(tree.root):
-        if top.is_bucket and top.key == bucket:
-            yield from (item.value for item in tree.bucket(top.value) if not item.is_bucket)
+    items = tree.items(tree.root)
+    for name in buckets:
+        found = next((one for one in items if one.is_bucket and one.key == name), None)
+        items = tree.bucket(found.value) if found else iter(())
+    yield from (item.value for item in items if not item.is_bucket)
 
 
 def _newest(data: mmap.mmap) -> _Tree:

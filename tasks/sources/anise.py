@@ -5,8 +5,8 @@ The program, and luet, its ancestor with the same commands (both are tried by `m
 - removes the folder of its temporary files as each call ends: two calls must not share one;
 - takes a configuration that it cannot read for an empty one, and then that of the host;
 - exits with 0 though a package is unknown, so its database is asked afterwards;
-- runs finalizers as root in the root filesystem, with the /dev that it sees itself; or, told so, by
-  fchroot (`tasks.sources.finalizers`).
+- runs finalizers as root in the root filesystem, with the /dev that it sees itself, unless told not
+  to: then they are run here (`tasks.sources.finalizers`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tasks.host.mounts import bind, mount
 from tasks.model import Line, Source, Stream
 from tasks.rootfs.chroot import hide_system
 from tasks.sources.destination import Destination
-from tasks.sources.finalizers import Finalizers
+from tasks.sources.finalizers import SKIP, environment, recorded, require_recorded
 
 HOST_CONFIGURATION = ("/etc/anise", "/etc/luet")
 PREFIXES = ("ANISE", "LUET")
@@ -143,15 +143,16 @@ class _Program:
         self._rootfs = rootfs
         self._destination = destination
         self._environment = _environment(scratch)
-        if destination.finalizers:
-            self._environment |= _contained(destination.finalizers, scratch / "bin")
         self._packages = scratch / PACKAGES
         self._said: list[str] = []
+        self._finalized = max((one.number for one in recorded(rootfs)), default=0)
 
     def install(self, arguments: Sequence[str]) -> None:
         """A call that installs, with the packages that this machine has kept; `SourceFailed` unless
-        all it asks for is there afterwards."""
+        all it asks for is there afterwards, and all finalizers succeed."""
         cache = self._destination.packages
+        if self._destination.finalizers:
+            arguments = (*arguments, SKIP)
         try:
             self._install_in_turn(arguments)
         except SourceFailed:
@@ -162,6 +163,7 @@ class _Program:
         there = self._installed()
         cache.touch({package.stem for package in there})
         self._require(arguments, there)
+        self._finalize(there)
 
     def _install_in_turn(self, arguments: Sequence[str]) -> None:
         """Other builds wait until this one has downloaded all, and find it kept. Where the program
@@ -196,6 +198,34 @@ class _Program:
                 f"does a repository of {self._source.anise_config} have it?",
             )
 
+    def _finalize(self, there: Sequence[_Installed]) -> None:
+        """Run the finalizers of what this call installed, unless the program has."""
+        if not (finalizers := self._destination.finalizers):
+            return
+        found = recorded(self._rootfs)
+        titles = {package.stem: f"{package.full_name} {package.version}" for package in there}
+        require_recorded(self._rootfs, titles, found)
+        if new := [one for one in found if one.number > self._finalized]:
+            variables = environment(self._ask("config"), self._ask("--version"))
+            finalizers.run(titles, new, variables, self._destination.report)
+            self._finalized = new[-1].number
+
+    def _ask(self, *arguments: str) -> str:
+        """What the program prints on its standard output."""
+        printed: list[str] = []
+
+        def take(text: str, stream: Stream) -> None:
+            if stream is Stream.STDOUT:
+                printed.append(text)
+
+        process.run(
+            [*self._argv, *arguments],
+            on_line=take,
+            env=self._environment,
+            cwd=self._destination.folder,
+        )
+        return "\n".join(printed)
+
     def _installed(self) -> tuple[_Installed, ...]:
         """`search --installed` looks where the environment says, not `--system-target`."""
         places = {f"{prefix}_SYSTEM__ROOTFS": str(self._rootfs) for prefix in PREFIXES}
@@ -224,8 +254,7 @@ class _Program:
                 self._destination.report.line(Line(text=text, hook="anise", stream=stream))
                 on_line(text)
 
-        base = ["anise", "--system-target", str(self._rootfs), "--config"]
-        argv = [*base, self._source.anise_config, *arguments]
+        argv = [*self._argv, *arguments]
         try:
             return process.run(argv, on_line=take, env=environment, cwd=self._destination.folder)
         except HostUnfit as error:
@@ -233,6 +262,11 @@ class _Program:
                 f"an anise source needs the anise program: {error}",
                 "install anise (Macaroni OS) on this machine, or use an http or file source",
             ) from error
+
+    @property
+    def _argv(self) -> list[str]:
+        base = ["anise", "--system-target", str(self._rootfs), "--config"]
+        return [*base, self._source.anise_config]
 
     def _is_unread(self, text: str) -> bool:
         return f"rror on reading file {self._source.anise_config}" in text
@@ -254,14 +288,6 @@ def _environment(scratch: Path) -> dict[str, str]:
         | {"HOME": str(home), "TMPDIR": str(temporary), "LANG": process.STANDARD_LANG}
         | {f"{prefix}_{name}": value for prefix in PREFIXES for name, value in settings.items()}
     )
-
-
-def _contained(finalizers: Finalizers, folder: Path) -> dict[str, str]:
-    settings = finalizers.offer(folder)
-    path = {"PATH": f"{folder}:{process.standard_environment()['PATH']}"}
-    return path | {
-        f"{prefix}_{name}": value for prefix in PREFIXES for name, value in settings.items()
-    }
 
 
 def _no_lock(rootfs: Path) -> dict[str, str]:

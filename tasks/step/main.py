@@ -81,7 +81,7 @@ def _finalizers(assignment: Assignment) -> Finalizers | None:
     privileges = assignment.build.privileges_of(assignment.build.steps[assignment.step])
     if not (found := assignment.host.filters.get(privileges)):
         return None
-    rootfs = str(assignment.workspace.rootfs)
+    rootfs = assignment.workspace.rootfs
     return Finalizers(rootfs=rootfs, privileges=privileges, filter=found)
 
 
