@@ -58,7 +58,7 @@ def recorded(rootfs: Path) -> list[Finalizer]:
 
 
 def require_recorded(rootfs: Path, installed: Iterable[str], found: Iterable[Finalizer]) -> None:
-    """`SourceFailed` where one of the packages `installed` (`NAME-CATEGORY-VERSION`) has a finalizer
+    """`SourceFailed` where a package of `installed`, each `NAME-CATEGORY-VERSION`, has a finalizer
     in its repository that is not among the `found` ones: it would not be run."""
     missing = set(_in_repositories(rootfs)).intersection(installed)
     if missing := missing.difference(finalizer.package for finalizer in found):

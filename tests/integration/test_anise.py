@@ -36,6 +36,8 @@ NOSY = """
 test -e /proc/self && echo contained > /etc/nosy
 """
 
+TOLD = "test -e /etc/nosy && env | sort > /etc/told; ls /sys/class/net >> /etc/told"
+
 SPECFILE = """
 version: "1.0"
 jobs:
@@ -152,10 +154,11 @@ def repositories(
     bad = Package(name="bad", requires=("base",), files={"etc/bad": "x"}, finalizer="exit 9")
     late = Package(name="late", requires=("base",), files={"etc/l": "x"}, finalizer="sleep 600")
     nosy = Package(name="nosy", requires=("base",), files={"etc/n": "x"}, finalizer=NOSY)
+    told = Package(name="told", requires=("nosy",), files={"etc/t": "x"}, finalizer=TOLD)
     other = Package(name="other", files={"etc/other": "from the host\n"})
     with anise.serving(folder / "www") as (url, asked):
         for name, packages in (
-            ("main", [stable, base, app, bad, late, nosy]),
+            ("main", [stable, base, app, bad, late, nosy, told]),
             ("host", [other, another]),
         ):
             anise.make_repository(folder / "www" / name, name, packages, f"{url}/{name}")
@@ -209,6 +212,24 @@ def test_finalizers_run_in_a_container(trial: Trial) -> None:
     done = trial.run()
     assert done.returncode == 0, done.stdout + done.stderr
     assert trial.content("./etc/nosy") == "contained\n"
+
+
+def test_finalizers_are_told_what_the_program_tells_and_run_in_its_order(trial: Trial) -> None:
+    variables = [{"key": "GREETING", "value": "good day"}, {"key": "COUNT", "value": "7"}]
+    more = {"finalizer_envs": variables, "subsets": {"enabled": ["devel", "portage"]}}
+    (trial.folder / "anise.yaml").write_text(trial.config("main", **more))
+    trial.write(package="system/told")
+    (trial.folder / "hooks.yml").write_text("hooks: []")
+    done = trial.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.index("finalizer of system/nosy 1.0") < done.stdout.index(
+        "finalizer of system/told 1.0"
+    )
+    told = trial.content("./etc/told").splitlines()
+    assert {"GREETING=good day", "COUNT=7", "ANISE_SUBSETS=devel portage"} <= set(told)
+    assert [line for line in told if line.startswith("ANISE_VERSION=0.4")]
+    assert told[-1] == "lo"
+    assert not [line for line in told if "STAGEFARM" in line or "PASSWORD" in line]
 
 
 @pytest.mark.parametrize(
