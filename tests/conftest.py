@@ -12,6 +12,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from orchestrator.demo.seed import make_seed
+from tests.farm import Farm, processes_with
+from tests.fault_proxy import Proxy, proxying
+from tests.redis_server import RedisServer
+from tests.s3_servers import SERVERS, S3Server
+from tests.waiting import eventually
 
 settings.register_profile(
     "steady", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
@@ -81,3 +86,37 @@ def host_unchanged() -> Iterator[None]:
     assert mount_points() == mounts
     assert names <= names_after, "devices are missing"  # the kernel may add some at any time
     assert files_after <= files, "files were made in /dev"
+
+
+@pytest.fixture
+def farm(tmp_path: Path, seed: Path, can_isolate: None, host_unchanged: None) -> Iterator[Farm]:
+    """A farm with a Redis and nothing else yet; every process ends with the test."""
+    farm = Farm(tmp_path, seed, RedisServer(tmp_path / "redis"))
+    farm.redis.start()
+    try:
+        yield farm
+    finally:
+        farm.end()
+        assert eventually(lambda: not processes_with(str(tmp_path))), "processes are left"
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def s3_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[S3Server]:
+    with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def s3_line(s3_server: S3Server) -> Iterator[Proxy]:
+    with proxying(s3_server.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def s3_proxy(s3_line: Proxy) -> Proxy:
+    """What is between client and server; without faults yet."""
+    s3_line.faults.clear()
+    s3_line.lines.clear()
+    return s3_line

@@ -105,3 +105,6 @@ def _answers(endpoint: str) -> bool:
         return True
     except OSError:
         return False
+
+
+SERVERS = {"moto": moto_server, "rclone": rclone_server}

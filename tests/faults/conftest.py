@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,22 +13,9 @@ import pytest
 from orchestrator.display.table import stage_of
 from tasks.model import Build, BuildState
 from tests.farm import Farm, processes_with
-from tests.redis_server import RedisServer
 from tests.waiting import eventually
 
 ENDS = {str(state) for state in BuildState if state.ended}
-
-
-@pytest.fixture
-def farm(tmp_path: Path, seed: Path, can_isolate: None, host_unchanged: None) -> Iterator[Farm]:
-    """A farm with a Redis and nothing else yet; every process ends with the test."""
-    farm = Farm(tmp_path, seed, RedisServer(tmp_path / "redis"))
-    farm.redis.start()
-    try:
-        yield farm
-    finally:
-        farm.end()
-        assert eventually(lambda: not processes_with(str(tmp_path))), "processes are left"
 
 
 @pytest.fixture

@@ -18,40 +18,25 @@ from tasks.model import Build, BuildState, HookType
 from tasks.store.objects import Objects
 from tests.farm import Farm, lose_power, steps_of
 from tests.farm_builds import hook
-from tests.fault_proxy import How, Proxy, proxying
+from tests.fault_proxy import How, Proxy
 from tests.redis_server import RedisServer
-from tests.s3_servers import BUCKET, S3Server, moto_server, rclone_server
+from tests.s3_servers import BUCKET, SERVERS, S3Server
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.redis, pytest.mark.root, pytest.mark.slow]
-SERVERS = {"moto": moto_server, "rclone": rclone_server}
 PART = r"PUT .*partNumber="
 LARGE = "head --bytes=9000000 /dev/urandom > /large"
 """Makes a tarball that goes up in two parts."""
 
 
-both = pytest.mark.parametrize("server", SERVERS, indirect=True, scope="module")
-moto = pytest.mark.parametrize("server", ["moto"], indirect=True, scope="module")
-
-
-@pytest.fixture(scope="module")
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[S3Server]:
-    with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def line(server: S3Server) -> Iterator[Proxy]:
-    with proxying(server.endpoint) as proxy:
-        yield proxy
+both = pytest.mark.parametrize("s3_server", SERVERS, indirect=True, scope="module")
+moto = pytest.mark.parametrize("s3_server", ["moto"], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
 def shared(
-    server: S3Server,
-    line: Proxy,
+    s3_server: S3Server,
+    s3_line: Proxy,
     tmp_path_factory: pytest.TempPathFactory,
     seed: Path,
     can_isolate: None,
@@ -60,8 +45,8 @@ def shared(
     folder = tmp_path_factory.mktemp("farm")
     farm = Farm(folder, seed, RedisServer(folder / "redis"), store_url=f"s3://{BUCKET}/farm")
     farm.quick |= {
-        "s3_endpoint": line.endpoint,
-        "s3_credentials_file": str(server.credentials),
+        "s3_endpoint": s3_line.endpoint,
+        "s3_credentials_file": str(s3_server.credentials),
         "store_wait_s": 60.0,
     }
     farm.redis.start()
@@ -69,7 +54,7 @@ def shared(
         farm.start(["supervisor"])
         yield farm
     finally:
-        line.go.set()
+        s3_line.go.set()
         farm.end()
 
 
@@ -79,15 +64,15 @@ def hosts(shared: Farm) -> dict[str, subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
-def farm(shared: Farm, hosts: dict[str, subprocess.Popen[bytes]], line: Proxy) -> Iterator[Farm]:
+def farm(shared: Farm, hosts: dict[str, subprocess.Popen[bytes]], s3_line: Proxy) -> Iterator[Farm]:
     yield shared
-    line.faults.clear()
-    line.lines.clear()
+    s3_line.faults.clear()
+    s3_line.lines.clear()
 
 
 @pytest.fixture
-def objects(server: S3Server) -> Objects:
-    return Objects.at(f"s3://{BUCKET}/farm", server.access())
+def objects(s3_server: S3Server) -> Objects:
+    return Objects.at(f"s3://{BUCKET}/farm", s3_server.access())
 
 
 def published_once(farm: Farm, objects: Objects, build: Build) -> Record:
@@ -177,19 +162,19 @@ def test_a_rebuild_is_compared_in_the_bucket(farm: Farm, objects: Objects) -> No
 
 @both
 def test_a_host_that_is_killed_while_it_uploads(
-    farm: Farm, hosts: dict[str, subprocess.Popen[bytes]], line: Proxy, objects: Objects
+    farm: Farm, hosts: dict[str, subprocess.Popen[bytes]], s3_line: Proxy, objects: Objects
 ) -> None:
     """Three hosts: each build is published once, and nothing of the dead one is left."""
     hosts["three"] = farm.worker("three")
-    line.go.clear()
+    s3_line.go.clear()
     builds = farm.submit(*[farm.build(LARGE, name="large") for _ in range(5)])
-    fault = line.will(How.HOLD, f"{PART}2")
+    fault = s3_line.will(How.HOLD, f"{PART}2")
     assert eventually(lambda: fault.hit, 60.0), farm.logs()
     victim = next(build for build in builds if build.id in fault.hit)
     assert eventually(lambda: '"upload"' in farm.record(victim).progress), farm.record(victim)
     host = farm.record(victim).host
     lose_power(hosts.pop(host))
-    line.go.set()
+    s3_line.go.set()
     records = [published_once(farm, objects, build) for build in builds]
     assert farm.record(victim).attempt == 2
     assert sum(record.attempt for record in records) == len(builds) + 1
@@ -200,38 +185,40 @@ def test_a_host_that_is_killed_while_it_uploads(
 @moto
 @pytest.mark.parametrize(("code", "times"), [("InternalError", 2), ("ExpiredToken", 2)])
 def test_a_store_that_is_away_for_a_while_is_waited_for(
-    farm: Farm, line: Proxy, objects: Objects, code: str, times: int
+    farm: Farm, s3_line: Proxy, objects: Objects, code: str, times: int
 ) -> None:
     """The hooks ran once, and the parts that had arrived are not sent again."""
-    line.say(500 if code == "InternalError" else 400, code, f"{PART}2", times)
+    s3_line.say(500 if code == "InternalError" else 400, code, f"{PART}2", times)
     build = farm.build(LARGE, name="waits")
     farm.submit(build)
     record = published_once(farm, objects, build)
     assert record.attempt == 1
-    assert len(line.asked(f"{PART}1&.*|{PART}1$")) == 1
+    assert len(s3_line.asked(f"{PART}1&.*|{PART}1$")) == 1
     log = objects.read(f"{build.id}/{build.id}/1/build.log", 1 << 20).decode()
     assert ("the credentials have expired; trying again" in log) == (code == "ExpiredToken")
 
 
 @moto
-def test_a_cut_and_a_lost_answer_hurt_no_build(farm: Farm, line: Proxy, objects: Objects) -> None:
-    line.will(How.CUT_REQUEST, f"{PART}2")
-    line.will(How.LOSE_ANSWER, "POST .*uploadId=")
-    line.will(How.CHANGE_REQUEST, "PUT .*record.json")
+def test_a_cut_and_a_lost_answer_hurt_no_build(
+    farm: Farm, s3_line: Proxy, objects: Objects
+) -> None:
+    s3_line.will(How.CUT_REQUEST, f"{PART}2")
+    s3_line.will(How.LOSE_ANSWER, "POST .*uploadId=")
+    s3_line.will(How.CHANGE_REQUEST, "PUT .*record.json")
     build = farm.build(LARGE, name="cut")
     farm.submit(build)
     assert published_once(farm, objects, build).attempt == 1
 
 
 @moto
-def test_a_cancelled_upload_leaves_nothing(farm: Farm, line: Proxy, objects: Objects) -> None:
-    line.go.clear()
-    fault = line.will(How.HOLD, f"{PART}2")
+def test_a_cancelled_upload_leaves_nothing(farm: Farm, s3_line: Proxy, objects: Objects) -> None:
+    s3_line.go.clear()
+    fault = s3_line.will(How.HOLD, f"{PART}2")
     build = farm.build(LARGE, name="stopped")
     farm.submit(build)
     assert eventually(lambda: not fault.times, 60.0), farm.logs()
     farm.command("cancel", build.id)
-    line.go.set()
+    s3_line.go.set()
     farm.wait(build, state=BuildState.CANCELLED)
     assert eventually(lambda: not list(objects.list(f"{build.id}/"))), "an object"
     assert eventually(lambda: not list(objects.uploads())), "a part"
@@ -261,7 +248,7 @@ def test_no_hook_sees_how_the_store_is_reached(
 
 @moto
 def test_a_host_that_cannot_reach_the_store_takes_no_builds(
-    farm: Farm, line: Proxy, objects: Objects
+    farm: Farm, s3_line: Proxy, objects: Objects
 ) -> None:
     worker = farm.worker(
         "bad", "x86-64bit.bad", within=["env", f"STAGEFARM_STORE_URL=s3://nowhere/{BUCKET}"]

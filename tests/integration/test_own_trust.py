@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,20 +13,9 @@ from tasks.model import Build, BuildState
 from tasks.settings import Settings
 from tasks.trust.policy import submit_key
 from tests.farm import Farm
-from tests.redis_server import RedisServer
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.redis, pytest.mark.root]
-
-
-@pytest.fixture
-def farm(tmp_path: Path, seed: Path, can_isolate: None, host_unchanged: None) -> Iterator[Farm]:
-    farm = Farm(tmp_path, seed, RedisServer(tmp_path / "redis"))
-    farm.redis.start()
-    try:
-        yield farm
-    finally:
-        farm.end()
 
 
 def without_file(**values: str) -> list[str]:

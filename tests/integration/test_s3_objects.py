@@ -14,47 +14,26 @@ from tasks.errors import BadInput, HostUnfit
 from tasks.store import s3_access, s3_reading
 from tasks.store.objects import Conditions, Objects
 from tasks.store.s3_access import client
-from tests.fault_proxy import How, Proxy, proxying
-from tests.s3_servers import BUCKET, S3Server, moto_server, rclone_server, write_credentials
+from tests.fault_proxy import How, Proxy
+from tests.s3_servers import BUCKET, S3Server, write_credentials
 
-SERVERS = {"moto": moto_server, "rclone": rclone_server}
 PART_BYTES = 100_000
 CONTENT = os.urandom(2 * PART_BYTES + 1000)
 TRIES = 3
 PART = r"PUT .*partNumber="
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[S3Server]:
-    with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def line(server: S3Server) -> Iterator[Proxy]:
-    with proxying(server.endpoint) as proxy:
-        yield proxy
-
-
 @pytest.fixture
-def proxy(line: Proxy) -> Proxy:
-    """What is between client and server; without faults yet."""
-    line.faults.clear()
-    line.lines.clear()
-    return line
-
-
-@pytest.fixture
-def objects(server: S3Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
+def objects(
+    s3_server: S3Server, s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Objects]:
     """A place of its own, reached by the proxy; nothing waits long before it tries again."""
     monkeypatch.setattr(s3_reading, "PAUSE_MAX_S", 0.01)
     monkeypatch.setattr(s3_reading, "PIECE_BYTES", PART_BYTES)
     place = f"s3://{BUCKET}/place/{os.urandom(4).hex()}"
-    objects = replace(Objects.at(place, server.access(proxy.endpoint)), part_bytes=PART_BYTES)
+    objects = replace(Objects.at(place, s3_server.access(s3_proxy.endpoint)), part_bytes=PART_BYTES)
     yield objects
-    proxy.faults.clear()
+    s3_proxy.faults.clear()
     assert list(objects.uploads()) == [], "parts are left"
     objects.delete([found.path for found in objects.list()])
 
@@ -126,11 +105,13 @@ def test_the_probe_tells_which_conditions_hold(
         assert objects.read("pointer", 9) == b"2"
 
 
-@pytest.mark.parametrize("server", ["moto"], indirect=True)  # the other keeps no conditions
-def test_a_conditional_write_whose_answer_is_lost_was_ours(objects: Objects, proxy: Proxy) -> None:
-    proxy.will(How.LOSE_ANSWER, "PUT .*pointer")
+@pytest.mark.parametrize("s3_server", ["moto"], indirect=True)  # the other keeps no conditions
+def test_a_conditional_write_whose_answer_is_lost_was_ours(
+    objects: Objects, s3_proxy: Proxy
+) -> None:
+    s3_proxy.will(How.LOSE_ANSWER, "PUT .*pointer")
     assert objects.put_if_absent("pointer", b"1")
-    assert len(proxy.asked("PUT .*pointer")) == 2
+    assert len(s3_proxy.asked("PUT .*pointer")) == 2
 
 
 # Between client and server
@@ -146,28 +127,30 @@ def test_a_conditional_write_whose_answer_is_lost_was_ours(objects: Objects, pro
     ],
     ids=["500", "SlowDown", "cut", "answer lost"],
 )
-def test_each_part_is_tried_again(objects: Objects, proxy: Proxy, fault: dict[str, object]) -> None:
-    proxy.will(line=f"{PART}2", **fault)  # type: ignore[arg-type]
+def test_each_part_is_tried_again(
+    objects: Objects, s3_proxy: Proxy, fault: dict[str, object]
+) -> None:
+    s3_proxy.will(line=f"{PART}2", **fault)  # type: ignore[arg-type]
     objects.put("file", CONTENT)
     assert content_of(objects, "file") == CONTENT
-    assert len(proxy.asked(f"{PART}1")) == len(proxy.asked(f"{PART}3")) == 1
+    assert len(s3_proxy.asked(f"{PART}1")) == len(s3_proxy.asked(f"{PART}3")) == 1
 
 
-def test_an_upload_goes_on_with_the_parts_that_are_there(objects: Objects, proxy: Proxy) -> None:
-    proxy.will(How.CUT_REQUEST, f"{PART}3", times=TRIES)
+def test_an_upload_goes_on_with_the_parts_that_are_there(objects: Objects, s3_proxy: Proxy) -> None:
+    s3_proxy.will(How.CUT_REQUEST, f"{PART}3", times=TRIES)
     with pytest.raises(HostUnfit):
         objects.put("file", CONTENT, sha256="abc")
     assert objects.head("file") is None
-    proxy.lines.clear()
+    s3_proxy.lines.clear()
     objects.put("file", CONTENT, sha256="abc")
-    assert len(proxy.asked(f"{PART}3")) == 1
-    assert len(proxy.asked(PART)) == 1
+    assert len(s3_proxy.asked(f"{PART}3")) == 1
+    assert len(s3_proxy.asked(PART)) == 1
     assert content_of(objects, "file") == CONTENT
 
 
-def test_what_changes_on_its_way_up_is_noticed(objects: Objects, proxy: Proxy) -> None:
+def test_what_changes_on_its_way_up_is_noticed(objects: Objects, s3_proxy: Proxy) -> None:
     for path, line in (("small", "PUT .*small"), ("large", f"{PART}2")):
-        proxy.will(How.CHANGE_REQUEST, line)
+        s3_proxy.will(How.CHANGE_REQUEST, line)
         content = CONTENT if path == "large" else b"few"
         with pytest.raises(HostUnfit, match="was changed on its way"):
             objects.put(path, content, sha256="abc")
@@ -175,13 +158,17 @@ def test_what_changes_on_its_way_up_is_noticed(objects: Objects, proxy: Proxy) -
         assert content_of(objects, path) == content
 
 
-def test_an_upload_whose_last_answer_is_lost_has_succeeded(objects: Objects, proxy: Proxy) -> None:
-    proxy.will(How.LOSE_ANSWER, "POST .*uploadId=")
+def test_an_upload_whose_last_answer_is_lost_has_succeeded(
+    objects: Objects, s3_proxy: Proxy
+) -> None:
+    s3_proxy.will(How.LOSE_ANSWER, "POST .*uploadId=")
     objects.put("file", CONTENT, sha256="abc")
     assert content_of(objects, "file") == CONTENT
 
 
-def test_an_upload_that_its_caller_ends_leaves_nothing(objects: Objects, server: S3Server) -> None:
+def test_an_upload_that_its_caller_ends_leaves_nothing(
+    objects: Objects, s3_server: S3Server
+) -> None:
     class Ended(Exception):
         pass
 
@@ -190,22 +177,22 @@ def test_an_upload_that_its_caller_ends_leaves_nothing(objects: Objects, server:
 
     with pytest.raises(Ended):
         objects.put("file", CONTENT, sha256="abc", on_bytes=end)
-    assert server.uploads() == []
+    assert s3_server.uploads() == []
     assert objects.head("file") is None
 
 
-def test_a_download_goes_on_where_it_was_cut(objects: Objects, proxy: Proxy) -> None:
+def test_a_download_goes_on_where_it_was_cut(objects: Objects, s3_proxy: Proxy) -> None:
     objects.put("file", CONTENT)
-    proxy.will(How.CUT_ANSWER, "GET .*file", times=3)
+    s3_proxy.will(How.CUT_ANSWER, "GET .*file", times=3)
     assert content_of(objects, "file") == CONTENT
-    assert len(proxy.asked("GET .*file")) == 4
+    assert len(s3_proxy.asked("GET .*file")) == 4
 
 
 def test_a_download_that_is_replaced_meanwhile_is_no_mixture(
-    objects: Objects, proxy: Proxy
+    objects: Objects, s3_proxy: Proxy
 ) -> None:
     objects.put("file", CONTENT)
-    proxy.will(How.CUT_ANSWER, "GET .*file")
+    s3_proxy.will(How.CUT_ANSWER, "GET .*file")
     pieces = objects.get("file")
     next(pieces)
     objects.put("file", b"x" * len(CONTENT))
@@ -213,15 +200,15 @@ def test_a_download_that_is_replaced_meanwhile_is_no_mixture(
         list(pieces)
 
 
-def test_a_server_that_says_nothing_is_given_up(server: S3Server, proxy: Proxy) -> None:
+def test_a_server_that_says_nothing_is_given_up(s3_server: S3Server, s3_proxy: Proxy) -> None:
     place = f"s3://{BUCKET}/silent"
-    objects = Objects.at(place, server.access(proxy.endpoint, timeout_s=0.2))
-    proxy.will(How.HOLD, "GET", times=100)
+    objects = Objects.at(place, s3_server.access(s3_proxy.endpoint, timeout_s=0.2))
+    s3_proxy.will(How.HOLD, "GET", times=100)
     try:
         with pytest.raises(HostUnfit, match="Read timeout"):
             objects.check()
     finally:
-        proxy.go.set()
+        s3_proxy.go.set()
 
 
 # What the server says
@@ -240,9 +227,9 @@ def test_a_server_that_says_nothing_is_given_up(server: S3Server, proxy: Proxy) 
     ],
 )
 def test_a_refusal_is_said_in_words(
-    objects: Objects, proxy: Proxy, status: int, code: str, words: str
+    objects: Objects, s3_proxy: Proxy, status: int, code: str, words: str
 ) -> None:
-    proxy.say(status, code, "GET")
+    s3_proxy.say(status, code, "GET")
     with pytest.raises(HostUnfit, match=words) as said:
         objects.check()
     assert said.value.args[0].startswith(objects.url)
@@ -250,28 +237,28 @@ def test_a_refusal_is_said_in_words(
 
 
 def test_new_credentials_are_read_when_the_old_ones_are_refused(
-    server: S3Server, proxy: Proxy, tmp_path: Path
+    s3_server: S3Server, s3_proxy: Proxy, tmp_path: Path
 ) -> None:
     file = write_credentials(tmp_path / "credentials", "old")
-    access = replace(server.access(proxy.endpoint), credentials_file=str(file))
+    access = replace(s3_server.access(s3_proxy.endpoint), credentials_file=str(file))
     objects = Objects.at(f"s3://{BUCKET}", access)
-    proxy.say(400, "ExpiredToken", "GET")
+    s3_proxy.say(400, "ExpiredToken", "GET")
     with pytest.raises(HostUnfit, match="have expired"):
         objects.check()
     write_credentials(file)
     objects.check()
 
 
-def test_an_endpoint_that_is_not_there(server: S3Server) -> None:
-    access = server.access("http://127.0.0.1:1")
+def test_an_endpoint_that_is_not_there(s3_server: S3Server) -> None:
+    access = s3_server.access("http://127.0.0.1:1")
     with pytest.raises(HostUnfit, match="Could not connect"):
         Objects.at(f"s3://{BUCKET}", access).check()
 
 
-@pytest.mark.parametrize("server", ["rclone"], indirect=True)  # moto takes any key
-def test_an_unknown_key(server: S3Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("s3_server", ["rclone"], indirect=True)  # moto takes any key
+def test_an_unknown_key(s3_server: S3Server, tmp_path: Path) -> None:
     file = write_credentials(tmp_path / "credentials", "nobody", "nothing")
-    access = replace(server.access(), credentials_file=str(file))
+    access = replace(s3_server.access(), credentials_file=str(file))
     with pytest.raises(HostUnfit, match="does not know these credentials"):
         Objects.at(f"s3://{BUCKET}", access).check()
 
@@ -285,15 +272,15 @@ def test_what_is_no_place_in_s3(url: str) -> None:
         Objects.at(url, s3_access.Access())
 
 
-def test_an_endpoint_that_is_no_url(server: S3Server) -> None:
+def test_an_endpoint_that_is_no_url(s3_server: S3Server) -> None:
     with pytest.raises(BadInput, match="s3_endpoint"):
-        client(server.access("nonsense"))
+        client(s3_server.access("nonsense"))
 
 
-def test_a_file_of_credentials_that_cannot_be_used(server: S3Server, tmp_path: Path) -> None:
+def test_a_file_of_credentials_that_cannot_be_used(s3_server: S3Server, tmp_path: Path) -> None:
     for text in (None, "", "[default]\naws_access_key_id = x", "no form"):
         file = tmp_path / "credentials"
         if text is not None:
             file.write_text(text)
         with pytest.raises(HostUnfit, match="s3_credentials_file"):
-            client(replace(server.access(), credentials_file=str(file)))
+            client(replace(s3_server.access(), credentials_file=str(file)))

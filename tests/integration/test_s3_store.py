@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,43 +17,23 @@ from tasks.store.objects import Objects
 from tasks.store.opening import file_at, open_store, stored_file
 from tasks.store.s3 import S3Store
 from tests.builds import any_build
-from tests.fault_proxy import How, Proxy, proxying
-from tests.s3_servers import BUCKET, S3Server, moto_server, rclone_server
+from tests.fault_proxy import How, Proxy
+from tests.s3_servers import BUCKET, S3Server
 
-SERVERS = {"moto": moto_server, "rclone": rclone_server}
 DAY_S = 24 * 3600.0
 PART_BYTES = 100_000
 CONTENT = os.urandom(2 * PART_BYTES + 1000)
 PART = r"PUT .*partNumber="
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[S3Server]:
-    with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def line(server: S3Server) -> Iterator[Proxy]:
-    with proxying(server.endpoint) as proxy:
-        yield proxy
-
-
 @pytest.fixture
-def proxy(line: Proxy) -> Proxy:
-    line.faults.clear()
-    line.lines.clear()
-    return line
-
-
-@pytest.fixture
-def store(server: S3Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+def store(s3_server: S3Server, s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> S3Store:
     """A store of its own, with a prefix."""
     monkeypatch.setattr(s3_reading, "PAUSE_MAX_S", 0.01)
     place = f"s3://{BUCKET}/farm {os.urandom(4).hex()}"
-    return S3Store(replace(Objects.at(place, server.access(proxy.endpoint)), part_bytes=PART_BYTES))
+    return S3Store(
+        replace(Objects.at(place, s3_server.access(s3_proxy.endpoint)), part_bytes=PART_BYTES)
+    )
 
 
 @pytest.fixture
@@ -111,32 +90,32 @@ def test_an_attempt_is_stored_whole_with_what_is_beside_it(
 
 
 def test_what_a_failed_try_stored_is_not_sent_again(
-    store: S3Store, build: Build, made: Artifact, proxy: Proxy
+    store: S3Store, build: Build, made: Artifact, s3_proxy: Proxy
 ) -> None:
-    proxy.say(503, "SlowDown", "PUT .*record.json", times=3)
+    s3_proxy.say(503, "SlowDown", "PUT .*record.json", times=3)
     extras = {"record.json": b"{}"}
     with pytest.raises(HostUnfit, match="the server is busy"):
         store.put(build, 1, "host", [made], extras)
-    proxy.lines.clear()
+    s3_proxy.lines.clear()
     told: list[int] = []
     store.put(build, 1, "host", [made], extras, on_bytes=told.append)
-    assert proxy.asked(PART) == []
+    assert s3_proxy.asked(PART) == []
     assert told == [len(CONTENT)]
-    proxy.lines.clear()
+    s3_proxy.lines.clear()
     Path(made.path).write_bytes(b"other" * 50_000)
     store.put(build, 1, "host", [artifact_of(Path(made.path))], extras)
-    assert len(proxy.asked(PART)) == 3
+    assert len(s3_proxy.asked(PART)) == 3
 
 
 def test_a_file_that_changed_since_it_was_packed_is_not_stored(
-    store: S3Store, build: Build, made: Artifact, server: S3Server
+    store: S3Store, build: Build, made: Artifact, s3_server: S3Server
 ) -> None:
     for content in (b"x" * len(CONTENT), b"few", b"x" * PART_BYTES):
         Path(made.path).write_bytes(content)
         with pytest.raises(PackFailed, match="a.tar is not what was packed"):
             store.put(build, 1, "host", [made], {})
     assert names(store) == []
-    assert server.uploads() == []
+    assert s3_server.uploads() == []
     Path(made.path).unlink()
     with pytest.raises(PackFailed, match="a.tar is not where it was packed to"):
         store.put(build, 1, "host", [made], {})
@@ -153,12 +132,12 @@ def test_what_the_ledger_accepted_is_never_touched_again(store: S3Store, build: 
 
 
 def test_a_sweep_takes_what_did_not_count_before_the_attempt(
-    store: S3Store, build: Build, made: Artifact, proxy: Proxy
+    store: S3Store, build: Build, made: Artifact, s3_proxy: Proxy
 ) -> None:
     for attempt in (1, 2, 3, 4, 10):
         store.put(build, attempt, "host", (), {"build.log": b""})
     for attempt in (1, 4):
-        proxy.will(How.CUT_REQUEST, f"{PART}3", times=3)
+        s3_proxy.will(How.CUT_REQUEST, f"{PART}3", times=3)
         with pytest.raises(HostUnfit):
             store.put(build, attempt, "host", [made], {})
     store.put(replace(build, id="job-10"), 1, "host", (), {"build.log": b""})
@@ -171,9 +150,9 @@ def test_a_sweep_takes_what_did_not_count_before_the_attempt(
 
 
 def test_uploads_that_nobody_takes_up_go_after_a_week(
-    store: S3Store, build: Build, made: Artifact, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    store: S3Store, build: Build, made: Artifact, s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxy.will(How.CUT_REQUEST, f"{PART}3", times=3)
+    s3_proxy.will(How.CUT_REQUEST, f"{PART}3", times=3)
     with pytest.raises(HostUnfit):
         store.put(build, 1, "host", [made], {})
     other = replace(build, id="other-1")
@@ -185,10 +164,10 @@ def test_uploads_that_nobody_takes_up_go_after_a_week(
 
 
 def test_what_cannot_be_swept_now_is_no_failure(
-    store: S3Store, build: Build, proxy: Proxy, caplog: pytest.LogCaptureFixture
+    store: S3Store, build: Build, s3_proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.put(build, 1, "host", (), {"build.log": b""})
-    proxy.say(403, "AccessDenied", "DELETE")
+    s3_proxy.say(403, "AccessDenied", "DELETE")
     store.withdraw(build, 1)
     assert "left in the store: s3://" in caplog.text
     assert len(names(store)) == 1
@@ -220,8 +199,10 @@ def test_a_checkpoint_comes_back_as_it_was(store: S3Store, build: Build) -> None
         pass
 
 
-def test_a_checkpoint_that_fails_leaves_nothing(store: S3Store, build: Build, proxy: Proxy) -> None:
-    proxy.say(403, "AccessDenied", "PUT .*workspace")
+def test_a_checkpoint_that_fails_leaves_nothing(
+    store: S3Store, build: Build, s3_proxy: Proxy
+) -> None:
+    s3_proxy.say(403, "AccessDenied", "PUT .*workspace")
     with pytest.raises(HostUnfit):
         keep(store, build, 1, 0)
     assert names(store) == []
@@ -246,14 +227,14 @@ def test_checkpoints_are_dropped_and_swept(store: S3Store, build: Build) -> None
 
 
 def test_what_is_changed_on_its_way_down_is_fetched_again(
-    store: S3Store, build: Build, made: Artifact, proxy: Proxy
+    store: S3Store, build: Build, made: Artifact, s3_proxy: Proxy
 ) -> None:
     (stored,) = store.put(build, 1, "host", [made], {})
     file = file_at(stored.path, settings_for(store))
-    proxy.will(How.CHANGE_ANSWER, "GET .*a.tar", times=2)
+    s3_proxy.will(How.CHANGE_ANSWER, "GET .*a.tar", times=2)
     with file.fetched(made.sha256) as copy:
         assert copy.read_bytes() == CONTENT
-    proxy.will(How.CHANGE_ANSWER, "GET .*a.tar", times=3)
+    s3_proxy.will(How.CHANGE_ANSWER, "GET .*a.tar", times=3)
     with pytest.raises(Altered, match="is not what was built"), file.fetched(made.sha256):
         pass
 
@@ -269,19 +250,19 @@ def test_the_ledger_cannot_send_this_machine_to_another_bucket(store: S3Store) -
 
 
 def test_a_store_is_tried_before_builds_are_taken(
-    store: S3Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    store: S3Store, s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxy.say(403, "AccessDenied", "PUT")
+    s3_proxy.say(403, "AccessDenied", "PUT")
     said = store.unfit()
     assert said.startswith("cannot use the store: s3://")
     assert "these credentials may not do that here; they have to list, read" in said
     assert store.unfit() == ""
     assert names(store) == []
-    asked = len(proxy.lines)
+    asked = len(s3_proxy.lines)
     assert store.unfit() == ""
-    assert len(proxy.lines) == asked, "it was looked at just now"
+    assert len(s3_proxy.lines) == asked, "it was looked at just now"
     monkeypatch.setattr(s3, "CHECK_EVERY_S", 0.0)
-    proxy.say(404, "NoSuchBucket", "GET")
+    s3_proxy.say(404, "NoSuchBucket", "GET")
     assert "there is no such bucket; check store_url and s3_endpoint" in store.unfit()
     assert store.unfit() == ""
 

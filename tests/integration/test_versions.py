@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tasks import __version__
 from tasks.errors import HostUnfit
 from tasks.model import Build, BuildState
 from tests.farm import Farm
-from tests.redis_server import RedisServer
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.redis, pytest.mark.root]
-
-
-@pytest.fixture
-def farm(tmp_path: Path, seed: Path, can_isolate: None, host_unchanged: None) -> Iterator[Farm]:
-    farm = Farm(tmp_path, seed, RedisServer(tmp_path / "redis"))
-    farm.redis.start()
-    try:
-        yield farm
-    finally:
-        farm.end()
 
 
 def garble(farm: Farm, build: Build, version: str | None) -> None:
