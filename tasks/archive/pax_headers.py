@@ -14,6 +14,7 @@ from tasks.archive.formats import Damaged
 
 BLOCK = 512
 HEADER_MAX_BYTES = 16 << 20
+LENGTH_MAX_DIGITS = 12
 _WITHOUT_DATA = b"123456"
 _SPARSE_NAME = b"GNU.sparse.name"
 
@@ -61,7 +62,7 @@ class _Source:
 
     def data(self, size: int) -> Iterator[bytes]:
         """The next `size` bytes and the padding of their last block, in pieces."""
-        left = _padded(size)
+        left = padded(size)
         while left:
             if self._at == len(self._piece) and not self._next():
                 raise Damaged("it ends too early")
@@ -99,7 +100,7 @@ class _Entry:
             content = _content(source, header)
             self.blocks += [header, content]
             if kind in b"xX":
-                self._records = _parse(content[: _number(header[124:136])])
+                self._records = records_of(content[: number(header[124:136])])
             elif kind in b"LK":
                 long[kind] = content.partition(b"\0")[0]
             else:
@@ -140,15 +141,15 @@ class _Entry:
         header[157:257] = wanted.link[:100].ljust(100, b"\0")
         header[257:265] = b"ustar\x0000"
         header[345:500] = header[345:500] if self._sparse else bytes(155)
-        blocks = [_extended(len(content)), content.ljust(_padded(len(content)), b"\0")]
+        blocks = [_extended(len(content)), content.ljust(padded(len(content)), b"\0")]
         return [*self._kept, *blocks, _sealed(header), *self._sparse]
 
 
 def _content(source: _Source, header: bytes) -> bytes:
-    size = _number(header[124:136])
+    size = number(header[124:136])
     if size > HEADER_MAX_BYTES:
         raise Damaged(f"it has a header of {size:,} bytes")
-    return source.take(_padded(size))
+    return source.take(padded(size))
 
 
 def _sparse_blocks(source: _Source, header: bytes) -> list[bytes]:
@@ -161,20 +162,20 @@ def _sparse_blocks(source: _Source, header: bytes) -> list[bytes]:
     return blocks
 
 
-def _padded(size: int) -> int:
+def padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
 def _field(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:
     """A number from the pax header, else from the field of the old one."""
     if key not in records:
-        return _number(field)
+        return number(field)
     if not records[key].isdigit():
         raise Damaged("it has a damaged pax header")
     return int(records[key])
 
 
-def _number(field: bytes) -> int:
+def number(field: bytes) -> int:
     """A number in octal, or (GNU) in base 256 if the first bit is set."""
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
@@ -190,18 +191,19 @@ def _name(header: bytes) -> bytes:
     return prefix + b"/" + name if prefix else name
 
 
-def _parse(content: bytes) -> list[tuple[bytes, bytes]]:
+def records_of(content: bytes) -> list[tuple[bytes, bytes]]:
     """The records `LENGTH KEY=VALUE\\n` of a pax header."""
     records = []
+    at = 0
     try:
-        while content:
-            length = int(content[: content.index(b" ")])
-            record = content[content.index(b" ") + 1 : length]
-            key, _, value = record.partition(b"=")
-            if length <= 0 or not record.endswith(b"\n"):
+        while at < len(content):
+            space = content.index(b" ", at, at + LENGTH_MAX_DIGITS)
+            end = at + int(content[at:space])
+            key, _, value = content[space + 1 : end].partition(b"=")
+            if not space < end <= len(content) or not value.endswith(b"\n"):
                 raise ValueError
             records.append((key, value[:-1]))
-            content = content[length:]
+            at = end
     except ValueError:
         raise Damaged("it has a damaged pax header") from None
     return records

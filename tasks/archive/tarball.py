@@ -91,7 +91,7 @@ def unpack(
         head += more
     kind = _recognise(head, name, meter.report)
     pieces = decompress.decompress(_put_back(head, counted), kind)
-    pieces = _limited(pieces, meter, limits)
+    pieces = limited(pieces, meter, limits)
     if tarformers:
         pieces = edited(pieces, Rules(tarformers).on_unpacking())
     owners = not tarformers or tarformers.same_owner
@@ -132,7 +132,7 @@ def _expected(name: str) -> Compression | None:
         return None
 
 
-def _limited(pieces: Iterator[bytes], meter: Meter, limits: Limits) -> Iterator[bytes]:
+def limited(pieces: Iterator[bytes], meter: Meter, limits: Limits) -> Iterator[bytes]:
     """`pieces`, up to the limits; `Damaged` beyond them."""
     size = 0
     for piece in pieces:

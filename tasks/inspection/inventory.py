@@ -20,10 +20,22 @@ class Kind(StrEnum):
     FIFO = "fifo"
 
 
+class Mark(StrEnum):
+    """What was seen in the content of a file. `private-key` is no mark of a program: libraries of
+    cryptography have keys for their own tests. `unread` is a program, or a text that checks read,
+    that is larger than what is read of it; `damaged` begins as a program and is none."""
+
+    PRIVATE_KEY = "private-key"
+    BUILD_PATH = "build-path"
+    UNREAD = "unread"
+    DAMAGED = "damaged"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One file of a stage. `content` is the sha256 of a file, the target of a link, the first name
-    of a hard link, or the numbers of a device, `major:minor`. `mtime` is in seconds since 1970."""
+    of a hard link, or the numbers of a device, `major:minor`. `mtime` is in seconds since 1970.
+    `xattrs` have names such as `SCHILY.xattr.security.capability`."""
 
     kind: Kind
     mode: int
@@ -37,16 +49,26 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What the ELF headers of a program or library say. `machine` is as in `EM_X86_64`;
-    `interpreter` is the dynamic loader; `runpath` has the folders of DT_RUNPATH or DT_RPATH,
-    unexpanded."""
+    """What the ELF headers of a program or library say. `machine` is as in `EM_X86_64`; `kind` as
+    in `ET_DYN`; `interpreter` is the dynamic loader; `runpath` has the folders of DT_RUNPATH or
+    DT_RPATH, unexpanded."""
 
     machine: str
     bits: int
+    little_endian: bool = True
+    kind: str = ""
     interpreter: str = ""
     needed: tuple[str, ...] = ()
     soname: str = ""
     runpath: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """The time and size of the source that a `.pyc` file says it was made from (PEP 552)."""
+
+    source_mtime: int
+    source_size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +77,9 @@ class Inventory:
 
     `programs` are ELF files by their paths; `scripts` have the interpreter of their `#!` line, with
     its arguments. `texts` has the content of the small files that checks read, such as
-    `/etc/passwd`. `marks` says what was seen in the content of files: `private-key`, or
-    `build-path` (a path of the machine that built it).
+    `/etc/passwd`; `compiled` what the headers of Python's compiled files say; `marks` what was seen
+    in the content of files. Of several names of one file (hard links), the first in alphabetical
+    order has all this.
     """
 
     name: str
@@ -67,7 +90,8 @@ class Inventory:
     programs: dict[str, Program] = field(default_factory=dict)
     scripts: dict[str, str] = field(default_factory=dict)
     texts: dict[str, bytes] = field(default_factory=dict)
-    marks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    marks: dict[str, tuple[Mark, ...]] = field(default_factory=dict)
+    compiled: dict[str, Compiled] = field(default_factory=dict)
 
     @property
     def unpacked_bytes(self) -> int:
