@@ -15,7 +15,8 @@ from orchestrator.commands.names import complete_tarball
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tasks.artifacts.compare import Content, Difference
+    from tasks.inspection.compare import Difference
+    from tasks.inspection.inventory import Inventory
     from tasks.reporting import Report
     from tasks.rootfs.pruning import Cache
     from tasks.rootfs.seed_cache import Seed, Seeds
@@ -49,11 +50,11 @@ def diff(*, before: str, after: str, ignore_times: bool, show_all: bool, as_json
     import msgspec
 
     from orchestrator.display.terminal import bars
-    from tasks.artifacts.compare import difference
+    from tasks.inspection.compare import difference
 
     with bars() as report:
-        contents = _content(before, report), _content(after, report)
-    found = difference(*contents, times=not ignore_times)
+        stages = _inventory(before, report), _inventory(after, report)
+    found = difference(*stages, times=not ignore_times)
     if as_json:
         # File names need not be valid text; as escapes they are still exact.
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
@@ -62,28 +63,28 @@ def diff(*, before: str, after: str, ignore_times: bool, show_all: bool, as_json
     return 0 if found.is_empty else 1
 
 
-def _content(named: str, report: Report) -> Content:
-    """The content of the tarball that a file, a URL or a build names."""
-    from orchestrator.farm.rebuild import content_of
-    from tasks.artifacts import compare
+def _inventory(named: str, report: Report) -> Inventory:
+    """The inventory of the tarball that a file, a URL or a build names."""
+    from orchestrator.farm.rebuild import inventory_of
+    from tasks.inspection.scan import scan_file
     from tasks.settings import current
     from tasks.store.opening import file_at
 
     if named.startswith(("s3://", "file://")):
-        return content_of(file_at(named, current()), "", report)
+        return inventory_of(file_at(named, current()), "", report)
     if os.path.lexists(named) or "/" in named or ".tar" in named:
-        return compare.read(Path(named), report)
-    return _content_of_build(named, report)
+        return scan_file(Path(named), report)
+    return _inventory_of_build(named, report)
 
 
-def _content_of_build(named: str, report: Report) -> Content:
+def _inventory_of_build(named: str, report: Report) -> Inventory:
     from orchestrator.farm.lookup import one_build, open_ledger
-    from orchestrator.farm.rebuild import content_of, made_by
+    from orchestrator.farm.rebuild import inventory_of, made_by
     from tasks.settings import current
 
     ledger = open_ledger(reading=True)
     tarball, sha256 = made_by(ledger.record(one_build(ledger, named)), current())
-    return content_of(tarball, sha256, report)
+    return inventory_of(tarball, sha256, report)
 
 
 def show(found: Difference, limit: int | None) -> None:

@@ -13,9 +13,11 @@ from orchestrator.farm.fetch import require_stored
 from orchestrator.farm.signing import known_job, own_trust
 from orchestrator.farm.submit import enter
 from orchestrator.planning.prepare import new_id
-from tasks.artifacts import compare
 from tasks.artifacts.provenance import verified_beside
 from tasks.errors import Altered, BadInput
+from tasks.inspection.compare import Difference, difference
+from tasks.inspection.inventory import Inventory
+from tasks.inspection.scan import scan_file
 from tasks.ledger.builds import Ledger
 from tasks.ledger.records import Record
 from tasks.metering import Meter
@@ -68,15 +70,15 @@ def _seed(record: Record, ledger: Ledger, settings: Settings) -> str:
 
 def differences(
     before: Record, after: Record, settings: Settings, report: Report, *, times: bool = True
-) -> dict[str, compare.Difference]:
+) -> dict[str, Difference]:
     """The differences of each artifact, by its name; `HostUnfit` if the store does not have it or
     is elsewhere."""
 
     made = {artifact.name: artifact for artifact in after.artifacts}
     return {
-        one.name: compare.difference(
-            content_of(*_known(before, one, settings), report),
-            content_of(*_known(after, made[one.name], settings), report),
+        one.name: difference(
+            inventory_of(*_known(before, one, settings), report),
+            inventory_of(*_known(after, made[one.name], settings), report),
             times=times,
         )
         for one in before.artifacts
@@ -104,17 +106,25 @@ def _known(record: Record, artifact: Artifact, settings: Settings) -> tuple[Stor
     return tarball, verified_beside(tarball, trust, record.id).result.files[artifact.name]
 
 
-def content_of(tarball: StoredFile, sha256: str, report: Report) -> compare.Content:
-    """The content of a tarball, which is brought here first if it is elsewhere. `Altered` if it
+def inventory_of(tarball: StoredFile, sha256: str, report: Report) -> Inventory:
+    """The inventory of a tarball, which is brought here first if it is elsewhere. `Altered` if it
     has not the digest `sha256`, unless that is empty."""
     meter = Meter(report, f"fetch {tarball.name}", total=require_stored(tarball))
     with tarball.fetched(sha256, meter.add) as path:
-        if sha256:
-            _require(sha256, path, tarball.url)
-        return compare.read(path, report)
+        try:
+            found = scan_file(path, report)
+        except BadInput:
+            _require(sha256, _digest(path), tarball.url)
+            raise
+        _require(sha256, found.sha256, tarball.url)
+        return found
 
 
-def _require(sha256: str, tarball: Path, url: str) -> None:
+def _require(sha256: str, found: str, url: str) -> None:
+    if sha256 and found != sha256:
+        raise Altered(f"{url} is not what was built: its sha256 differs")
+
+
+def _digest(tarball: Path) -> str:
     with tarball.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise Altered(f"{url} is not what was built: its sha256 differs")
+        return hashlib.file_digest(file, "sha256").hexdigest()
