@@ -55,7 +55,7 @@ def ahead(pieces: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
 
     def make() -> None:
         try:
-            for piece in _joined(pieces):
+            for piece in joined(pieces):
                 made.put(piece)
                 if stopped.is_set():
                     return
@@ -76,7 +76,7 @@ def ahead(pieces: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
 
 
 _AHEAD = 8
-_JOINED_BYTES = 256 << 10
+JOINED_BYTES = 256 << 10
 _LOOK_S = 0.05
 
 
@@ -86,14 +86,14 @@ def _piece_of(made: bytes | BaseException) -> bytes:
     return made
 
 
-def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces of at least _JOINED_BYTES."""
+def joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of at least JOINED_BYTES, but for the last."""
     parts: list[bytes] = []
     size = 0
     for piece in pieces:
         parts.append(piece)
         size += len(piece)
-        if size >= _JOINED_BYTES:
+        if size >= JOINED_BYTES:
             yield b"".join(parts)
             parts, size = [], 0
     if size:

@@ -12,6 +12,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -25,19 +26,25 @@ HOLES_MAX_BYTES = 64 << 30
 """Most zeros that all sparse files of a stream may have without storing them."""
 
 FILE, HARD_LINK, LINK, CHARACTER_DEVICE, BLOCK_DEVICE, FOLDER, FIFO = "0123456"
-_WITHOUT_DATA = frozenset((HARD_LINK, LINK, CHARACTER_DEVICE, BLOCK_DEVICE, FOLDER, FIFO))
-_SPARSE = "S"
-_EXTENSIONS = frozenset("xXgLK")
+_KINDS = {kind.encode(): kind for kind in "123456"}
+_WITHOUT_DATA = frozenset(_KINDS.values())
+_DEVICES = frozenset((CHARACTER_DEVICE, BLOCK_DEVICE))
+_EXTENSIONS = frozenset((b"x", b"X", b"g", b"L", b"K"))
 _FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x")
-_XATTR = b"SCHILY."
+_SIZE, _CHECKSUM, _TYPE = 4, 6, 7
+_SPARSE_SIZES = frozenset((b"GNU.sparse.size", b"GNU.sparse.realsize"))
 _ZEROS = bytes(1 << 20)
+_DIGITS_MAX = 20
+_TIME_MAX = 40
+_Records = dict[bytes, bytes]
 _Segments = list[tuple[int, int]]
 
 
 class Member(NamedTuple):
     """One member. `kind` is a type flag of POSIX, FILE for whatever has content. `size` is that of
     the content, with its holes. Texts are as `os.fsdecode` gives them; `xattrs` are the `SCHILY.`
-    records of pax. `data` is the content in pieces; what is not read of it is skipped."""
+    records of pax. `data` is the content in pieces, `stored` bytes of the stream from `offset` on;
+    what is not read of it is skipped."""
 
     name: str
     kind: str
@@ -49,13 +56,15 @@ class Member(NamedTuple):
     link: str
     device: tuple[int, int]
     xattrs: tuple[tuple[str, str], ...]
+    offset: int
+    stored: int
     data: Iterator[bytes]
 
 
 def members(pieces: Iterator[bytes]) -> Iterator[Member]:
     """The members of the stream of `pieces`, which is read to its end."""
     source = _Source(pieces)
-    common: dict[bytes, bytes] = {}
+    common: _Records = {}
     while any(header := source.take(BLOCK)):
         member = _member(source, header, common)
         yield member
@@ -71,20 +80,26 @@ class _Source:
         self._pieces = pieces
         self._piece = b""
         self._at = 0
+        self._before = 0
         self._headers_left = HEADERS_MAX_BYTES
         self._holes_left = HOLES_MAX_BYTES
 
+    @property
+    def offset(self) -> int:
+        return self._before + self._at
+
     def take(self, size: int) -> bytes:
-        start, self._at = self._at, self._at + size
-        if self._at <= len(self._piece):
-            return self._piece[start : self._at]
-        self._at = start
+        start, end = self._at, self._at + size
+        if end <= len(self._piece):
+            self._at = end
+            return self._piece[start:end]
         return b"".join(self.chunks(size))
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """The next `size` bytes, in pieces."""
         while size:
             if self._at == len(self._piece):
+                self._before += self._at
                 self._piece, self._at = next(filter(None, self._pieces), b""), 0
                 if not self._piece:
                     raise Damaged("it ends too early")
@@ -101,6 +116,12 @@ class _Source:
         return self.take(padded(size))[:size]
 
     def file(self, size: int) -> Iterator[bytes]:
+        """The content of a file; a small one is mostly in one piece."""
+        if size and self._at + padded(size) <= len(self._piece):
+            return iter((self.take(padded(size))[:size],))
+        return self._file(size)
+
+    def _file(self, size: int) -> Iterator[bytes]:
         yield from self.chunks(size)
         self.skip(padded(size) - size)
 
@@ -122,14 +143,14 @@ class _Source:
             raise Damaged("it is damaged, or something else follows its end")
 
 
-def _member(source: _Source, header: bytes, common: dict[bytes, bytes]) -> Member:
+def _member(source: _Source, header: bytes, common: _Records) -> Member:
     """The member of `header`, which may be an extension header of it. `common` has the records
     that count for all members from here on."""
-    own: dict[bytes, bytes] = {}
+    own: _Records = {}
     pairs: list[tuple[bytes, bytes]] = []
-    while (fields := _fields(header))[7] in _EXTENSION_FLAGS:
-        content = source.extension(number(fields[4]))
-        match fields[7]:
+    while (fields := _fields(header))[_TYPE] in _EXTENSIONS:
+        content = source.extension(number(fields[_SIZE]))
+        match fields[_TYPE]:
             case b"L":
                 own[b"path"] = content.partition(b"\0")[0]
             case b"K":
@@ -140,68 +161,63 @@ def _member(source: _Source, header: bytes, common: dict[bytes, bytes]) -> Membe
                 pairs = records_of(content)
                 own.update(pairs)
         header = source.take(BLOCK)
-    return _described(source, header, fields, {**common, **own} if common else own, pairs)
+    return _described(source, header, fields, common | own if common else own, pairs)
 
 
 def _fields(header: bytes) -> tuple[bytes, ...]:
     """The fields of a header block. Its checksum is the sum of its bytes, with spaces for the field
-    itself; Adler-32 has that sum in its lower half, modulo 65521, and costs nothing."""
+    itself. Adler-32 has the sum in its lower half, modulo 65521, and takes no time."""
     fields = _FIELDS.unpack(header)
-    plain = b"".join((header[:148], b"        ", header[156:]))
-    said = number(fields[6].partition(b"\0")[0])
-    if said % 65521 != (zlib.adler32(plain, 0) & 0xFFFF) and said != _signed_sum(plain):
+    own, said = fields[_CHECKSUM], number(fields[_CHECKSUM].partition(b"\0")[0])
+    found = (zlib.adler32(header, 0) & 0xFFFF) - sum(own) + len(own) * 0x20
+    if (said - found) % _ADLER and said != _signed_sum(header):
         raise Damaged("it has a damaged header")
     return fields
 
 
-_EXTENSION_FLAGS = frozenset(flag.encode() for flag in _EXTENSIONS)
+_ADLER = 65521
 
 
 def _signed_sum(header: bytes) -> int:
     """The checksum as old programs made it, which took bytes for signed numbers."""
-    return sum(struct.unpack(f"{len(header)}b", header))
+    blank = header[:148] + b" " * 8 + header[156:]
+    return sum(struct.unpack(f"{len(blank)}b", blank))
 
 
 def _described(
     source: _Source,
     header: bytes,
     fields: tuple[bytes, ...],
-    records: dict[bytes, bytes],
+    records: _Records,
     pairs: list[tuple[bytes, bytes]],
 ) -> Member:
-    kind = _kind(fields)
-    stored = 0 if kind in _WITHOUT_DATA else _number(records, b"size", fields[4])
-    name = records.get(b"GNU.sparse.name") or records.get(b"path") or _name(fields)
-    size, data = stored, source.file(stored)
-    if kind == _SPARSE or (kind == FILE and not _SPARSE_SIZES.isdisjoint(records)):
+    kind = _KINDS.get(fields[_TYPE], FILE)
+    if kind == FILE and fields[_TYPE] == b"\0" and _name(fields).endswith(b"/"):
+        kind = FOLDER  # as programs wrote it before there was a flag for folders
+    stored = 0 if kind in _WITHOUT_DATA else _value(records, b"size", fields[_SIZE])
+    offset, size = source.offset, stored
+    if fields[_TYPE] == b"S" or (kind == FILE and not _SPARSE_SIZES.isdisjoint(records)):
         size, data = _sparse(source, header, stored, records, pairs)
-        kind = FILE
+        offset = source.offset
+    else:
+        data = source.file(stored)
+    name = records.get(b"GNU.sparse.name") or records.get(b"path") or _name(fields)
+    link = records.get(b"linkpath") or fields[8].partition(b"\0")[0]
     return Member(
-        name=os.fsdecode(name),
-        kind=kind,
-        mode=number(fields[1]),
-        uid=_number(records, b"uid", fields[2]),
-        gid=_number(records, b"gid", fields[3]),
-        size=size,
-        mtime=_mtime(records, fields[5]),
-        link=os.fsdecode(records.get(b"linkpath") or fields[8].partition(b"\0")[0]),
-        device=(number(fields[13]), number(fields[14])) if kind in _DEVICES else (0, 0),
-        xattrs=tuple(_xattrs(records)),
-        data=data,
+        name.decode("utf-8", "surrogateescape"),
+        kind,
+        _octal(fields[1]),
+        _value(records, b"uid", fields[2]),
+        _value(records, b"gid", fields[3]),
+        size,
+        _mtime(records, fields[5]),
+        link.decode("utf-8", "surrogateescape"),
+        (number(fields[13]), number(fields[14])) if kind in _DEVICES else (0, 0),
+        _xattrs(records),
+        offset,
+        stored,
+        data,
     )
-
-
-_SPARSE_SIZES = frozenset((b"GNU.sparse.size", b"GNU.sparse.realsize"))
-_DEVICES = frozenset((CHARACTER_DEVICE, BLOCK_DEVICE))
-
-
-def _kind(fields: tuple[bytes, ...]) -> str:
-    """Its type flag. What is none of the known is a file (POSIX), and so is a `0` of old programs,
-    which told folders by a slash at the end of the name."""
-    flag = fields[7].decode("latin-1")
-    if flag in _WITHOUT_DATA or flag == _SPARSE:
-        return flag
-    return FOLDER if flag == "\0" and _name(fields).endswith(b"/") else FILE
 
 
 def _name(fields: tuple[bytes, ...]) -> bytes:
@@ -210,23 +226,23 @@ def _name(fields: tuple[bytes, ...]) -> bytes:
     return prefix + b"/" + name if prefix else name
 
 
-def _number(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:
+_octal = lru_cache(maxsize=1024)(number)
+"""`number` for fields that have few values, such as modes and owners."""
+
+
+def _value(records: _Records, key: bytes, field: bytes) -> int:
     """A number from the pax records, else from the field of the header."""
     if (value := records.get(key)) is None:
-        return number(field)
+        return _octal(field)
     if not value.isdigit() or len(value) > _DIGITS_MAX:
         raise Damaged("it has a damaged pax header")
     return int(value)
 
 
-_DIGITS_MAX = 20
-
-
-def _mtime(records: dict[bytes, bytes], field: bytes) -> float:
+def _mtime(records: _Records, field: bytes) -> float:
     if (value := records.get(b"mtime")) is None:
-        return float(
-            int.from_bytes(field, "big", signed=True) if field[0] == 0xFF else number(field)
-        )
+        before_1970 = field[:1] == b"\xff"
+        return float(int.from_bytes(field, "big", signed=True) if before_1970 else number(field))
     try:
         found = float(value[:_TIME_MAX])
     except ValueError:
@@ -236,13 +252,9 @@ def _mtime(records: dict[bytes, bytes], field: bytes) -> float:
     return found
 
 
-_TIME_MAX = 40
-
-
-def _xattrs(records: dict[bytes, bytes]) -> Iterator[tuple[str, str]]:
-    for key in sorted(records):
-        if key.startswith(_XATTR):
-            yield os.fsdecode(key), os.fsdecode(records[key])
+def _xattrs(records: _Records) -> tuple[tuple[str, str], ...]:
+    found = [key for key in records if key.startswith(b"SCHILY.")]
+    return tuple((os.fsdecode(key), os.fsdecode(records[key])) for key in sorted(found))
 
 
 # --- Sparse files: GNU tar's manual, "Storing Sparse Files" ---------------------------------------
@@ -252,17 +264,17 @@ def _sparse(
     source: _Source,
     header: bytes,
     stored: int,
-    records: dict[bytes, bytes],
+    records: _Records,
     pairs: list[tuple[bytes, bytes]],
 ) -> tuple[int, Iterator[bytes]]:
     """The size and content of a sparse file, with its holes."""
     if header[156:157] == b"S":
         segments, real = _old_map(source, header)
         return real, _with_holes(source, segments, real, stored)
-    real = _number(records, b"GNU.sparse.realsize", b"\0")
+    real = _value(records, b"GNU.sparse.realsize", b"\0")
     if records.get(b"GNU.sparse.major") == b"1":
         return real, _mapped_in_data(source, real, stored)
-    real = _number(records, b"GNU.sparse.size", b"\0")
+    real = _value(records, b"GNU.sparse.size", b"\0")
     if b"GNU.sparse.map" in records:
         numbers = records[b"GNU.sparse.map"].split(b",")
     else:

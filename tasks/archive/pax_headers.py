@@ -177,12 +177,15 @@ def _field(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:
 
 def number(field: bytes) -> int:
     """A number in octal, or (GNU) in base 256 if the first bit is set."""
-    if field[0] & 0x80:
+    if field[:1] > b"\x7f":
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     digits = field.strip(b" \0") or b"0"
-    if digits.strip(b"01234567"):
-        raise Damaged("it has a damaged header")
-    return int(digits, 8)
+    try:
+        if digits.isdigit():
+            return int(digits, 8)
+    except ValueError:
+        pass
+    raise Damaged("it has a damaged header")
 
 
 def _name(header: bytes) -> bytes:

@@ -6,14 +6,14 @@ import hashlib
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import IO, Any, cast
 
 from tasks.archive.members import Member
 from tasks.inspection.inventory import Compiled, Mark, Program
-from tasks.inspection.marking import Marking, Marks
+from tasks.inspection.marking import Marking
 from tasks.inspection.programs import MAGIC, DamagedProgram, read_program
 from tasks.inspection.texts import Texts
 
@@ -53,29 +53,25 @@ class Contents:
     def read(self, path: str, member: Member, copy: IO[bytes] | None) -> str:
         """Read a file to its end, and write it to `copy` if there is one; returns its sha256."""
         pieces = _with_head(member)
-        head = next(pieces, b"")
-        digest, marks = hashlib.sha256(), Marks(self._marking)
-        sinks: list[Callable[[bytes], object]] = [digest.update, marks.add]
+        head = next(pieces)
         group = self._wanted.group_of(path)
-        is_program = head.startswith(MAGIC)
         is_kept = bool(group and self._wanted.has_room(group, member.size))
+        is_program = head.startswith(MAGIC)
+        self._look(path, head)
         with _room(is_kept or (is_program and member.size <= PROGRAM_MAX_BYTES)) as whole:
-            sinks += [file.write for file in (copy, whole) if file]
-            for piece in chain((head,), pieces):
-                for sink in sinks:
-                    sink(piece)
-            self._look(path, head)
+            sha256 = _read(head, pieces, [file for file in (copy, whole) if file])
+            marks = self._marking.marks(member.offset, member.offset + member.stored)
             if is_program:
-                marks.found.discard(Mark.PRIVATE_KEY)
-                marks.found.update(self._look_into(path, whole))
+                marks.discard(Mark.PRIVATE_KEY)
+                marks.update(self._look_into(path, whole))
             if whole and is_kept:
                 whole.seek(0)
                 self.texts[path] = whole.read()
         if group and not is_kept:
-            marks.found.add(Mark.UNREAD)
-        if marks.found:
-            self.marks[path] = tuple(sorted(marks.found))
-        return digest.hexdigest()
+            marks.add(Mark.UNREAD)
+        if marks:
+            self.marks[path] = tuple(sorted(marks))
+        return sha256
 
     def _look(self, path: str, head: bytes) -> None:
         if head.startswith(b"#!"):
@@ -98,18 +94,30 @@ class Contents:
 
 
 def _with_head(member: Member) -> Iterator[bytes]:
-    """The content of a file, the first piece of at least _HEAD_BYTES or the whole file."""
-    head = b""
-    for piece in member.data:
-        head += piece
-        if len(head) >= min(_HEAD_BYTES, member.size):
-            yield head
-            break
-    yield from member.data
+    """The content of a file; the first piece has at least _HEAD_BYTES, or is the whole file."""
+    head = next(member.data, b"")
+    while len(head) < min(_HEAD_BYTES, member.size):
+        head += next(member.data)
+    return chain((head,), member.data)
+
+
+def _read(head: bytes, pieces: Iterator[bytes], copies: list[IO[bytes]]) -> str:
+    """Read the rest of a file, and write all of it to `copies`; returns its sha256."""
+    digest = hashlib.sha256(head)
+    for copy in copies:
+        copy.write(head)
+    for piece in pieces:
+        digest.update(piece)
+        for copy in copies:
+            copy.write(piece)
+    return digest.hexdigest()
 
 
 def _room(wanted: bool) -> AbstractContextManager[IO[bytes] | None]:  # noqa: FBT001
     """A file for the whole content, in memory if it is small."""
     if not wanted:
-        return nullcontext()
+        return _NO_ROOM
     return cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES))
+
+
+_NO_ROOM = nullcontext(None)

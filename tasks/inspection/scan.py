@@ -48,11 +48,12 @@ def scan(
     kind = formats.by_content(raw.head())
     if kind is None:
         raise BadInput(f"{name}: not a tarball")
-    contents = Contents(Marking(build_paths), Texts())
+    marking = Marking(build_paths)
+    contents = Contents(marking, Texts())
     try:
         with tempfile.TemporaryDirectory() as kept:
             plain = limited(decompress.decompress(raw.read, kind), raw.meter, Limits())
-            with decompress.ahead(plain) as stream:
+            with decompress.ahead(marking.watched(decompress.joined(plain))) as stream:
                 files = _files(stream, contents, Databases(Path(kept)))
             packages = installed(Path(kept))
     except Damaged as error:
@@ -99,18 +100,25 @@ class _Raw:
         self._at = 0
 
     def head(self) -> bytes:
-        while len(self._piece) < formats.HEAD_BYTES and (more := next(self._pieces, b"")):
-            self._piece += more
+        while len(self._piece) < formats.HEAD_BYTES and self._next():
+            pass
         return self._piece[: formats.HEAD_BYTES]
 
     def read(self, size: int) -> bytes:
         if self._at == len(self._piece):
-            self._piece, self._at = next(filter(None, self._pieces), b""), 0
+            self._piece, self._at = b"", 0
+            self._next()
         data = self._piece[self._at : self._at + size]
         self._at += len(data)
-        self.digest.update(data)
-        self.meter.add(len(data))
         return data
+
+    def _next(self) -> bool:
+        """Append the next piece, which counts as read."""
+        more = next(filter(None, self._pieces), b"")
+        self._piece += more
+        self.digest.update(more)
+        self.meter.add(len(more))
+        return bool(more)
 
 
 def _files(stream: Iterator[bytes], contents: Contents, kept: Databases) -> dict[str, Entry]:
