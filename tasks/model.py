@@ -29,13 +29,15 @@ class OutputType(StrEnum):
 
 
 class HookType(StrEnum):
-    """When a hook runs, and where: `outer-*` on the host, `inner-chroot` in the root filesystem."""
+    """When a hook runs, and where: `outer-*` on the host, `inner-chroot` in the root filesystem,
+    `gate` as a test in a throw-away copy of what was packed."""
 
     OUTER_PRE_SOURCER = "outer-pre-sourcer"
     OUTER_PRE_CHROOT = "outer-pre-chroot"
     INNER_CHROOT = "inner-chroot"
     OUTER_CHROOT = "outer-chroot"
     OUTER_POST_CHROOT = "outer-post-chroot"
+    GATE = "gate"
     OUTER_POST_OUTPUT = "outer-post-output"
 
 
@@ -43,7 +45,20 @@ class StepKind(StrEnum):
     SOURCE = "source"
     HOOKS = "hooks"
     PACK = "pack"
+    GATE = "gate"
     PUBLISH = "publish"
+
+
+class SmokeTest(StrEnum):
+    """What a host tests in every stage that it tests, `boot` only where that is asked for."""
+
+    SHELL = "shell"
+    PACKAGE_MANAGER = "package-manager"
+    USER_DATABASE = "user-database"
+    NAME_SERVICE = "name-service"
+    LDCONFIG = "ldconfig"
+    LOCALE = "locale"
+    BOOT = "boot"
 
 
 class ChrootKind(StrEnum):
@@ -206,7 +221,8 @@ class Step:
     """One Celery task of a build. `number` counts from 0; `file` and `hooks` are set for hooks.
     With `checkpoint` the build's state is kept after the step (`tasks.step.checkpoint`).
     `privileges` and `network` are those of programs of the root filesystem; outer hooks have the
-    host's."""
+    host's, and tests of a stage are contained whatever is written here. With `boot` the stage is
+    booted as one of the tests."""
 
     number: int
     kind: StepKind
@@ -216,6 +232,7 @@ class Step:
     checkpoint: bool = False
     privileges: Privileges = Privileges.CONTAINED
     network: Network = Network.HOST
+    boot: bool = False
 
     @property
     def title(self) -> str:
@@ -225,6 +242,19 @@ class Step:
     def is_inner(self) -> bool:
         """Whether it runs programs of the root filesystem as hooks."""
         return self.phase is HookType.INNER_CHROOT
+
+    @property
+    def runs_inside(self) -> bool:
+        """Whether its hooks see the root filesystem as their root."""
+        return self.is_inner or self.kind is StepKind.GATE
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """The names of the tests that it runs, in their order."""
+        if self.kind is not StepKind.GATE:
+            return ()
+        own = [test for test in SmokeTest if self.boot or test is not SmokeTest.BOOT]
+        return (*own, *(hook.name for hook in self.hooks))
 
     @property
     def is_outer(self) -> bool:
@@ -300,14 +330,16 @@ class Build:
 
     def privileges_of(self, step: Step) -> Privileges:
         """What the programs of the root filesystem may do in `step`: with fchroot, which enters
-        it in its own way, all that root may."""
+        it in its own way, all that root may. Tests of the stage are always contained."""
+        if step.kind is StepKind.GATE:
+            return Privileges.CONTAINED
         return Privileges.HOST if self.chroot is ChrootKind.FCHROOT else step.privileges
 
     def runs_seed_in(self, step: Step) -> bool:
-        """Whether `step` runs programs of the root filesystem: inner hooks, or the finalizers of
-        packages that anise installs."""
+        """Whether `step` runs programs of the root filesystem: inner hooks, tests, or the
+        finalizers of packages that anise installs."""
         finalizes = step.kind is StepKind.SOURCE and self.source.type is SourceType.ANISE
-        return step.is_inner or finalizes
+        return step.runs_inside or finalizes
 
     @property
     def host_privileged(self) -> tuple[Step, ...]:

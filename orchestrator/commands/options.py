@@ -99,6 +99,13 @@ def mark_devkit_options(*, hidden: bool = False) -> Callable[[F], F]:
     return add
 
 
+gate_option = click.option(
+    "--gate",
+    is_flag=True,
+    help="Test each stage once it is packed, unless its job says `gate: false`.",
+)
+
+
 def job_options(command: F) -> F:
     """`--specfile`, `--job`, `-o` and `--now`, as parameters specfile, job, overrides and now."""
     for option in (now_option, override_option, job_option, specfile_option):
@@ -109,6 +116,7 @@ def job_options(command: F) -> F:
 def wanted_options(command: F) -> F:
     """One job, or a batch of jobs: the parameters of `wanted`."""
     for option in (
+        gate_option,
         click.option(
             "--batch",
             type=click.Path(path_type=Path),
@@ -138,6 +146,7 @@ def wanted(
     now: str | None,
     batch: Path | None,
     *,
+    gate: bool = False,
     farm: bool = True,
 ) -> Sequence[Build]:
     """The builds that the options ask for, rendered and planned."""
@@ -152,10 +161,10 @@ def wanted(
             raise BadInput(
                 "--batch names its own specfiles and jobs", "leave out --specfile and --job"
             )
-        return plan_batch(batch, overrides=options, now=when)
+        return plan_batch(batch, overrides=options, now=when, gate=gate)
     if not specfile or not job:
         raise BadInput("no job given", "give --specfile FILE --job NAME, or --batch FILE")
-    plan = PlanOptions(farm=farm)
+    plan = PlanOptions(farm=farm, gate=gate)
     return [
         render_and_plan(load_specfile(specfile), job, overrides=options, now=when, options=plan)
     ]

@@ -27,6 +27,7 @@ def plan(
     overrides: tuple[str, ...],
     now: str | None,
     batch: Path | None,
+    gate: bool,
     local: bool,
     as_json: bool,
 ) -> None:
@@ -40,7 +41,7 @@ def plan(
     """
     from tasks.model import encode
 
-    builds = wanted(specfile, job, overrides, now, batch, farm=not local)
+    builds = wanted(specfile, job, overrides, now, batch, gate=gate, farm=not local)
     if as_json:
         click.echo(encode(tuple(builds) if batch else builds[0]))
     elif batch:
@@ -104,6 +105,8 @@ def _does(build: Build, step: Step) -> Iterator[str]:
         yield from _source(build)
     elif step.kind is StepKind.PACK:
         yield f"pack {build.workspacedir}/rootfs as {build.output.name}"
+    elif step.kind is StepKind.GATE:
+        yield f"test {', '.join(step.tests)}"
     elif step.kind is StepKind.PUBLISH:
         yield "copy the tarball, the log and the record to the store"
     if step.is_inner:

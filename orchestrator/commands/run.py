@@ -10,7 +10,12 @@ from typing import Any, TypeVar
 
 import click
 
-from orchestrator.commands.options import AliasedGroup, job_options, mark_devkit_options
+from orchestrator.commands.options import (
+    AliasedGroup,
+    gate_option,
+    job_options,
+    mark_devkit_options,
+)
 from tasks.model import ChrootKind
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,6 +57,7 @@ cpu_option = click.option(
 @switch("skip-packer-phase", help_text="Make no tarball.")
 @chroot_option
 @cpu_option
+@gate_option
 @switch("fchroot-debug", help_text="With --chroot=fchroot: turn on its debug output.")
 @switch("quiet", help_text="Hide the output of hooks.")
 @click.option(
@@ -80,6 +86,7 @@ def run(
     Examples:
       stagefarm run --specfile jobs/stages.yaml --job stage3-minimal
       stagefarm run --specfile F --job J --cleanup=false      keep the root filesystem
+      stagefarm run --specfile F --job J --gate               test the stage, too
       stagefarm enter --specfile F --job J                    open a shell in it
       stagefarm run --specfile F --job J --cleanup=false --skip-source-phase
     """
@@ -171,6 +178,7 @@ def _plan_options(
     skip_source_phase: bool = False,
     skip_hooks_phase: bool = False,
     skip_packer_phase: bool = False,
+    gate: bool = False,
 ) -> Any:
     from orchestrator.planning.plan import PlanOptions
 
@@ -181,6 +189,7 @@ def _plan_options(
         skip_source=skip_source_phase,
         skip_hooks=skip_hooks_phase,
         skip_packer=skip_packer_phase,
+        gate=gate,
     )
 
 

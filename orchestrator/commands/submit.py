@@ -43,6 +43,7 @@ def submit(
     overrides: tuple[str, ...],
     now: str | None,
     batch: Path | None,
+    gate: bool,
     follow: bool,
     release_file: Path | None,
     as_json: bool,
@@ -56,6 +57,7 @@ def submit(
     Examples:
       stagefarm submit --specfile jobs/stages.yaml --job stage3 --follow
       stagefarm submit --batch jobs/nightly.yaml --follow
+      stagefarm submit --batch jobs/nightly.yaml --gate       test each stage, too
       stagefarm submit --batch jobs/nightly.yaml --publish releases/stages.yaml
     """
     from orchestrator.farm.lookup import open_ledger, warn_of_forgetful_redis
@@ -65,7 +67,7 @@ def submit(
     from tasks.settings import current
 
     follow = follow or bool(release_file)
-    planned = wanted(specfile, job, overrides, now, batch)
+    planned = wanted(specfile, job, overrides, now, batch, gate=gate)
     publisher = _publisher(release_file) if release_file else None
     ledger = open_ledger()
     warn_of_forgetful_redis(ledger)

@@ -50,4 +50,7 @@ class Batchfile:
         str,
         Key("Name of the release file that the supervisor publishes once all builds have ended."),
     ] = ""
+    gate: Annotated[
+        bool, Key("Test each stage on its build host, except where its job says `gate: false`.")
+    ] = False
     builds: Annotated[tuple[BatchEntry, ...], Key("What to build.")] = ()

@@ -150,6 +150,11 @@ def _field_info(item: dataclasses.Field[Any], hint: Any) -> FieldInfo:
     return FieldInfo(item.name, hint, key, default)
 
 
+def switch_of(kind: type) -> str:
+    """The key that `true` or `false` in place of a whole `kind` sets; empty if there is none."""
+    return str(getattr(kind, "SWITCH", ""))
+
+
 def is_open(kind: type) -> bool:
     """Whether `kind` allows unknown keys, for anchors."""
     return bool(getattr(kind, "OPEN", False))
@@ -197,6 +202,9 @@ class Reader:
         return {name: value for name, value in values.items() if value is not MISSING}
 
     def read_dataclass(self, node: Node, kind: type, path: str) -> Any:
+        if (switch := switch_of(kind)) and isinstance(node, Scalar):
+            value = self.read_scalar(node, bool, path)
+            return MISSING if value is MISSING else kind(**{switch: value})
         if not isinstance(node, yaml12.Mapping):
             return self.unfit(node, path, "a mapping", "write `key: value`")
         known = {info.name: info for info in fields_of(kind)}

@@ -14,7 +14,15 @@ from types import UnionType
 from typing import Any, get_args, get_origin
 
 from orchestrator.formats.batchfile import Batchfile
-from orchestrator.formats.reader import Count, FieldInfo, Seconds, Size, fields_of, is_open
+from orchestrator.formats.reader import (
+    Count,
+    FieldInfo,
+    Seconds,
+    Size,
+    fields_of,
+    is_open,
+    switch_of,
+)
 from orchestrator.formats.releasefile import Releasefile
 from orchestrator.formats.spec import Hookfile, Specfile
 
@@ -101,5 +109,6 @@ def _of_kind(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         if kind.__name__ not in definitions:
             definitions[kind.__name__] = {}
             definitions[kind.__name__] = _of_dataclass(kind, definitions)
-        return {"$ref": f"#/$defs/{kind.__name__}"}
+        mapping = {"$ref": f"#/$defs/{kind.__name__}"}
+        return {"anyOf": [dict(_SCALARS[bool]), mapping]} if switch_of(kind) else mapping
     return dict(_SCALARS[kind])

@@ -149,6 +149,16 @@ class JobLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobGate:
+    """The tests of a stage on its build host, once it is packed."""
+
+    SWITCH: ClassVar[str] = "tests"
+
+    tests: Annotated[bool, Key("Whether to test it.")] = True
+    boot: Annotated[bool, Key("Boot it to its default target too.")] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One stage to build: a source, hooks, an output."""
 
@@ -208,6 +218,10 @@ class Job:
     limits: Annotated[
         JobLimits | None, Key("What each step may have, on hosts with control groups.")
     ] = None
+    gate: Annotated[
+        JobGate | None,
+        Key("Test the stage once it is packed. Default: if the job has hooks of the type `gate`."),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +245,10 @@ class FileHook:
     description: Annotated[str, Key("What the hook is for.")] = ""
     type: Annotated[
         HookType,
-        Key("When the hook runs, and where: `outer-*` on the host, `inner-chroot` inside."),
+        Key(
+            "When the hook runs, and where: `outer-*` on the host, `inner-chroot` inside, `gate` "
+            "as a test of what was packed."
+        ),
     ] = HookType.INNER_CHROOT
     commands: Annotated[
         tuple[str, ...], Key("Commands, run in sequence; the first that fails ends the build.")

@@ -40,6 +40,7 @@ class Batch:
     name: str
     builds: tuple[BatchBuild, ...]
     release: str = ""
+    gate: bool = False
     warnings: tuple[Problem, ...] = ()
 
 
@@ -61,6 +62,7 @@ def load_batch(file: Path) -> Batch:
         name=value.name or file.stem,
         builds=builds,
         release=value.release,
+        gate=value.gate,
         warnings=document.warnings,
     )
 

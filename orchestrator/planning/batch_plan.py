@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,24 @@ from tasks.errors import BadInput, Problem, SpecProblems
 from tasks.model import Build
 
 
-def plan_batch(file: Path, *, overrides: Mapping[str, Any], now: datetime) -> list[Build]:
+def plan_batch(
+    file: Path, *, overrides: Mapping[str, Any], now: datetime, gate: bool = False
+) -> list[Build]:
     """The builds of the batch at `file`, each after the one it starts from; `overrides` override
-    the options of the batch. `SpecProblems` with all problems of all builds."""
+    the options of the batch, and `gate` asks for tests as the batch can. `SpecProblems` with all
+    problems of all builds."""
     batch = load_batch(file)
-    name = new_id(batch.name, now)
+    every = PlanOptions(
+        farm=True,
+        batch=new_id(batch.name, now),
+        release=batch.release,
+        gate=gate or batch.gate,
+    )
     builds: list[Build] = []
     problems: dict[Problem, None] = {}  # a set that keeps its order: jobs share hook files
     for build in batch.builds:
         try:
-            builds.append(_plan(build, name, batch.release, overrides, now))
+            builds.append(_plan(build, every, overrides, now))
         except BadInput as error:
             problems |= dict.fromkeys(problems_of(error))
     if problems:
@@ -34,13 +43,11 @@ def plan_batch(file: Path, *, overrides: Mapping[str, Any], now: datetime) -> li
 
 
 def _plan(
-    build: BatchBuild, batch: str, release: str, overrides: Mapping[str, Any], now: datetime
+    build: BatchBuild, every: PlanOptions, overrides: Mapping[str, Any], now: datetime
 ) -> Build:
     given = merge(dict(build.overrides), dict(overrides))
-    options = PlanOptions(
-        farm=True,
-        batch=batch,
-        release=release,
+    options = replace(
+        every,
         variant=" ".join(f"{name}={given[name]}" for name in build.varied),
         priority=build.priority,
         optional=build.optional,

@@ -18,6 +18,7 @@ from orchestrator.formats.spec import (
     FileHook,
     Hookfile,
     Job,
+    JobGate,
     JobLimits,
     JobOutput,
     JobSource,
@@ -69,6 +70,7 @@ class PlanOptions:
     priority: int = 0
     optional: bool = False
     timeout_s: float = 0.0
+    gate: bool = False
 
 
 def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
@@ -176,9 +178,25 @@ def _unnumbered(
     yield from groups(HookType.OUTER_POST_CHROOT)
     if not options.skip_packer:
         yield Step(number=0, kind=StepKind.PACK)
+        yield from _gate(hook_files, rendered, options)
         yield from groups(HookType.OUTER_POST_OUTPUT)
     if options.farm:
         yield Step(number=0, kind=StepKind.PUBLISH)
+
+
+def _gate(
+    files: list[RenderedHookfile], rendered: RenderedJob, options: PlanOptions
+) -> Iterator[Step]:
+    """The tests of the stage, if the job, its hooks, the batch or the command line ask for them."""
+    hooks = tuple(
+        _hook(file, number, hook, rendered)
+        for file in files
+        for number, hook in enumerate(file.content.hooks, 1)
+        if hook.type is HookType.GATE
+    )
+    asked = rendered.job.gate or JobGate(tests=options.gate or bool(hooks))
+    if asked.tests:
+        yield Step(number=0, kind=StepKind.GATE, hooks=hooks, network=Network.NONE, boot=asked.boot)
 
 
 def _groups(

@@ -97,6 +97,7 @@ def render_again(build: Build) -> Build:
             priority=build.priority,
             optional=build.optional,
             timeout_s=build.timeout_s if build.batch else 0.0,
+            gate=any(step.kind is StepKind.GATE for step in build.steps),
         ),
     )
     return replace(made, id=build.id, now=build.now, source_date_epoch=build.source_date_epoch)

@@ -4,6 +4,7 @@ NAME.sha256          its checksum, for `sha256sum --check`
 NAME.DIGESTS         checksums of several kinds, in Gentoo's layout
 NAME.CONTENTS.gz     its content, as listed by `tar --list --verbose`, with times in UTC
 NAME.packages.json   the packages installed in it
+NAME.tests.json      what its build host tested in it (written by a later step)
 NAME.build.json      how it was made (written by the caller)
 NAME.log.zst         the log of the build (written by the caller)
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -21,6 +23,8 @@ import zstandard
 
 from tasks.archive.compress import Levels
 from tasks.archive.tarball import pack_summed, packing
+from tasks.artifacts import gate_tests
+from tasks.artifacts.gate_tests import GateTest
 from tasks.artifacts.packages import installed
 from tasks.host.checksums import Sums
 from tasks.host.files import replaced
@@ -65,6 +69,11 @@ def pack(
 def write_build(target: Path, about: dict[str, Any]) -> Artifact:
     """Write how the tarball `target` was made: rendered job, seed, hosts, times, versions."""
     return _write(_sidecar(target, "build.json"), _json(about))
+
+
+def write_tests(target: Path, tests: Sequence[GateTest]) -> Artifact:
+    """Write the results of the tests of the tarball `target`."""
+    return _write(_sidecar(target, gate_tests.ENDING), gate_tests.content(tests))
 
 
 def compressed_log(log: Path) -> bytes:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +42,22 @@ SAID_MAX_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Init:
+    """A program of the root filesystem that becomes the first process of the container, as it would
+    on a machine. `group` is the folder of an empty control group of version 2, below which it makes
+    its own."""
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    group: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contained:
     """How to contain: `filter` is the compiled filter of system calls (`seccomp.program`),
     `narrow` whether programs are told that the machine is a 32-bit one, `keep_from` what addresses
-    an isolated network does not lead to."""
+    an isolated network does not lead to. With `init` the root filesystem is booted; then its
+    `privileges` must be those of a sandbox, since an init mounts."""
 
     rootfs: Path
     binds: Sequence[Bind]
@@ -54,6 +66,7 @@ class Contained:
     filter: bytes
     narrow: bool = False
     keep_from: Sequence[str] = ()
+    init: Init | None = None
 
     @property
     def namespaces(self) -> int:
@@ -69,6 +82,14 @@ Enter = Callable[[], None]
 def container(wanted: Contained) -> Iterator[Enter]:
     """Open a container, and end all that runs in it at the end; yields how a process enters it.
     `HostUnfit` or `BuildFailed` where it cannot be made."""
+    with machine(wanted) as (enter, _):
+        yield enter
+
+
+@contextmanager
+def machine(wanted: Contained) -> Iterator[tuple[Enter, int]]:
+    """The same; yields a descriptor of the first process too, which can be read once that has
+    exited."""
     with _init(wanted) as init:
         joined = wanted.namespaces
         if wanted.privileges is Privileges.SANDBOX:
@@ -83,7 +104,7 @@ def container(wanted: Contained) -> Iterator[Enter]:
             if wanted.privileges is Privileges.CONTAINED:
                 capabilities.keep_only()
 
-        yield enter
+        yield enter, init
 
 
 @contextmanager
@@ -138,7 +159,7 @@ def _serve(pid: int, channel: socket.socket, wanted: Contained, stack: ExitStack
     """Wait until the init has entered, and help it; raises why it could not."""
     while (said := channel.recv(SAID_MAX_BYTES)) != READY:
         if said == MAP_USERS:
-            _map_users(pid)
+            _map_users(pid, booted=wanted.init is not None)
         elif said == CONNECT:
             stack.enter_context(network.outgoing(pid, wanted.keep_from))
         else:
@@ -154,12 +175,13 @@ def _error(said: bytes) -> StagefarmError:
     return by_name(kind)(message, hint)
 
 
-def _map_users(pid: int) -> None:
-    """Every user and group of this namespace is the same in that of the process."""
+def _map_users(pid: int, *, booted: bool) -> None:
+    """Every user and group of this namespace is the same in that of the process. A map without the
+    very last one tells systemd that it is in a user namespace, where some mounts cannot be made."""
     for name in ("uid_map", "gid_map"):
         lines = Path("/proc/self", name).read_text().splitlines()
-        ranges = [(line.split()[0], line.split()[2]) for line in lines]
-        text = "".join(f"{first} {first} {count}\n" for first, count in ranges)
+        ranges = [(int(line.split()[0]), int(line.split()[2])) for line in lines]
+        text = "".join(f"{first} {first} {count - booted}\n" for first, count in ranges)
         Path("/proc", str(pid), name).write_text(text)
 
 
@@ -172,6 +194,8 @@ def _run_init(wanted: Contained, channel: socket.socket) -> NoReturn:
         _enter(wanted, channel)
         channel.send(READY)
         _close_all()
+        if wanted.init:
+            _become(wanted.init)
         while True:
             signal.pause()
     except OSError as error:
@@ -189,15 +213,18 @@ def _ignore_signals() -> None:
 
 
 def _enter(wanted: Contained, channel: socket.socket) -> None:
+    if wanted.init:
+        (wanted.init.group / "cgroup.procs").write_text("0")
     syscalls.unshare(wanted.namespaces)
     if wanted.network is not Network.HOST:
         network.bring_up_loopback()
     if wanted.network is Network.ISOLATED:
         _ask(channel, CONNECT)
-    enter_rootfs(wanted.rootfs, wanted.binds)
+    enter_rootfs(wanted.rootfs, wanted.binds, own_groups=wanted.init is not None)
     if wanted.privileges is Privileges.SANDBOX:
         # What is mounted now is locked for those in the new namespaces: they cannot uncover it.
-        syscalls.unshare(CLONE_NEWUSER | CLONE_NEWNS)
+        more = CLONE_NEWIPC | CLONE_NEWUTS if wanted.init else 0
+        syscalls.unshare(CLONE_NEWUSER | CLONE_NEWNS | more)
         _ask(channel, MAP_USERS)
     syscalls.close_to_others()
     syscalls.filter_system_calls(wanted.filter)
@@ -212,6 +239,14 @@ def _ask(channel: socket.socket, request: bytes) -> None:
 
 def _tell(channel: socket.socket, error: StagefarmError) -> None:
     channel.send("\0".join((type(error).__name__, str(error), error.hint)).encode())
+
+
+def _become(init: Init) -> NoReturn:
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    for _ in range(3):
+        os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)  # noqa: FBT003
+    os.execve(init.argv[0], list(init.argv), dict(init.environment))
 
 
 def _close_all() -> None:

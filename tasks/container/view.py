@@ -30,13 +30,16 @@ MASKED = (
 BARE = MS_NOSUID | MS_NODEV | MS_NOEXEC
 
 
-def enter_rootfs(rootfs: Path, binds: Iterable[Bind]) -> None:
-    """Make `rootfs` this mount namespace's root, with `binds` and what programs expect. Of the
-    host's tree nothing is left that a path or a second chroot could lead to."""
+def enter_rootfs(rootfs: Path, binds: Iterable[Bind], *, own_groups: bool = False) -> None:
+    """Make `rootfs` this mount namespace's root, with `binds` and what programs expect; with
+    `own_groups` also the control groups below its own. Of the host's tree nothing is left that a
+    path or a second chroot could lead to."""
     syscalls.mount(str(rootfs), rootfs, "", MS_BIND | MS_REC)
     syscalls.restrict_mounts(rootfs, MS_NODEV)
     mount_devices(make_folder(rootfs, "/dev"), only_these=True)
     mount_sys(make_folder(rootfs, "/sys"))
+    if own_groups:
+        syscalls.mount("cgroup2", inside(rootfs, "/sys/fs/cgroup"), "cgroup2", BARE)
     _mount_proc(make_folder(rootfs, "/proc"), empty=inside(rootfs, "/dev/null"))
     for item in binds:
         _mount_bind(rootfs, item)

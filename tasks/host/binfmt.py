@@ -53,6 +53,14 @@ def runnable() -> tuple[int, ...]:
     return tuple(sorted({own, *ALSO_RUNS.get(own, ()), *_handled()}))
 
 
+def is_foreign(rootfs: Path) -> bool:
+    """Whether the programs in `rootfs` are for machines that this one's kernel does not run by
+    itself."""
+    own = MACHINES.get(platform.machine(), 0)
+    machine = machine_of(rootfs)
+    return machine is not None and machine not in {own, *ALSO_RUNS.get(own, ())}
+
+
 def machine_of(rootfs: Path) -> int | None:
     """The machine that `/bin/sh` or `/bin/bash` of `rootfs` is compiled for, None where neither
     is an ELF program."""

@@ -69,6 +69,37 @@ def limited(limits: StepLimits) -> Iterator[Group]:
             _remove(folder)
 
 
+@contextmanager
+def place_for_init(group: Group) -> Iterator[str]:
+    """The folder of an empty group of version 2, within `group` where that is one, for an init that
+    makes groups of its own; removed with them. Empty where this machine has none to give."""
+    parent = next((one for one in group.folders if _is_second(one)), _own_of_second())
+    place = parent / f"{PREFIX}{os.getpid()}-{os.urandom(4).hex()}" if parent else None
+    try:
+        if place:
+            place.mkdir()
+    except OSError:
+        place = None
+    try:
+        yield str(place or "")
+    finally:
+        if place:
+            _remove(place)
+
+
+def _is_second(folder: Path) -> bool:
+    return (folder / "cgroup.subtree_control").is_file()
+
+
+def _own_of_second() -> Path | None:
+    """The folder of this process's own group of version 2, also beside hierarchies of version 1."""
+    for controllers, path in _memberships():
+        if not controllers:
+            places = (MOUNT / path, MOUNT / "unified" / path)
+            return next((place for place in places if _is_second(place)), None)
+    return None
+
+
 def _wanted(limits: StepLimits) -> dict[str, int]:
     found = {"pids": limits.pids, "memory": limits.memory_bytes, "cpu": limits.cpu_weight}
     return {controller: value for controller, value in found.items() if value}
@@ -167,11 +198,17 @@ def _remove(group: Path) -> None:
     end = time.monotonic() + REMOVE_S
     while time.monotonic() < end:
         with suppress(OSError):
-            group.rmdir()
+            _remove_all(group)
             break
         pause.wait(0.01)
     for other in group.parent.glob(f"{PREFIX}*"):
         creator = other.name.removeprefix(PREFIX).partition("-")[0]
         if not Path("/proc", creator).exists():
             with suppress(OSError):
-                other.rmdir()
+                _remove_all(other)
+
+
+def _remove_all(group: Path) -> None:
+    """Remove `group` and the groups in it; an `OSError` where a process is left."""
+    for folder, _, _ in os.walk(group, topdown=False):
+        Path(folder).rmdir()

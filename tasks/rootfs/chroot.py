@@ -31,12 +31,13 @@ from tasks.model import Bind, Build, ChrootKind, Network, Privileges, Step
 class HostFacts:
     """What a step has to know of this host, found out before it starts: which `machines`' programs
     run here (`binfmt.runnable`), the compiled filters of system calls for the containers that it
-    opens (`seccomp.filters`), and the addresses that an isolated network does not lead to. It goes
-    to the step's process as JSON."""
+    opens (`seccomp.filters`), the addresses that an isolated network does not lead to, and the
+    folder of a control group for the init of a stage. It goes to the step's process as JSON."""
 
     machines: tuple[int, ...]
     filters: dict[Privileges, bytes] = field(default_factory=dict)
     keep_from: tuple[str, ...] = ()
+    group_of_init: str = ""
 
 
 @dataclass(frozen=True, slots=True)

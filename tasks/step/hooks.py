@@ -10,7 +10,7 @@ from pathlib import Path
 from tasks.container.container import Enter
 from tasks.errors import BuildFailed, HookFailed, HostUnfit, TimedOut
 from tasks.host.process import STANDARD_LANG, STANDARD_PATH, Limits, run, standard_environment
-from tasks.model import Build, Hook, HookType, Line, Step, StepKind, Stream
+from tasks.model import Build, Hook, Line, Step, StepKind, Stream
 from tasks.reporting import Report
 from tasks.rootfs.chroot import ON_HOST, Chroot, Way
 from tasks.rootfs.workspace import Workspace
@@ -41,16 +41,17 @@ class Hooks:
         """Run every hook in order; `HookFailed` or `TimedOut` at the first that fails."""
         if self._step.is_outer:
             for hook in self._step.hooks:
-                self._run_hook(hook, ON_HOST)
+                self.run_one(hook, ON_HOST)
             return
         chroot = Chroot(self._build, self._step, self._workspace.rootfs, self._host)
         chroot.prepare()
         for binds, hooks in groupby(self._step.hooks, key=lambda hook: hook.chroot_binds):
             with chroot.bound(binds) as way:
                 for hook in hooks:
-                    self._run_hook(hook, way)
+                    self.run_one(hook, way)
 
-    def _run_hook(self, hook: Hook, way: Way) -> None:
+    def run_one(self, hook: Hook, way: Way) -> None:
+        """Run one hook where `way` leads; `HookFailed` or `TimedOut` if it fails."""
         self._say(hook, f"hook {hook.name}", Stream.NOTE)
         for number, command in enumerate(hook.commands, start=1):
             argv = [*way.prefix, *(hook.entrypoint or DEFAULT_ENTRYPOINT), command]
@@ -92,14 +93,15 @@ class Hooks:
 
     def _where(self, hook: Hook, number: int) -> str:
         of = f" {number} of {len(hook.commands)}" if len(hook.commands) > 1 else ""
-        return f"hook {hook.name} ({self._step.file}): command{of}"
+        file = f" ({self._step.file})" if self._step.file else ""
+        return f"hook {hook.name}{file}: command{of}"
 
 
 def environment(build: Build, step: Step, workspace: Workspace) -> Mapping[str, str]:
     """All that a hook of `step` sees. Later ones win: this machine's few, the job's, the places.
     Whoever started the build has no part in what is sorted, said or written to a home inside."""
     base = standard_environment() | {"LANG": STANDARD_LANG}
-    if step.phase is HookType.INNER_CHROOT:
+    if step.runs_inside:
         base |= {"PATH": STANDARD_PATH, "HOME": "/root"}
     if build.cpu:
         base["QEMU_CPU"] = build.cpu

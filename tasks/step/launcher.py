@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -77,7 +77,11 @@ def perform(
         restore=restore,
     )
     limits = _within(build.limits, settings)
-    with cgroup.limited(limits) as group, _naming_the_limit(build):
+    with (
+        cgroup.limited(limits) as group,
+        _place_for_init(group, build.steps[step]) as place,
+        _naming_the_limit(build),
+    ):
         if unkept := [name for name in group.unmet if name in _named(build.limits)]:
             report.line(Line(text=f"this host cannot limit {', '.join(unkept)}"))
         code = run(
@@ -85,13 +89,17 @@ def perform(
             on_line=relay.take,
             env=standard_environment(),
             cwd="/",
-            stdin=encode(assignment),
+            stdin=encode(replace(assignment, host=replace(assignment.host, group_of_init=place))),
             limits=Limits(timeout_s=timeout_s),
             grace_s=3 * GRACE_S,
             on_start=partial(record_tree, Path(workspace.home)),
         )
         out_of_memory = group.ran_out_of_memory()
     return relay.outcome(build.steps[step].title, code, out_of_memory=out_of_memory)
+
+
+def _place_for_init(group: cgroup.Group, step: Step) -> AbstractContextManager[str]:
+    return cgroup.place_for_init(group) if step.boot else nullcontext("")
 
 
 def _within(limits: StepLimits, settings: Settings) -> StepLimits:
@@ -121,9 +129,10 @@ def facts(build: Build, step: Step, redis_url: str) -> HostFacts:
     if not build.runs_seed_in(step) or wanted is Privileges.HOST:
         return HostFacts(machines=runnable())
     network.require(step.network)
+    kinds = (wanted, Privileges.SANDBOX) if step.boot else (wanted,)
     return HostFacts(
         machines=runnable(),
-        filters={wanted: seccomp.program(wanted)},
+        filters={kind: seccomp.program(kind) for kind in kinds},
         keep_from=network.addresses_of(redis_url) if step.network is Network.ISOLATED else (),
     )
 

@@ -29,6 +29,7 @@ from tasks.sources import dispatch
 from tasks.sources.destination import Destination
 from tasks.sources.finalizers import Finalizers
 from tasks.step import checkpoint
+from tasks.step.gate import Gate
 from tasks.step.hooks import Hooks
 from tasks.step.protocol import Assignment, Failure, Message, Restore
 
@@ -72,6 +73,8 @@ def perform(assignment: Assignment, report: Report) -> StepResult:
             return _run_hooks(assignment, report)
         case StepKind.PACK:
             return _pack(assignment, report)
+        case StepKind.GATE:
+            return _test(assignment, report)
         case kind:
             raise BuildFailed(f"{kind} is not a step of a build's own namespaces")
 
@@ -143,6 +146,12 @@ def _pack(assignment: Assignment, report: Report) -> StepResult:
             tarformers=assignment.build.output.tarformers,
         )
     return StepResult(artifacts=(made,), sidecars=sidecars)
+
+
+def _test(assignment: Assignment, report: Report) -> StepResult:
+    tarball = Path(assignment.workspace.output_dir, assignment.build.output.name)
+    tests = Gate(assignment, report).run()
+    return StepResult(sidecars=(manifest.write_tests(tarball, tests),))
 
 
 def _source_date_epoch(build: Build) -> int | None:

@@ -152,6 +152,22 @@ def _require_form(build: Build) -> None:
     kinds = [step.kind for step in build.steps]
     if kinds.count(StepKind.PUBLISH) != 1 or kinds[-1] is not StepKind.PUBLISH:
         raise Untrusted("its last step, and only that, must publish")
+    _require_form_of_gate(build)
+
+
+def _require_form_of_gate(build: Build) -> None:
+    """Tests run in the stage that was packed, once, and nothing but tests runs in their place."""
+    kinds = [step.kind for step in build.steps]
+    if StepKind.GATE in kinds and (
+        kinds.count(StepKind.GATE) > 1 or StepKind.PACK not in kinds[: kinds.index(StepKind.GATE)]
+    ):
+        raise Untrusted("its stage must be tested once, after it was packed")
+    for step in build.steps:
+        of_gate = [hook.type is HookType.GATE for hook in step.hooks]
+        if step.phase is HookType.GATE or (any(of_gate) and step.kind is not StepKind.GATE):
+            raise Untrusted(f"hooks of the type gate outside of the step that tests ({step.file})")
+        if step.kind is StepKind.GATE and (step.phase or not all(of_gate)):
+            raise Untrusted("hooks of another type in the step that tests")
 
 
 def _beyond_rights(build: Build, by: Submitter) -> Iterator[str]:
@@ -164,7 +180,7 @@ def _beyond_rights(build: Build, by: Submitter) -> Iterator[str]:
     for step in build.steps:
         if step.kind is StepKind.HOOKS and not step.is_inner:
             yield f"hooks that run on the host ({step.phase}, {step.file})"
-        for phase in {hook.type for hook in step.hooks} - {HookType.INNER_CHROOT}:
+        for phase in {hook.type for hook in step.hooks} - {HookType.INNER_CHROOT, HookType.GATE}:
             yield f"hooks that run on the host ({phase}, {step.file})"
     if build.source.type is SourceType.ANISE:
         yield "anise sources, which run on the host"

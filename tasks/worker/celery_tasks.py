@@ -94,6 +94,12 @@ def pack(self: StepTask, build: str, attempt: int, step: int) -> str:
     return carry(self, build, attempt, step)
 
 
+@app.task(name=task_name(StepKind.GATE), bind=True, base=StepTask)
+def gate(self: StepTask, build: str, attempt: int, step: int) -> str:
+    """Test the stage that was packed."""
+    return carry(self, build, attempt, step)
+
+
 @app.task(name=task_name(StepKind.PUBLISH), bind=True, base=StepTask)
 def publish(self: StepTask, build: str, attempt: int, step: int) -> str:
     """Copy the artifacts to the store and make them visible."""

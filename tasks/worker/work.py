@@ -11,9 +11,9 @@ from tasks.rootfs.workspace import Workspace
 from tasks.trust.builds import Job
 from tasks.worker.journal import Journal
 
-REPEATABLE = (StepKind.PACK, StepKind.PUBLISH)
-"""Packing and publishing do not change their input, so they can be repeated without running hours
-of hooks again."""
+REPEATABLE = (StepKind.PACK, StepKind.GATE, StepKind.PUBLISH)
+"""Packing, testing and publishing do not change their input, so they can be repeated without
+running hours of hooks again."""
 
 
 @dataclass(frozen=True, slots=True)
