@@ -263,15 +263,18 @@ class Farm:
 
 
 def steps_of(*groups: tuple[Hook, ...]) -> tuple[Step, ...]:
-    """Source, one step for each group of hooks in its place, pack, publish."""
+    """Source, one step for each group of hooks in its place, pack, publish; hooks of the type
+    `gate` are in the step that tests."""
     before = [g for g in groups if g[0].type is HookType.OUTER_PRE_SOURCER]
     after = [g for g in groups if g[0].type is HookType.OUTER_POST_OUTPUT]
-    between = [g for g in groups if g not in before and g not in after]
+    tests = [g for g in groups if g[0].type is HookType.GATE]
+    between = [g for g in groups if g not in (*before, *after, *tests)]
     parts: list[tuple[StepKind, tuple[Hook, ...]]] = [
         *((StepKind.HOOKS, group) for group in before),
         (StepKind.SOURCE, ()),
         *((StepKind.HOOKS, group) for group in between),
         (StepKind.PACK, ()),
+        *((StepKind.GATE, group) for group in tests),
         *((StepKind.HOOKS, group) for group in after),
         (StepKind.PUBLISH, ()),
     ]
@@ -279,8 +282,8 @@ def steps_of(*groups: tuple[Hook, ...]) -> tuple[Step, ...]:
         Step(
             number=number,
             kind=kind,
-            phase=hooks[0].type if hooks else None,
-            file="hooks.yaml" if hooks else "",
+            phase=hooks[0].type if kind is StepKind.HOOKS else None,
+            file="hooks.yaml" if kind is StepKind.HOOKS else "",
             hooks=hooks,
         )
         for number, (kind, hooks) in enumerate(parts)

@@ -38,6 +38,7 @@ from tasks.model import (
     Output,
     OutputType,
     Privileges,
+    SmokeTest,
     Source,
     SourceType,
     Step,
@@ -302,7 +303,7 @@ def problems(rendered: RenderedJob, *, packed: bool = True) -> tuple[Problem, ..
     found = [*_missing_in_source(rendered.job.source, str(rendered.specfile.parent))]
     found += _missing_in_output(rendered.job.output) if packed else []
     found += [*_bad_sums(rendered.job.source), *_bad_names(rendered), *_bad_binds(rendered)]
-    found += [*_bad_networks(rendered), *_bad_limits(rendered.job.limits)]
+    found += [*_bad_networks(rendered), *_bad_limits(rendered.job.limits), *_bad_tests(rendered)]
     return tuple(
         rendered.problem(key, f"job {rendered.job.name!r}: {message}", hint)
         for key, message, hint in found
@@ -379,6 +380,20 @@ def _bad_limits(limits: JobLimits | None) -> Iterator[tuple[str, str, str]]:
     if limits and 0 < limits.memory < MEMORY_MIN_BYTES:
         message = f"`limits.memory` is {limits.memory} bytes, too little to start a step"
         yield "limits.memory", message, "did you leave out the unit? `8G`, `512M`"
+
+
+def _bad_tests(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:
+    """Results have the names of their tests."""
+    hint = "give the hook a name of its own"
+    names: set[str] = set()
+    for number, file in enumerate(rendered.hook_files):
+        for hook in (hook for hook in file.content.hooks if hook.type is HookType.GATE):
+            place = f"hooks_files[{number}]"
+            if hook.name in tuple(SmokeTest):
+                yield place, f"{file.name}: {hook.name!r} is the name of a built-in test", hint
+            elif hook.name and hook.name in names:
+                yield place, f"{file.name}: two tests are named {hook.name!r}", hint
+            names.add(hook.name)
 
 
 def _bad_names(rendered: RenderedJob) -> Iterator[tuple[str, str, str]]:

@@ -2,7 +2,8 @@
 
 They are those that Docker leaves to a container, without CAP_NET_RAW, which reads what others send.
 Package managers need no more: they set owners, modes and file capabilities, make device nodes,
-change users and enter chroots.
+change users and enter chroots. The init of a stage that is booted keeps those that systemd-nspawn
+leaves to it, which hold for its user namespace only.
 """
 
 from __future__ import annotations
@@ -20,20 +21,42 @@ class Capability(IntEnum):
 
     CHOWN = 0
     DAC_OVERRIDE = 1
+    DAC_READ_SEARCH = 2
     FOWNER = 3
     FSETID = 4
     KILL = 5
     SETGID = 6
     SETUID = 7
     SETPCAP = 8
+    LINUX_IMMUTABLE = 9
     NET_BIND_SERVICE = 10
+    NET_BROADCAST = 11
+    NET_ADMIN = 12
+    NET_RAW = 13
+    IPC_OWNER = 15
     SYS_CHROOT = 18
+    SYS_PTRACE = 19
+    SYS_ADMIN = 21
+    SYS_BOOT = 22
+    SYS_NICE = 23
+    SYS_RESOURCE = 24
+    SYS_TTY_CONFIG = 26
     MKNOD = 27
+    LEASE = 28
     AUDIT_WRITE = 29
+    AUDIT_CONTROL = 30
     SETFCAP = 31
 
 
-KEPT = frozenset(Capability)
+KEPT_BY_INIT = frozenset(Capability)
+KEPT = frozenset(
+    (
+        *(Capability.CHOWN, Capability.DAC_OVERRIDE, Capability.FOWNER, Capability.FSETID),
+        *(Capability.KILL, Capability.SETGID, Capability.SETUID, Capability.SETPCAP),
+        *(Capability.NET_BIND_SERVICE, Capability.SYS_CHROOT, Capability.MKNOD),
+        *(Capability.AUDIT_WRITE, Capability.SETFCAP),
+    )
+)
 
 
 def keep_only(kept: Collection[Capability] = KEPT) -> None:

@@ -246,6 +246,7 @@ def _become(init: Init) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
     for _ in range(3):
         os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)  # noqa: FBT003
+    capabilities.keep_only(capabilities.KEPT_BY_INIT)
     os.execve(init.argv[0], list(init.argv), dict(init.environment))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model import Build, BuildState, HookType
+from tasks.artifacts.gate_tests import parse
+from tasks.model import Bind, Build, BuildState, HookType
 from tests.farm import Farm, kill_all, lose_power, pool_children, sleepers
 from tests.farm_builds import attempts_begun, go, hanging, hangs, hook
 from tests.waiting import eventually
@@ -146,6 +147,26 @@ def test_a_process_of_the_pool_is_killed_while_packing(farm: Farm, settled: Sett
     assert attempts_begun(farm, build) == ["1"]
     again = farm.ledger.connection.client.hexists(f"test:build:{build.id}:steps", "1.3.repeated")
     assert again, "it packed too quickly for this test"
+
+
+def test_a_process_of_the_pool_is_killed_while_testing(farm: Farm, settled: Settled) -> None:
+    """It costs the tests, which are run once more, not the build."""
+    shared = farm.folder / "shared"
+    shared.mkdir()
+    note = "echo begun >> /shared/notes; touch /mark; test -e /shared/go || exec sleep 600"
+    test = hook(f"test ! -e /mark && {{ {note}; }}", kind=HookType.GATE)
+    bind = Bind(source=str(shared), target="/shared")
+    one = farm.worker("one")
+    (build,) = farm.submit(farm.build_of((replace(test, chroot_binds=(bind,)),), name="tested"))
+    assert eventually((shared / "notes").exists, 60.0), farm.logs()
+    (shared / "go").touch()
+    kill_all(pool_children(one))
+    settled(build)
+    assert (shared / "notes").read_text() == "begun\n" * 2
+    assert [attempt.number for attempt in farm.ledger.attempts(build.id)] == [1]
+    (results,) = farm.store.rglob("tested.tar.tests.json")
+    tests = {test.name: test.outcome for test in parse(results.read_bytes(), "it")}
+    assert (tests["shell"], tests["work"]) == ("passed", "passed")
 
 
 def publishes_late(farm: Farm) -> Build:

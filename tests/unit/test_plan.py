@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.formats.spec import load_specfile
+from orchestrator.planning.batch_plan import plan_batch
 from orchestrator.planning.plan import PlanOptions, build_id, plan
 from orchestrator.planning.prepare import moment, parse_overrides, render_and_plan
 from orchestrator.planning.render import render_job
@@ -252,6 +253,97 @@ def test_checkpoints_are_after_groups_inside(tmp_path: Path) -> None:
         "inner-chroot one.yml",
         "inner-chroot two.yml",
     ]
+
+
+GATE = """
+jobs:
+- name: a b/c
+  source: {type: file, path: seed.tar}
+  output: {name: x.tar, dir: out}
+  hooks_files: [%s]
+"""
+TESTS = "[{name: t1, type: gate, timeout: 5s}, {name: p1, type: outer-post-output}]"
+MORE_TESTS = "[{name: t2, type: gate, chroot_binds: [{source: s, target: /t}]}]"
+SMOKE = ("shell", "package-manager", "user-database", "name-service", "ldconfig", "locale")
+
+
+def gated(tmp_path: Path, job: str = "", files: str = "", **options: Any) -> Build:
+    (tmp_path / "a.yml").write_text(f"hooks: {TESTS}")
+    (tmp_path / "b.yml").write_text(f"hooks: {MORE_TESTS}")
+    return build(tmp_path, spec=GATE % files + job, **options)
+
+
+def test_hooks_of_the_type_gate_are_tests_after_packing(tmp_path: Path) -> None:
+    made = gated(tmp_path, files="a.yml, b.yml", farm=True)
+    assert steps(made) == [
+        ("source", []),
+        ("pack", []),
+        ("gate", ["t1", "t2"]),
+        ("outer-post-output a.yml", ["p1"]),
+        ("publish", []),
+    ]
+    gate = made.steps[2]
+    assert gate.tests == (*SMOKE, "t1", "t2")
+    assert (gate.hooks[0].timeout_s, gate.hooks[1].chroot_binds[0].target) == (5, "/t")
+    assert (gate.network, made.privileges_of(gate), gate.boot) == ("none", "contained", False)
+    assert not gate.is_outer
+    assert made.host_privileged == ()
+    assert decode(encode(made), Build) == made
+
+
+@pytest.mark.parametrize(
+    ("job", "files", "options", "tested"),
+    [
+        ("", "", {}, False),
+        ("", "", {"gate": True}, True),
+        ("", "a.yml", {}, True),
+        ("  gate: true", "", {}, True),
+        ("  gate: {}", "", {}, True),
+        ("  gate: {boot: true}", "", {}, True),
+        ("  gate: false", "a.yml", {"gate": True}, False),
+        ("  gate: {tests: false}", "", {"gate": True}, False),
+        ("  gate: true", "a.yml", {"skip_packer": True}, False),
+        ("  gate: true", "a.yml", {"skip_hooks": True}, True),
+    ],
+)
+def test_a_stage_is_tested_where_that_is_asked_for(
+    tmp_path: Path, job: str, files: str, options: Any, tested: bool
+) -> None:
+    made = gated(tmp_path, job, files, **options)
+    gates = [step for step in made.steps if step.kind is StepKind.GATE]
+    assert len(gates) == tested
+    for gate in gates:
+        assert gate.boot is ("boot: true" in job)
+        assert gate.tests[len(SMOKE) :] == (("boot",) if gate.boot else ()) + tuple(
+            hook.name for hook in gate.hooks
+        )
+
+
+def test_a_batch_can_ask_for_tests_of_all_its_builds(tmp_path: Path) -> None:
+    gated(tmp_path, "  gate: {boot: true}")
+    batch = tmp_path / "b.yaml"
+    for text, asked, count in (("gate: true", False, 2), ("", False, 1), ("", True, 2)):
+        batch.write_text(f"{text}\nbuilds: [{{specfile: s.yaml}}, {{specfile: t.yaml}}]")
+        (tmp_path / "t.yaml").write_text(
+            GATE.replace("a b/c", "other").replace("x.tar", "y.tar") % ""
+        )
+        plans = plan_batch(batch, overrides={}, now=NOW, gate=asked)
+        gates = [step for made in plans for step in made.steps if step.kind is StepKind.GATE]
+        assert len(gates) == count
+
+
+def test_tests_have_names_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "one.yml").write_text("hooks: [{name: locale, type: gate}]")
+    for name, message in (("locale", "'locale' is the name of"), ("t1", "two tests are named")):
+        (tmp_path / "c.yml").write_text(f"hooks: [{{name: {name}, type: gate}}]")
+        with pytest.raises(SpecProblems, match=message):
+            gated(tmp_path, files="a.yml, c.yml")
+
+
+@pytest.mark.parametrize("given", ["gate: maybe", "gate: [boot]", "gate: {boots: true}"])
+def test_what_gate_cannot_be_is_told(tmp_path: Path, given: str) -> None:
+    with pytest.raises(SpecProblems, match="gate"):
+        gated(tmp_path, f"  {given}")
 
 
 CONTAINED = """

@@ -20,6 +20,7 @@ from tasks.model import (
     Build,
     Checkpoint,
     ChrootKind,
+    Hook,
     HookType,
     Output,
     Privileges,
@@ -314,7 +315,10 @@ def test_rights_end_with_the_queue() -> None:
         accept(a_build(), submitter(queues=("arm.*",)))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in HookType if kind is not HookType.INNER_CHROOT])
+ON_HOST = [kind for kind in HookType if kind.startswith("outer-")]
+
+
+@pytest.mark.parametrize("kind", ON_HOST)
 def test_hooks_of_the_host_need_the_right(kind: HookType) -> None:
     build = with_hook(kind, workspacedir="/workspace", source=Source(type=SourceType.HTTP))
     assert accept(build) == accept(build, submitter(host_privileges=False))
@@ -329,6 +333,47 @@ def test_a_hook_of_the_host_does_not_hide_in_a_step_of_another_phase() -> None:
         hidden = replace(build, steps=(replace(step, phase=phase), publish))
         with pytest.raises(Untrusted, match="hooks that run on the host"):
             accept(hidden, submitter(outer_hooks=False))
+
+
+def with_tests(*hooks: Hook, **changes: Any) -> Build:
+    """A build with a step that tests."""
+    steps = (
+        Step(number=0, kind=StepKind.PACK),
+        Step(number=1, kind=StepKind.GATE, hooks=hooks, **changes),
+        Step(number=2, kind=StepKind.PUBLISH),
+    )
+    return replace(inner(), steps=steps)
+
+
+def test_tests_of_a_stage_need_no_right_and_have_none() -> None:
+    few = submitter(outer_hooks=False, host_privileges=False)
+    hook = Hook(name="h", type=HookType.GATE, commands=("true",))
+    build = accept(with_tests(hook, privileges=Privileges.HOST), few)
+    assert build.privileges_of(build.steps[1]) is Privileges.CONTAINED
+    fchroot = replace(build, chroot=ChrootKind.FCHROOT)
+    assert fchroot.privileges_of(fchroot.steps[1]) is Privileges.CONTAINED
+    bound = replace(hook, chroot_binds=(Bind(source="/root", target="/mnt"),))
+    with pytest.raises(Untrusted, match="the host's /root .only /workspace"):
+        accept(with_tests(bound), few)
+
+
+def test_nothing_hides_in_the_step_that_tests() -> None:
+    hook = Hook(name="h", type=HookType.GATE, commands=("true",))
+    for build, message in (
+        (with_tests(replace(hook, type=HookType.OUTER_CHROOT)), "hooks of another type"),
+        (with_tests(replace(hook, type=HookType.INNER_CHROOT)), "hooks of another type"),
+        (with_tests(hook, phase=HookType.OUTER_CHROOT), "hooks of another type"),
+        (with_hook(HookType.GATE), "outside of the step that tests"),
+    ):
+        with pytest.raises(Untrusted, match=message):
+            accept(build)
+
+
+@pytest.mark.parametrize("kinds", ["gate pack publish", "gate publish", "pack gate gate publish"])
+def test_a_stage_is_tested_once_after_it_was_packed(kinds: str) -> None:
+    steps = tuple(Step(number=n, kind=StepKind(kind)) for n, kind in enumerate(kinds.split()))
+    with pytest.raises(Untrusted, match="tested once, after it was packed"):
+        accept(replace(inner(), steps=steps))
 
 
 def inner(**changes: object) -> Build:
