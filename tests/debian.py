@@ -11,12 +11,15 @@ import pytest
 
 from tests import trees
 
+WITH_INIT = ("amd64",)
+"""Those that can be booted here have an init."""
+
 METADATA = ("--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls")
 
 
 def tarball(cache: Path, architecture: str) -> Path:
     """A minimal Debian with one of everything in /srv, as a tarball; made if it is not there."""
-    found = cache / f"debian-{architecture}.tar"
+    found = cache / f"debian-{architecture}-root.tar"
     if not found.exists():
         if not shutil.which("debootstrap"):
             pytest.skip("needs debootstrap")
@@ -34,7 +37,9 @@ def _debootstrap(folder: Path, architecture: str) -> Path:
     /proc, and leaves it behind where it is ended."""
     root = folder / "root"
     site, suite = _mirror()
-    words = ["debootstrap", "--variant=minbase", f"--arch={architecture}", suite, str(root), site]
+    more = ["--include=systemd-sysv"] if architecture in WITH_INIT else []
+    words = ["debootstrap", "--variant=minbase", *more, f"--arch={architecture}"]
+    words += [suite, str(root), site]
     made = subprocess.run(
         ["unshare", "--mount", "--", *words], capture_output=True, text=True, check=False
     )

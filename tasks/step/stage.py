@@ -38,7 +38,7 @@ class Ran:
 
     @property
     def last_words(self) -> str:
-        said = self.complained or self.printed
+        said = [line.strip() for line in (*self.printed, *self.complained) if line.strip()]
         return " / ".join(said[-SHOWN_LINES:]) or "it printed nothing"
 
 

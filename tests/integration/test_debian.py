@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.demo.servers import http_server
+from tasks.artifacts.gate_tests import ENDING, LIMIT_BYTES, GateTest, Outcome, parse, read
+from tasks.artifacts.provenance import verified_beside
 from tasks.model import BuildState, HookType, Network, Privileges
+from tasks.store.opening import stored_file
+from tasks.trust.policy import trust_of
 from tests import debian
 from tests.farm import Farm
 from tests.farmer import Farmer
@@ -100,6 +105,8 @@ def test_what_was_there_and_what_hooks_made_is_in_the_tarball(folder: Path, debi
     assert not (folder / "work/.stagefarm").exists()
     packages = json.loads((folder / "out/stage-amd64.tar.zst.packages.json").read_text())
     assert "coreutils" in json.dumps(packages)
+    tests = parse((folder / "out/stage-amd64.tar.zst.tests.json").read_bytes(), "it")
+    assert {test.outcome for test in tests} == {Outcome.PASSED}, tests
     sums = (folder / "out/stage-amd64.tar.zst.sha256").read_text()
     assert sums == (folder / "work/sum-amd64").read_text()
 
@@ -141,12 +148,25 @@ def test_a_farm_builds_two_architectures_at_once_and_the_same_tree(
     ]
     assert max(amd.claimed, arm.claimed) < min(amd.ended, arm.ended), "at the same time"
     (tarball,) = farm.store.glob("**/stage-arm64.tar.zst")
+    for build, path in ((arm.id, tarball), (amd.id, *farm.store.glob("**/stage-amd64.tar.zst"))):
+        tests = signed_tests(farm, build, path)
+        assert {test.outcome for test in tests} == {Outcome.PASSED}, tests
     built = debian.unpacked(tarball, folder / "built")
     assert built["stage/machine"][7] == b"aarch64\n"
     assert built["stage/architecture"][7] == b"arm64\n"
     (tarball,) = farm.store.glob("**/stage-amd64.tar.zst")
     here = debian.unpacked(run(folder, "stage-zst"), folder / "here")
     assert debian.unpacked(tarball, folder / "there") == here
+
+
+def signed_tests(farm: Farm, build: str, tarball: Path) -> tuple[GateTest, ...]:
+    """The results beside `tarball`, which its host signed."""
+    settings = farm.settings_of("tester")
+    file = stored_file(tarball.as_uri(), settings)
+    results = file.sibling(f"{file.name}.{ENDING}")
+    signed = verified_beside(file, trust_of(settings), build).result.files[results.name]
+    assert hashlib.sha256(results.read(LIMIT_BYTES)).hexdigest() == signed
+    return read(results)
 
 
 BATCH = """
