@@ -1,4 +1,4 @@
-"""A seed whose `bash` tries ways out before it does its work."""
+"""A seed whose `bash` tries ways out before it does its work, and its init as it boots."""
 
 from __future__ import annotations
 
@@ -21,6 +21,21 @@ done
 exec /bin/bash.real "$@"
 """
 
+HOSTILE_INIT = """#!/bin/bash.real
+export LC_ALL=C CANARY={canary}; shopt -s nullglob
+for way in /ways/*; do
+    bash.real "$way" > /dev/null 2>&1 < /dev/null || continue
+    IFS= read -r name < "$way"
+    out+="${{name#\\# }}^"
+done
+echo "${{out// /%}}" > /out
+perl -e 'socket($s, 1, 2, 0); send($s, "READY=1", 0, pack("Sa108", 1, $ENV{{NOTIFY_SOCKET}}))'
+sleep 600
+"""
+HOSTILE_SYSTEMCTL = """#!/bin/bash.real
+[[ $1 != --failed ]] || cat /out
+"""
+
 
 def make_hostile_seed(folder: Path, ways: tuple[Way, ...]) -> Path:
     """The seed of the demonstration, with Perl, and with such a bash in place of its own."""
@@ -37,6 +52,27 @@ def make_hostile_seed(folder: Path, ways: tuple[Way, ...]) -> Path:
         (rootfs / f"ways/{number:03}").write_text(f"# {way.name}\n{way.script}\n")
     tarball = folder / "hostile.tar"
     subprocess.run(["tar", "-C", rootfs, "-cf", tarball, "."], check=True)
+    shutil.rmtree(rootfs)
+    return tarball
+
+
+def make_hostile_machine(folder: Path, ways: tuple[Way, ...], canary: Path) -> Path:
+    """The same with an init that tries the ways as it boots, and lists those that led out as its
+    failed units."""
+    tarball = make_hostile_seed(folder, ways)
+    rootfs = folder / "machine"
+    (rootfs / "bin").mkdir(parents=True)
+    (rootfs / "sbin").mkdir()
+    scripts = {
+        "bin/systemd": HOSTILE_INIT.format(canary=canary),
+        "bin/systemctl": HOSTILE_SYSTEMCTL,
+    }
+    for name, script in scripts.items():
+        (rootfs / name).write_text(script)
+        (rootfs / name).chmod(0o755)
+    (rootfs / "sbin/init").symlink_to("/bin/systemd")
+    files = [str(path.relative_to(rootfs)) for path in rootfs.rglob("*") if not path.is_dir()]
+    subprocess.run(["tar", "-C", rootfs, "-rf", tarball, *files], check=True)
     shutil.rmtree(rootfs)
     return tarball
 

@@ -16,9 +16,17 @@ import pytest
 
 from tasks.model import HookType, Network, Privileges
 from tests.farmer import Farmer
+from tests.gated import results_of
 from tests.net import Machine, network
-from tests.security.hostile_seed import make_hostile_seed
-from tests.security.ways import HOST_NETWORK, SANDBOX_MAY, SHARED_MEMORY_KEY, WAYS, Way
+from tests.security.hostile_seed import make_hostile_machine, make_hostile_seed
+from tests.security.ways import (
+    HOST_NETWORK,
+    INIT_MAY,
+    SANDBOX_MAY,
+    SHARED_MEMORY_KEY,
+    WAYS,
+    Way,
+)
 
 pytestmark = [
     pytest.mark.root,
@@ -128,6 +136,16 @@ def test_no_way_leads_out_of_a_container(contained: dict[str, str], way: Way) ->
 def test_a_way_leads_out_with_the_privileges_of_the_host(real: dict[str, str], way: Way) -> None:
     said = real[way.name]
     assert said.startswith("out: ") or "Function not implemented" in said, said
+
+
+def test_an_init_that_boots_gets_no_further_than_a_sandbox(
+    host: Host, shared_memory: None, tmp_path: Path
+) -> None:
+    farmer = Farmer(tmp_path, make_hostile_machine(tmp_path, WAYS, host.canary))
+    boot = results_of(farmer, boot=True)["boot"]
+    assert boot.outcome == "passed", boot
+    out = set(boot.message.removeprefix("failed units: ").replace("%", " ").split("^")) - {""}
+    assert out == SANDBOX_MAY | INIT_MAY
 
 
 @pytest.mark.parametrize("network", [Network.NONE, Network.ISOLATED])

@@ -244,4 +244,13 @@ SANDBOX_MAY = frozenset(
 )
 """Open with `privileges: sandbox`, in a user namespace."""
 
+INIT_MAY = frozenset(
+    {
+        *("memory of process 1", "the program of process 1", "environment of process 1"),
+        *("ptrace of process 1", "a descriptor of process 1", "the namespaces of process 1"),
+        "another host name",
+    }
+)
+"""Open as well where a stage boots: process 1 is its own, and so is the host name."""
+
 WAYS = (*FILES, *DEVICES, *MOUNTS, *KNOBS, *KERNEL, *HOST_IPC)
