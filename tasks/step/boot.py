@@ -32,7 +32,7 @@ PROGRAM = "/sbin/init"
 NOTIFY = Path("/run/host/notify")
 MESSAGE_MAX_BYTES = 4096
 LISTED_MAX = 8
-OPENRC_IS_READY = "test ! -e /run/openrc/rc.starting && grep -qx default /run/openrc/softlevel"
+OPENRC_IS_READY = "test ! -e /run/openrc/rc.starting && grep -qsx default /run/openrc/softlevel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def wait(stage: Stage, machine: Booting, limit_s: float = LIMIT_S) -> tuple[Outc
         if select.select([machine.init], [], [], 0)[0]:
             return Outcome.FAILED, "its init exited"
         if time.monotonic() > end:
-            return Outcome.FAILED, f"it did not boot within {limit_s:g} s: {_waits_for(stage)}"
+            return Outcome.FAILED, f"it did not boot within {limit_s:g} s{_waits_for(stage)}"
     if _has_systemd(stage) and stage.has("systemctl"):
         return _reached(stage)
     return Outcome.PASSED, ""
@@ -123,12 +123,15 @@ def _reached(stage: Stage) -> tuple[Outcome, str]:
 
 
 def _waits_for(stage: Stage) -> str:
-    """The jobs that run, or the services, as the stage's own tools list them."""
-    if _has_systemd(stage):
+    """The jobs that run, or the services that crashed, as the stage's own tools list them."""
+    if _has_systemd(stage) and stage.has("systemctl"):
         _, lines = _ask(stage, "systemctl", "list-jobs", "--plain", "--no-legend")
-        return "jobs: " + "; ".join(" ".join(line.split()[1:]) for line in lines[:LISTED_MAX])
-    _, lines = _ask(stage, "rc-status", "--nocolor", "--crashed")
-    return f"crashed: {' '.join(lines[:LISTED_MAX])}"
+        jobs = (" ".join(line.split()[1:]) for line in lines[:LISTED_MAX])
+        return f": jobs: {'; '.join(jobs)}"
+    if stage.has("rc-status"):
+        _, lines = _ask(stage, "rc-status", "--nocolor", "--crashed")
+        return f": crashed: {' '.join(lines[:LISTED_MAX])}"
+    return ""
 
 
 def _ask(stage: Stage, *argv: str) -> tuple[int, tuple[str, ...]]:

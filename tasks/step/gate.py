@@ -33,7 +33,8 @@ from tasks.step.smoke import SMOKES, Smoke
 from tasks.step.stage import Packed, Stage
 
 MEMORY_SHARE = "25%"
-"""How much of this host's memory a test may fill with files."""
+"""How much of this host's memory a test may fill with files, unless the job has a limit: with that
+the kernel would kill a process, maybe our own, before the files reach their limit."""
 
 Found = tuple[Outcome, str]
 """The outcome of a test, and why it is that."""
@@ -104,7 +105,8 @@ class Gate:
         body. `HostUnfit` where its programs do not run, or overlayfs cannot be used."""
         require_handler_of(self._packed.root, self.assignment.host.machines)
         room = make_folder(Path(self.assignment.workspace.home, "gate"))
-        options = f"mode=0700,size={MEMORY_SHARE}"
+        limit = self.assignment.build.limits.memory_bytes // 2
+        options = f"mode=0700,size={limit or MEMORY_SHARE}"
         syscalls.mount("gate", room, "tmpfs", syscalls.MS_NODEV, options)
         try:
             root = make_folder(room / "rootfs")

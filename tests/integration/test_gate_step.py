@@ -118,6 +118,14 @@ ln -s ../broken.service {UNITS}/multi-user.target.wants/
 """
 
 
+LIKE_OPENRC = r"""
+printf '#!/bin/sh\nmkdir -p /run/openrc/rc.starting; echo default > /run/openrc/softlevel\n' > /init
+printf 'sleep 1; rmdir /run/openrc/rc.starting; exec sleep 600\n' >> /init
+chmod 755 /init && ln -sf /init /sbin/init && ln -s /bin/true /bin/rc-status
+"""
+"""An init that leaves what OpenRC leaves."""
+
+
 @pytest.mark.parametrize(
     ("spoil", "outcome", "message"),
     [
@@ -125,6 +133,7 @@ ln -s ../broken.service {UNITS}/multi-user.target.wants/
         (f"ln -s /gone {UNITS}/default.target", FAILED, "did not reach its default target"),
         ("rm /sbin/init && ln -s /bin/true /sbin/init && ln -s /bin/true /bin/rc-status", FAILED,
          "its init exited"),
+        (LIKE_OPENRC, PASSED, ""),
         ("rm /sbin/init", SKIPPED, "the stage has no init"),
         ("rm /sbin/init && cp /bin/sleep /sbin/init", SKIPPED, "neither systemd nor OpenRC"),
     ],
