@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.host.locks import exclusive
 from tests import trees
 
 WITH_INIT = ("amd64",)
@@ -18,9 +19,12 @@ METADATA = ("--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls")
 
 
 def tarball(cache: Path, architecture: str) -> Path:
-    """A minimal Debian with one of everything in /srv, as a tarball; made if it is not there."""
+    """A minimal Debian with one of everything in /srv, as a tarball; made if it is not there, by
+    one of the processes that run tests."""
     found = cache / f"debian-{architecture}-root.tar"
-    if not found.exists():
+    with exclusive(found):
+        if found.exists():
+            return found
         if not shutil.which("debootstrap"):
             pytest.skip("needs debootstrap")
         with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@ should where one thing in it is wrong."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tarfile
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks.artifacts.gate_tests import Outcome
+from tasks.host import cgroup
 from tasks.model import Bind, SmokeTest
 from tests import debian
 from tests.farmer import Farmer
@@ -47,6 +49,8 @@ def test_a_real_debian_passes_every_test_and_boots(real: Farmer) -> None:
     assert {test.message for test in tests.values()} == {""}
     assert all(test.duration_s > 0 for test in tests.values())
     assert list(tests) == [*SmokeTest, "mine"]
+    groups = Path("/sys/fs/cgroup").rglob(f"{cgroup.PREFIX}{os.getpid()}-*")
+    assert list(groups) == [], "a control group is left"
 
 
 LOSE_COMPAT = """
@@ -201,6 +205,15 @@ def test_what_a_stage_does_not_have_is_skipped(small: Farmer, tmp_path: Path) ->
     tests = results_of(small, boot=True)
     assert named(tests, SKIPPED) == set(SmokeTest)
     assert tests["shell"].message == "the stage has no shell"
+
+
+def test_a_stage_that_no_container_can_show_fails_its_tests_not_the_build(
+    small: Farmer, tmp_path: Path
+) -> None:
+    small.seed = archive(tmp_path / "odd.tar", {"bin/sh": b"#!", "dev": b"no folder"})
+    tests = results_of(small, a_test("true"))
+    assert named(tests, FAILED) == {"shell", "mine"}
+    assert "cannot create /dev in the root filesystem" in tests["mine"].message
 
 
 def test_what_this_host_cannot_run_is_skipped(small: Farmer, tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tasks.artifacts.gate_tests import Outcome
 from tasks.errors import HookFailed
 from tasks.host import cgroup
 from tasks.model import HookType, StepLimits
 from tests.farmer import Farmer
+from tests.gated import SOURCE, a_test, named, stage
 from tests.security.hostile_seed import make_hostile_seed
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("can_isolate", "host_unchanged")]
@@ -44,6 +46,21 @@ def test_a_step_that_needs_more_memory_than_it_may_says_so(farmer: Farmer) -> No
     require("memory")
     with pytest.raises(HookFailed, match="signal 9.*: out of memory, the kernel killed"):
         farmer.hooks(INNER, EAT, limits=SMALL)
+
+
+def test_a_test_that_uses_up_what_it_may_fails_and_no_other(farmer: Farmer) -> None:
+    require("memory", "pids")
+    hooks = (
+        a_test(EAT, name="memory"),
+        a_test("head -c 200000000 /dev/zero > /big", name="files"),
+        a_test(f"{BOMB} > /dev/null; exit 1", name="processes"),
+        a_test("true", name="none"),
+    )
+    with stage(farmer, *hooks, limits=SMALL) as made:
+        made.do(SOURCE)
+        tests = made.tests()
+    assert named(tests, Outcome.FAILED) == {"memory", "files", "processes"}
+    assert named(tests, Outcome.PASSED) == {"shell", "user-database", "none"}
 
 
 def test_limits_that_are_not_kept_are_told(

@@ -62,3 +62,31 @@ def test_a_group_that_systemd_has_left_to_the_service_gets_its_controllers(
     with cgroup.limited(StepLimits(pids=3)) as group:
         assert group.unmet == ()
     assert (service / "cgroup.subtree_control").read_text() == "+pids"
+
+
+@pytest.mark.parametrize("mount", ["", "unified/"])
+def test_an_init_gets_an_empty_group_which_goes_with_those_in_it(
+    service: Path, tmp_path: Path, mount: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "REMOVE_S", 20.0)
+    own = tmp_path / mount / "service/worker"
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "cgroup.subtree_control").write_text("")
+    with cgroup.limited(StepLimits()) as group, cgroup.place_for_init(group) as place:
+        assert Path(place).parent == own
+        assert list(Path(place).iterdir()) == []
+        (Path(place) / "system.slice/a.service").mkdir(parents=True)
+    assert [path.name for path in own.iterdir()] == ["cgroup.subtree_control"]
+
+
+def test_the_group_of_an_init_is_within_that_of_its_step(service: Path, tmp_path: Path) -> None:
+    step = tmp_path / "step"
+    step.mkdir()
+    (step / "cgroup.subtree_control").write_text("")
+    with cgroup.place_for_init(cgroup.Group((step,), (), None, 0)) as place:
+        assert Path(place).parent == step
+
+
+def test_a_machine_without_groups_of_version_2_has_none_for_an_init(service: Path) -> None:
+    with cgroup.limited(StepLimits()) as group, cgroup.place_for_init(group) as place:
+        assert place == ""

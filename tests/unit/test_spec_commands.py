@@ -86,6 +86,17 @@ def test_plan_prints_steps_queues_and_commands(call: Any) -> None:
     assert "10  publish  [host.<the host that claimed it>]" in lines
 
 
+def test_plan_shows_what_a_stage_is_tested_for(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "jobs: [{name: j, source: {type: file, path: s.tar}, output: {name: x.tar, dir: .}}]"
+    )
+    words = ("plan", "--specfile", str(tmp_path / "s.yaml"), "--job", "j", "--local")
+    assert "  gate  " not in call(*words)[1]
+    code, out, _ = call(*words, "--gate")
+    assert code == 0
+    assert "3  gate  [this machine]\n      test shell, package-manager, user-database" in out
+
+
 def test_plan_shows_the_builds_of_a_batch(call: Any) -> None:
     batch = str(ROOT / "jobs" / "demo" / "nightly.yaml")
     code, out, _ = call("plan", "--batch", batch)
