@@ -22,7 +22,7 @@ from tasks.host import syscalls
 from tasks.host.binfmt import is_foreign, require_handler_of
 from tasks.host.files import make_folder
 from tasks.host.mounts import unmount
-from tasks.model import Hook, Line, Network, Privileges, SmokeTest, Step, Stream
+from tasks.model import ChrootKind, Hook, Line, Network, Privileges, SmokeTest, Step, Stream
 from tasks.reporting import Report
 from tasks.rootfs.chroot import Chroot, Way, is_narrow
 from tasks.rootfs.layer import mount_layer
@@ -116,8 +116,9 @@ class Gate:
             unmount(room)
 
     def _chroot(self, root: Path) -> Chroot:
-        """The way into a copy, without the binds of the job: it is tested as it is published."""
-        build = replace(self.assignment.build, chroot_binds=())
+        """The way into a copy: contained however the job enters it, and without the binds of the
+        job, since it is tested as it is published."""
+        build = replace(self.assignment.build, chroot_binds=(), chroot=ChrootKind.NATIVE)
         return Chroot(build, self._step, root, self.assignment.host)
 
     def _bootable(self, root: Path) -> Contained:

@@ -316,7 +316,7 @@ def test_celery_finds_the_app(farm: Farm) -> None:
     registered = json.loads(said.stdout)
     assert set(registered["stagefarm@one"]) == {
         *("stagefarm.source", "stagefarm.hooks"),
-        *("stagefarm.pack", "stagefarm.publish"),
+        *("stagefarm.pack", "stagefarm.gate", "stagefarm.publish"),
     }
 
 
