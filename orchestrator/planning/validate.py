@@ -15,7 +15,7 @@ from orchestrator.formats.spec import Engine, Specfile, load_specfile
 from orchestrator.planning.anise_config import config_problems, farm_problems
 from orchestrator.planning.batch import Batch, load_batch
 from orchestrator.planning.batch_plan import plan_batch
-from orchestrator.planning.plan import problems as job_problems
+from orchestrator.planning.job_problems import problems as job_problems
 from orchestrator.planning.render import (
     Overrides,
     check_syntax,
