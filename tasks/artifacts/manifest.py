@@ -4,6 +4,8 @@ NAME.sha256          its checksum, for `sha256sum --check`
 NAME.DIGESTS         checksums of several kinds, in Gentoo's layout
 NAME.CONTENTS.gz     its content, as listed by `tar --list --verbose`, with times in UTC
 NAME.packages.json   the packages installed in it
+NAME.cdx.json        a bill of materials: the packages, in CycloneDX
+NAME.spdx.json       the same in SPDX
 NAME.tests.json      what its build host tested in it (written by a later step)
 NAME.build.json      how it was made (written by the caller)
 NAME.log.zst         the log of the build (written by the caller)
@@ -14,7 +16,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -23,7 +25,8 @@ import zstandard
 
 from tasks.archive.compress import Levels
 from tasks.archive.tarball import pack_summed, packing
-from tasks.artifacts import gate_tests
+from tasks.artifacts import gate_tests, operating_system
+from tasks.artifacts.bill import Bill
 from tasks.artifacts.gate_tests import GateTest
 from tasks.artifacts.packages import installed
 from tasks.host.checksums import Sums
@@ -61,7 +64,7 @@ def pack(
             _write(
                 _sidecar(target, "DIGESTS"), _digests({target.name: sums, contents.name: listed})
             ),
-            _write(_sidecar(target, "packages.json"), _packages(rootfs, report)),
+            *_bills(rootfs, target, sums, report=report, source_date_epoch=source_date_epoch),
         ]
         return _artifact(target, sums), tuple(made)
 
@@ -120,11 +123,28 @@ def _digests(files: dict[str, Sums]) -> bytes:
     )
 
 
-def _packages(rootfs: Path, report: Report) -> bytes:
+def _bills(
+    rootfs: Path, target: Path, sums: Sums, *, report: Report, source_date_epoch: int | None
+) -> Iterator[Artifact]:
+    """The packages of the tarball, as a plain list and as bills of materials."""
+
     def note(text: str) -> None:
         report.line(Line(text=f"cannot list all installed packages: {text}"))
 
-    return _json({"packages": installed(rootfs, note)})
+    packages = installed(rootfs, note)
+    yield _write(_sidecar(target, "packages.json"), _json({"packages": packages}))
+    from tasks.artifacts import cyclonedx_bill, spdx_bill  # a library that takes a moment to load
+
+    made = Bill(
+        name=target.name,
+        sha256=sums.hex("sha256"),
+        sha512=sums.hex("sha512"),
+        time=int(rootfs.stat().st_mtime) if source_date_epoch is None else source_date_epoch,
+        system=operating_system.read(rootfs),
+        packages=tuple(packages),
+    )
+    yield _write(_sidecar(target, "cdx.json"), cyclonedx_bill.encode(made))
+    yield _write(_sidecar(target, "spdx.json"), spdx_bill.encode(made))
 
 
 def _json(value: Any) -> bytes:

@@ -1,42 +1,55 @@
 """Lists the packages installed in a root filesystem, from the databases in it.
 
-Reads Portage, dpkg, apk, rpm's SQLite database (rpm 4.16 and newer) and anise's BoltDB, without any
-program of the distribution, and without following links out of the root filesystem.
+Reads Portage, dpkg, apk, pacman, rpm's SQLite database (rpm 4.16 and newer) and anise's BoltDB,
+without any program of the distribution, and without following links out of the root filesystem.
 """
 
 from __future__ import annotations
 
 import re
-import sqlite3
-import struct
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from tasks.artifacts import boltdb
+from tasks.artifacts import boltdb, rpm_database
+from tasks.artifacts.rpm_database import Tag
 from tasks.errors import BuildFailed
 from tasks.host.chroot_paths import inside
 
 PORTAGE = "var/db/pkg"
 DPKG = ("var/lib/dpkg/status", "var/lib/dpkg/status.d")
 APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
+PACMAN = "var/lib/pacman/local"
 RPM = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
 ANISE = ("var/cache/anise/anise.db", "var/cache/luet/luet.db")
-DATABASES = (PORTAGE, *DPKG, *APK, *RPM, *ANISE)
+DATABASES = (PORTAGE, *DPKG, *APK, PACMAN, *RPM, *ANISE)
 """Paths of the databases, relative to the root."""
 
+_READ_IN = {PORTAGE: ("SLOT", "LICENSE", "repository"), PACMAN: ("desc",)}
+"""The files that are read of databases with a folder for each package."""
 
 TEXT_MAX = 64 << 20
 """Most characters of a database file that are read."""
+
+PACKAGES_MAX = 50_000
+"""A manager that lists more packages than this is not believed."""
+
+_NAME_MAX = 500
+_NOTE_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Package:
     """One installed package; `slot` is Portage's, `arch` where the manager has one. `category` and
-    `repository` are anise's; Portage's names begin with their category."""
+    `repository` are anise's; Portage's names begin with their category, and have a repository too.
+    `epoch` is rpm's; the versions of dpkg and pacman begin with theirs.
+
+    `licence`, `source` (the package of the sources) and `vendor` (or who maintains the package) are
+    as the database says, or empty."""
 
     manager: str
     name: str
@@ -45,22 +58,65 @@ class Package:
     slot: str = ""
     category: str = ""
     repository: str = ""
+    epoch: str = ""
+    licence: str = ""
+    source: str = ""
+    vendor: str = ""
 
     @property
     def full_name(self) -> str:
         return f"{self.category}/{self.name}" if self.category else self.name
 
+    @property
+    def full_version(self) -> str:
+        return f"{self.epoch}:{self.version}" if self.epoch else self.version
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What tells this package from all others of a root filesystem."""
+        where = (self.arch, self.slot, self.repository)
+        return (self.manager, self.full_name, self.version, self.epoch, *where)
+
 
 def installed(rootfs: Path, note: Callable[[str], None] = lambda text: None) -> list[Package]:
-    """All packages of all managers, sorted. Damaged entries are left out; `note` is called with the
-    error of a database that cannot be read."""
+    """All packages of all managers, sorted. Damaged entries are left out; `note` is called with
+    what was, and with the error of a database that cannot be read."""
     found: set[Package] = set()
-    for packages in (_portage, _dpkg, _apk, _rpm, _anise):
+    for manager, packages in _MANAGERS.items():
+        listed: set[Package] = set()
         try:
-            found.update(packages(rootfs))
+            listed.update(islice(packages(rootfs), PACKAGES_MAX + 1))
         except (OSError, BuildFailed) as error:
             note(str(error))
+        if len(listed) > PACKAGES_MAX:
+            note(f"the database of {manager} lists more than {PACKAGES_MAX:,} packages")
+            continue
+        sound = {package for package in listed if _is_sound(package)}
+        if damaged := len(listed) - len(sound):
+            note(f"{damaged} packages of {manager} have no name or version that can be shown")
+        found |= sound
     return sorted(found)
+
+
+def is_read(path: PurePosixPath) -> bool:
+    """Whether `installed` reads the file `path`, relative to the root."""
+    for place, names in _READ_IN.items():
+        if path.is_relative_to(place):
+            return path.name in names
+    return any(path.is_relative_to(place) for place in DATABASES)
+
+
+def _is_sound(package: Package) -> bool:
+    return all(package.identity[:3]) and all(
+        text.isprintable() and text == text.strip() and len(text) <= _NAME_MAX
+        for text in package.identity
+    )
+
+
+def _note(text: str) -> str:
+    """`text` of a database on one line; nothing if it is not fit to be shown."""
+    line = " ".join(text.split())
+    return line if line.isprintable() and len(line) <= _NOTE_MAX else ""
 
 
 _VERSION = re.compile(
@@ -77,6 +133,8 @@ def _portage(rootfs: Path) -> Iterator[Package]:
                     name=f"{category.name}/{parts['name']}",
                     version=parts["version"],
                     slot=_text(rootfs, folder / "SLOT").strip(),
+                    repository=_text(rootfs, folder / "repository").strip(),
+                    licence=_note(_text(rootfs, folder / "LICENSE")),
                 )
 
 
@@ -100,6 +158,8 @@ def _dpkg(rootfs: Path) -> Iterator[Package]:
                 name=fields["Package"],
                 version=fields["Version"],
                 arch=fields.get("Architecture", ""),
+                source=_note(fields.get("Source", "")),
+                vendor=_note(fields.get("Maintainer", "")),
             )
 
 
@@ -107,8 +167,15 @@ def _apk(rootfs: Path) -> Iterator[Package]:
     for path in APK:
         for fields in _paragraphs(_text(rootfs, inside(rootfs, path)), ":"):
             if {"P", "V"} <= fields.keys():
-                arch = fields.get("A", "")
-                yield Package(manager="apk", name=fields["P"], version=fields["V"], arch=arch)
+                yield Package(
+                    manager="apk",
+                    name=fields["P"],
+                    version=fields["V"],
+                    arch=fields.get("A", ""),
+                    licence=_note(fields.get("L", "")),
+                    source=_note(fields.get("o", "")),
+                    vendor=_note(fields.get("m", "")),
+                )
 
 
 def _paragraphs(text: str, separator: str) -> Iterator[dict[str, str]]:
@@ -122,55 +189,47 @@ def _paragraphs(text: str, separator: str) -> Iterator[dict[str, str]]:
         yield fields
 
 
+def _pacman(rootfs: Path) -> Iterator[Package]:
+    for folder in _folders(rootfs, inside(rootfs, PACMAN)):
+        fields = _blocks(_text(rootfs, folder / "desc"))
+        if {"%NAME%", "%VERSION%"} <= fields.keys():
+            yield Package(
+                manager="pacman",
+                name=fields["%NAME%"],
+                version=fields["%VERSION%"],
+                arch=fields.get("%ARCH%", ""),
+                licence=_note(fields.get("%LICENSE%", "")),
+                source=_note(fields.get("%BASE%", "")),
+                vendor=_note(fields.get("%PACKAGER%", "")),
+            )
+
+
+def _blocks(text: str) -> dict[str, str]:
+    """The values of a file of blocks, each a `%NAME%` and lines; several are joined by commas."""
+    lines = (block.strip().split("\n") for block in text.split("\n\n"))
+    return {name: ", ".join(values) for name, *values in lines if values}
+
+
 def _rpm(rootfs: Path) -> Iterator[Package]:
     for path in RPM:
         if (file := inside(rootfs, path)).is_file():
-            yield from _rpm_packages(file)
+            yield from filter(None, map(_rpm_package, rpm_database.headers(file)))
             return
 
 
-def _rpm_packages(file: Path) -> Iterator[Package]:
-    try:
-        with closing(
-            sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)
-        ) as database:
-            rows = database.execute(_RPM_QUERY).fetchall() if _has_table(database) else []
-    except sqlite3.Error:
-        return
-    for (blob,) in rows:
-        tags = _rpm_tags(blob)
-        if {_NAME, _VERSION_TAG} <= tags.keys():
-            version = "-".join(filter(None, (tags[_VERSION_TAG], tags.get(_RELEASE, ""))))
-            arch = tags.get(_ARCH, "")
-            yield Package(manager="rpm", name=tags[_NAME], version=version, arch=arch)
-
-
-def _has_table(database: sqlite3.Connection) -> bool:
-    """Whether it is a table: a view of that name could return endless rows."""
-    query = "select 1 from sqlite_master where name = 'Packages' and type = 'table'"
-    return database.execute(query).fetchone() is not None
-
-
-_RPM_QUERY = "select blob from Packages where typeof(blob) = 'blob'"
-_NAME, _VERSION_TAG, _RELEASE, _ARCH = 1000, 1001, 1002, 1022
-_STRING = 6
-
-
-def _rpm_tags(blob: bytes) -> dict[int, str]:
-    """The strings of a package header: two counts, then an index of (tag, type, offset, count), all
-    big-endian, then the values. rpm's docs/manual/format_header.md."""
-    tags: dict[int, str] = {}
-    try:
-        entries, _ = struct.unpack_from(">II", blob)
-        values = 8 + 16 * entries
-        for number in range(min(entries, len(blob) // 16)):
-            tag, kind, offset, _ = struct.unpack_from(">IIII", blob, 8 + 16 * number)
-            if kind == _STRING and tag in (_NAME, _VERSION_TAG, _RELEASE, _ARCH):
-                end = blob.index(b"\0", values + offset)
-                tags[tag] = blob[values + offset : end].decode(errors="replace")
-    except (struct.error, ValueError):
-        return {}
-    return tags
+def _rpm_package(tags: dict[Tag, str]) -> Package | None:
+    if not {Tag.NAME, Tag.VERSION} <= tags.keys():
+        return None
+    return Package(
+        manager="rpm",
+        name=tags[Tag.NAME],
+        version="-".join(filter(None, (tags[Tag.VERSION], tags.get(Tag.RELEASE, "")))),
+        arch=tags.get(Tag.ARCH, ""),
+        epoch=tags.get(Tag.EPOCH, ""),
+        licence=_note(tags.get(Tag.LICENCE, "")),
+        source=_note(tags.get(Tag.SOURCE, "")),
+        vendor=_note(tags.get(Tag.VENDOR, "")),
+    )
 
 
 class _AniseRecord(msgspec.Struct):
@@ -193,8 +252,17 @@ def _anise(rootfs: Path) -> Iterator[Package]:
         for record in records:
             with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 fields = msgspec.structs.asdict(msgspec.json.decode(record, type=_AniseRecord))
-                if all(text.isprintable() for text in fields.values()):
-                    yield Package(manager="anise", **fields)
+                yield Package(manager="anise", **fields)
+
+
+_MANAGERS: dict[str, Callable[[Path], Iterator[Package]]] = {
+    "portage": _portage,
+    "dpkg": _dpkg,
+    "apk": _apk,
+    "pacman": _pacman,
+    "rpm": _rpm,
+    "anise": _anise,
+}
 
 
 def _text(rootfs: Path, file: Path) -> str:

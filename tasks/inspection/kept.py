@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from tasks.archive.members import FILE, FOLDER, Member
-from tasks.artifacts.packages import DATABASES, PORTAGE
+from tasks.artifacts.packages import DATABASES, is_read
 
 FILE_MAX_BYTES = 256 << 20
 """A larger file of a package database is not read."""
@@ -54,6 +54,4 @@ def _is_database(path: str, member: Member) -> bool:
     inside = PurePosixPath(path.lstrip("/"))
     if ".." in inside.parts or not any(inside.is_relative_to(place) for place in DATABASES):
         return False
-    if inside.is_relative_to(PORTAGE) and member.kind == FILE:
-        return inside.name == "SLOT"
-    return member.kind in (FILE, FOLDER)
+    return member.kind == FOLDER or (member.kind == FILE and is_read(inside))

@@ -72,8 +72,8 @@ def test_a_build_becomes_an_artifact_in_the_store(farm: Farm) -> None:
         assert tar.extractfile("./made").read() == b"hello\n"  # type: ignore[union-attr]
     names = sorted(path.name for path in file.parent.iterdir())
     sidecars = [
-        *("CONTENTS.gz", "DIGESTS", "build.json", "intoto.jsonl", "job.json"),
-        *("log.zst", "packages.json", "sha256"),
+        *("CONTENTS.gz", "DIGESTS", "build.json", "cdx.json", "intoto.jsonl", "job.json"),
+        *("log.zst", "packages.json", "sha256", "spdx.json"),
     ]
     assert names == [
         "build.log", "job.tar", *(f"job.tar.{name}" for name in sidecars), "record.json"

@@ -82,7 +82,7 @@ def stagefarm(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-BESIDE = ("CONTENTS.gz", "DIGESTS", "packages.json", "sha256")
+BESIDE = ("CONTENTS.gz", "DIGESTS", "cdx.json", "packages.json", "sha256", "spdx.json")
 PACKED = ["out/stage.tar.zst", *(f"out/stage.tar.zst.{name}" for name in BESIDE)]
 BUILT = sorted([*PACKED, "out/stage.tar.zst.build.json"])
 

@@ -43,6 +43,8 @@ def test_the_whole_set_is_beside_the_tarball(rootfs: Path, tmp_path: Path) -> No
         "s.tar.zst.sha256",
         "s.tar.zst.DIGESTS",
         "s.tar.zst.packages.json",
+        "s.tar.zst.cdx.json",
+        "s.tar.zst.spdx.json",
     ]
     assert [artifact.name for artifact in sidecars] == names
     for command in (["sha256sum", "s.tar.zst.sha256"], ["b2sum", "--ignore-missing", "sums"]):
