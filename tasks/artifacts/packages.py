@@ -35,11 +35,11 @@ _READ_IN = {PORTAGE: ("SLOT", "LICENSE", "repository"), PACMAN: ("desc",)}
 TEXT_MAX = 64 << 20
 """Most characters of a database file that are read."""
 
-PACKAGES_MAX = 50_000
-"""A manager that lists more packages than this is not believed."""
+PACKAGES_MAX = 20_000
+"""A database that brings the packages of a root filesystem to more than this is not believed."""
 
-_NAME_MAX = 500
-_NOTE_MAX = 1000
+_NAME_MAX = 255
+_NOTE_MAX = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -88,8 +88,8 @@ def installed(rootfs: Path, note: Callable[[str], None] = lambda text: None) -> 
             listed.update(islice(packages(rootfs), PACKAGES_MAX + 1))
         except (OSError, BuildFailed) as error:
             note(str(error))
-        if len(listed) > PACKAGES_MAX:
-            note(f"the database of {manager} lists more than {PACKAGES_MAX:,} packages")
+        if len(found) + len(listed) > PACKAGES_MAX:
+            note(f"with those of {manager}, there are more than {PACKAGES_MAX:,} packages")
             continue
         sound = {package for package in listed if _is_sound(package)}
         if damaged := len(listed) - len(sound):

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from tasks.artifacts import manifest
+from tasks.artifacts.packages import installed
+from tasks.inspection.inventory import Inventory
+from tasks.inspection.scan import scan
 from tasks.reporting import Silent
 from tests import bills, packagers
 from tests.packagers import Listed, Tree
@@ -36,7 +39,12 @@ def test_bills_list_what_the_manager_lists(
     assert len(tree.listed) > 1
     assert bills.in_cyclonedx(cyclonedx) == tree.listed
     assert bills.in_spdx(spdx) == tree.listed
+    assert scanned(tmp_path / "s.tar").packages == tuple(installed(tree.rootfs))
     assert read_by_syft(cyclonedx) == read_by_syft(spdx) == without_archs(tree.listed)
+
+
+def scanned(tarball: Path) -> Inventory:
+    return scan(iter([tarball.read_bytes()]), name=tarball.name, report=Silent())
 
 
 def read_by_syft(file: Path) -> list[tuple[str, str]]:

@@ -135,11 +135,11 @@ def test_apk(tmp_path: Path) -> None:
     ]
 
 
-def rpm_header(tags: dict[int, str]) -> bytes:
+def rpm_header(tags: dict[int, str | int]) -> bytes:
     index, values = b"", b""
     for tag, value in tags.items():
-        index += struct.pack(">IIII", tag, 6, len(values), 1)
-        values += value.encode() + b"\0"
+        index += struct.pack(">IIII", tag, 4 if isinstance(value, int) else 6, len(values), 1)
+        values += struct.pack(">I", value) if isinstance(value, int) else value.encode() + b"\0"
     return struct.pack(">II", len(tags), len(values)) + index + values
 
 
@@ -148,12 +148,21 @@ def test_rpm(tmp_path: Path) -> None:
     write(file)
     with closing(sqlite3.connect(file)) as database:
         database.execute("create table Packages (hnum integer primary key, blob blob)")
-        header = rpm_header({1000: "bash", 1001: "5.2", 1002: "1.fc40", 1022: "x86_64"})
+        header = rpm_header(
+            {1000: "bash", 1001: "5.2", 1002: "1.fc40", 1022: "x86_64", 1003: 2, 1014: "MIT"}
+        )
         for blob in (header, b"damaged", header[:20], "text", 5, 1.5, None):
             database.execute("insert into Packages (blob) values (?)", (blob,))
         database.commit()
     assert installed(tmp_path) == [
-        Package(manager="rpm", name="bash", version="5.2-1.fc40", arch="x86_64")
+        Package(
+            manager="rpm",
+            name="bash",
+            version="5.2-1.fc40",
+            arch="x86_64",
+            epoch="2",
+            licence="MIT",
+        )
     ]
 
 

@@ -284,7 +284,7 @@ def test_whatever_a_database_says_the_bills_are_sound(
 def test_names_that_cannot_be_shown_are_left_out_and_counted(tmp_path: Path) -> None:
     entries = "".join(
         f"Package: {name}\nVersion: 1\nMaintainer: {who}\n\n"
-        for name, who in (("good", "\x1b[2J"), ("\x1b[2J", "x"), ("a" * 501, "x"), ("", "x"))
+        for name, who in (("good", "\x1b[2J"), ("\x1b[2J", "x"), ("a" * 256, "x"), ("", "x"))
     )
     write(tmp_path / "var/lib/dpkg/status", entries)
     folder = os.fsencode(tmp_path / "var/db/pkg/cat") + b"/bad\xff-1.2"
@@ -308,7 +308,7 @@ def test_a_database_of_too_many_packages_is_not_believed(
     write(tmp_path / "lib/apk/db/installed", "P:musl\nV:1\n\n")
     notes: list[str] = []
     assert [package.name for package in installed(tmp_path, notes.append)] == ["musl"]
-    assert notes == ["the database of dpkg lists more than 10 packages"]
+    assert notes == ["with those of dpkg, there are more than 10 packages"]
 
 
 def test_pacman(tmp_path: Path) -> None:
