@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -78,6 +79,9 @@ def test_a_build_becomes_an_artifact_in_the_store(farm: Farm) -> None:
     assert names == [
         "build.log", "job.tar", *(f"job.tar.{name}" for name in sidecars), "record.json"
     ]  # fmt: skip
+    envelope = json.loads((file.parent / "job.tar.intoto.jsonl").read_text())
+    signed = json.loads(base64.b64decode(envelope["payload"]))["subject"]
+    assert {"job.tar.cdx.json", "job.tar.spdx.json"} <= {one["name"] for one in signed}
     assert "[work] hello" in (file.parent / "build.log").read_text()
     kept = json.loads((file.parent / "record.json").read_text())
     assert (kept["state"], kept["host"], kept["build"]["id"]) == (
