@@ -103,6 +103,8 @@ def test_builds_of_the_ledger_are_published_verified_and_rolled_back(farm: Farm)
     two = built(farm, "job-a", "two")
     assert told(farm, "publish", file, "--dry-run")["version"] == 2
     assert told(farm, "publish", file)["stages"] == 2
+    bodies = [path.name for path in (farm.folder / "mirror-byhand/stages").glob("*/*.*.json")]
+    assert {"job-a.tar.cdx.json", "job-a.tar.spdx.json"} <= set(bodies)
     shown = told(farm, "release", "show", file)
     assert [stage["build"] for stage in shown["stages"]] == [two.id, one.id]
     listed = told(farm, "release", "list", file)
