@@ -165,7 +165,6 @@ APK = ("--allow-untrusted", "--no-network", "--repositories-file", "/dev/null")
 
 def with_apk(folder: Path) -> Tree:
     """Packages made and installed by apk-tools 3."""
-    needs("apk")
     rootfs = folder / "root"
     (folder / "content").mkdir()
     (folder / "content/file").write_text("")
