@@ -34,8 +34,22 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 @click.argument("after", metavar="B", shell_complete=complete_tarball)
 @click.option("--ignore-times", is_flag=True, help="Omit files that differ only in their times.")
 @click.option("--all", "show_all", is_flag=True, help=f"Show more than {SHOWN} lines of each kind.")
+@click.option(
+    "--html",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write a web page about it: one file that can be sent to others.",
+)
 @json_option
-def diff(*, before: str, after: str, ignore_times: bool, show_all: bool, as_json: bool) -> int:
+def diff(
+    *,
+    before: str,
+    after: str,
+    ignore_times: bool,
+    show_all: bool,
+    html: Path | None,
+    as_json: bool,
+) -> int:
     """Show which packages and files differ between the tarballs A and B, and their sizes. Each is a
     file, a URL of the store (file:// or s3://), or a build of the farm that made one tarball, which
     is verified by its signatures.
@@ -45,6 +59,7 @@ def diff(*, before: str, after: str, ignore_times: bool, show_all: bool, as_json
     \b
     Examples:
       stagefarm diff old/stage3.tar.xz new/stage3.tar.zst --ignore-times
+      stagefarm diff old/stage3.tar.xz new/stage3.tar.zst --html diff.html
       stagefarm diff stage3-20261122-7f3a9c0e stage3-20261123-0c5d71e8
     """
     import msgspec
@@ -55,12 +70,27 @@ def diff(*, before: str, after: str, ignore_times: bool, show_all: bool, as_json
     with bars() as report:
         stages = _inventory(before, report), _inventory(after, report)
     found = difference(*stages, times=not ignore_times)
+    if html:
+        _write_page(html, *stages, times=not ignore_times)
     if as_json:
         # File names need not be valid text; as escapes they are still exact.
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
         show(found, limit=None if show_all else SHOWN)
     return 0 if found.is_empty else 1
+
+
+def _write_page(file: Path, before: Inventory, after: Inventory, *, times: bool) -> None:
+    from orchestrator.display.diff_page import diff_page
+    from tasks.errors import BadInput
+    from tasks.host.files import replaced, write_all
+
+    page = diff_page(before, after, times=times)
+    try:
+        with replaced(file) as opened:
+            write_all(opened.fileno(), page.encode())
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror or error}") from error
 
 
 def _inventory(named: str, report: Report) -> Inventory:
@@ -110,12 +140,13 @@ def show(found: Difference, limit: int | None) -> None:
 
 
 def _lines(lines: Iterable[str], style: str, limit: int | None) -> None:
+    from orchestrator.display.printable import visible
+
     for number, line in enumerate(lines):
         if number == limit:
             click.secho("  … more, see --all or --json", dim=True)
             return
-        safe = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
-        click.secho(safe, fg=style)
+        click.secho(visible(line), fg=style)
 
 
 @click.group(short_help="List, verify and prune the seeds and downloads of this machine.")

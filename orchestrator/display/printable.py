@@ -29,3 +29,16 @@ def coloured(text: str) -> str:
     """`text` with no control sequences but colours, which are reset at its end."""
     kept = _ACTS.sub(lambda found: found[0] if _COLOUR.fullmatch(found[0]) else "", text)
     return kept + RESET if "\x1b" in kept else kept
+
+
+def visible(text: str) -> str:
+    """`text` on one line, with an escape such as `\\x1b` for each character that shows nothing or
+    changes how others are shown: controls, line breaks, marks of direction, and bytes that are no
+    text (which are as `os.fsdecode` gives them)."""
+    return text if text.isprintable() else "".join(map(escaped, text))
+
+
+def escaped(sign: str) -> str:
+    if sign.isprintable():
+        return sign
+    return f"\\x{ord(sign) - 0xDC00:02x}" if "\udc80" <= sign <= "\udcff" else repr(sign)[1:-1]

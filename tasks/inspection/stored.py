@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
-from tasks.host.files import private, replaced
+from tasks.host.files import private, replaced, write_all
 from tasks.host.locks import exclusive
 from tasks.inspection.inventory import Inventory
 from tasks.inspection.texts import GROUPS
@@ -96,7 +96,7 @@ def _write(path: Path, inventory: Inventory) -> None:
     data = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(_encoded(inventory))
     with replaced(path) as file:
         os.fchmod(file.fileno(), 0o600)
-        file.write(data)
+        write_all(file.fileno(), data)
 
 
 def _encoded(inventory: Inventory) -> bytes:

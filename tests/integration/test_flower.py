@@ -6,60 +6,23 @@ prints which.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from html import unescape
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
 from tasks.model import BuildState, Hook, HookType
+from tests.browser import Browser, pictures_in
 from tests.farm import Farm
 from tests.redis_server import RedisServer, free_port
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.usefixtures("host_unchanged")]
 
-QUIET = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--hide-scrollbars", "--window-size=1900,700", "--virtual-time-budget=6000",
-)  # fmt: skip
 DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/stagefarm.json"
-TAG = re.compile(r"<[^>]+>")
-
-
-@dataclass
-class Browser:
-    """Chromium on Flower's pages: their text as a person reads it, and pictures of them."""
-
-    url: str
-    profile: Path
-    pictures: Path
-
-    def text(self, page: str) -> str:
-        """What the page shows once its scripts have run."""
-        return unescape(TAG.sub(" ", self._chromium(page, "--dump-dom")))
-
-    def rows(self, page: str) -> list[str]:
-        """The rows of the page's table."""
-        rows = re.findall(r"<tr.*?</tr>", self._chromium(page, "--dump-dom"), re.DOTALL)
-        return [" ".join(unescape(TAG.sub(" ", row)).split()) for row in rows]
-
-    def picture(self, page: str, name: str) -> Path:
-        picture = self.pictures / f"{name}.png"
-        self._chromium(page, f"--screenshot={picture}")
-        assert picture.stat().st_size > 5000
-        return picture
-
-    def _chromium(self, page: str, what: str) -> str:
-        words = ["chromium", *QUIET, f"--user-data-dir={self.profile}", what, f"{self.url}/{page}"]
-        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=90).stdout
 
 
 @pytest.fixture
@@ -88,9 +51,7 @@ def browser(farm: Farm, tmp_path: Path) -> Browser:
             return False
 
     assert eventually(answers, 60), farm.logs()
-    pictures = Path(os.environ.get("STAGEFARM_SCREENSHOTS", tmp_path / "screenshots"))
-    pictures.mkdir(parents=True, exist_ok=True)
-    return Browser(url, tmp_path / "profile", pictures)
+    return Browser(url, tmp_path / "profile", pictures_in(tmp_path))
 
 
 def test_a_person_can_follow_a_batch_in_flower(farm: Farm, browser: Browser) -> None:
