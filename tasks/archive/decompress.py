@@ -25,7 +25,10 @@ from tasks.host.process import piped
 
 _SLICE_BYTES = 8 << 10
 """How much zstd data is decompressed at once: its output is not limited, and at most 32768 times
-as large."""
+as large. After a slice with more than _PLENTY_BYTES of output, the next ones are shorter."""
+
+_SLICE_MIN_BYTES = 128
+_PLENTY_BYTES = 4 << 20
 
 
 Read = Callable[[int], bytes]
@@ -187,16 +190,21 @@ _READERS: dict[Compression, Callable[[], _Stream]] = {
 def _streams(read: Read, new: Callable[[], _Stream], size: int) -> Iterator[bytes]:
     """All streams up to the end, or to the zeros that pad it; each must be complete."""
     stream, begun, count = new(), False, 0
-    while data := read(size):
+    slice_bytes = size
+    while data := read(slice_bytes):
+        made = 0
         while data := data if begun or not count else data.lstrip(b"\0"):
             begun = True
             try:
-                yield from filter(None, stream.feed(data))
+                for piece in filter(None, stream.feed(data)):
+                    made += len(piece)
+                    yield piece
             except (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError) as error:
                 raise Damaged(f"it is damaged: {error}" if not count else _GARBAGE) from error
             data = b""
             if stream.ended:
                 data, stream, begun, count = stream.rest, new(), False, count + 1
+        slice_bytes = _SLICE_MIN_BYTES if made > _PLENTY_BYTES else min(2 * slice_bytes, size)
     if begun or not count:
         raise Damaged(_SHORT if not count else _GARBAGE)
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from tasks.archive.formats import Damaged
 from tasks.archive.pax_headers import BLOCK, HEADER_MAX_BYTES, number, padded, records_of
+from tasks.host.pipes import CHUNK_BYTES
 
 HEADERS_MAX_BYTES = 512 << 20
 """Most that the names and attributes of all members may have."""
@@ -103,7 +104,7 @@ class _Source:
                 self._piece, self._at = next(filter(None, self._pieces), b""), 0
                 if not self._piece:
                     raise Damaged("it ends too early")
-            chunk = self._piece[self._at : self._at + size]
+            chunk = self._piece[self._at : self._at + min(size, CHUNK_BYTES)]
             self._at += len(chunk)
             size -= len(chunk)
             yield chunk
@@ -117,7 +118,7 @@ class _Source:
 
     def file(self, size: int) -> Iterator[bytes]:
         """The content of a file; a small one is mostly in one piece."""
-        if size and self._at + padded(size) <= len(self._piece):
+        if 0 < size <= CHUNK_BYTES and self._at + padded(size) <= len(self._piece):
             return iter((self.take(padded(size))[:size],))
         return self._file(size)
 
@@ -151,15 +152,15 @@ def _member(source: _Source, header: bytes, common: _Records) -> Member:
     while (fields := _fields(header))[_TYPE] in _EXTENSIONS:
         content = source.extension(number(fields[_SIZE]))
         match fields[_TYPE]:
+            case b"x" | b"X":
+                pairs = records_of(content)
+                own.update(pairs)
+            case b"g":
+                common.update(records_of(content))
             case b"L":
                 own[b"path"] = content.partition(b"\0")[0]
             case b"K":
                 own[b"linkpath"] = content.partition(b"\0")[0]
-            case b"g":
-                common.update(records_of(content))
-            case _:
-                pairs = records_of(content)
-                own.update(pairs)
         header = source.take(BLOCK)
     return _described(source, header, fields, common | own if common else own, pairs)
 
@@ -168,20 +169,27 @@ def _fields(header: bytes) -> tuple[bytes, ...]:
     """The fields of a header block. Its checksum is the sum of its bytes, with spaces for the field
     itself. Adler-32 has the sum in its lower half, modulo 65521, and takes no time."""
     fields = _FIELDS.unpack(header)
-    own, said = fields[_CHECKSUM], number(fields[_CHECKSUM].partition(b"\0")[0])
-    found = (zlib.adler32(header, 0) & 0xFFFF) - sum(own) + len(own) * 0x20
-    if (said - found) % _ADLER and said != _signed_sum(header):
-        raise Damaged("it has a damaged header")
+    if zlib.adler32(header, 0) & 0xFFFF != _sum_of_all(fields[_CHECKSUM]):
+        _check_signed(header, fields[_CHECKSUM])
     return fields
 
 
-_ADLER = 65521
+@lru_cache(maxsize=4096)
+def _sum_of_all(checksum: bytes) -> int:
+    """What all bytes of a header with this checksum add up to, modulo 65521."""
+    return (_checksum(checksum) - len(checksum) * 0x20 + sum(checksum)) % 65521
 
 
-def _signed_sum(header: bytes) -> int:
-    """The checksum as old programs made it, which took bytes for signed numbers."""
+def _checksum(field: bytes) -> int:
+    return number(field.partition(b"\0")[0])
+
+
+def _check_signed(header: bytes, checksum: bytes) -> None:
+    """`Damaged` if its checksum is not even what old programs made, which took bytes for signed
+    numbers."""
     blank = header[:148] + b" " * 8 + header[156:]
-    return sum(struct.unpack(f"{len(blank)}b", blank))
+    if _checksum(checksum) != sum(struct.unpack(f"{len(blank)}b", blank)):
+        raise Damaged("it has a damaged header")
 
 
 def _described(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import struct
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from tasks.archive.members import Member
 from tasks.inspection.inventory import Compiled, Mark, Program
@@ -54,24 +54,19 @@ class Contents:
         """Read a file to its end, and write it to `copy` if there is one; returns its sha256."""
         pieces = _with_head(member)
         head = next(pieces)
-        group = self._wanted.group_of(path)
-        is_kept = bool(group and self._wanted.has_room(group, member.size))
         is_program = head.startswith(MAGIC)
+        if is_program or copy or self._wanted.group_of(path):
+            sha256 = self._read_whole(path, member, head, pieces, copy)
+        else:
+            sha256 = _read(head, pieces)
         self._look(path, head)
-        with _room(is_kept or (is_program and member.size <= PROGRAM_MAX_BYTES)) as whole:
-            sha256 = _read(head, pieces, [file for file in (copy, whole) if file])
-            marks = self._marking.marks(member.offset, member.offset + member.stored)
-            if is_program:
-                marks.discard(Mark.PRIVATE_KEY)
-                marks.update(self._look_into(path, whole))
-            if whole and is_kept:
-                whole.seek(0)
-                self.texts[path] = whole.read()
-        if group and not is_kept:
-            marks.add(Mark.UNREAD)
-        if marks:
-            self.marks[path] = tuple(sorted(marks))
+        if marks := self._marking.marks(member.offset, member.offset + member.stored):
+            self._mark(path, *(marks - {Mark.PRIVATE_KEY} if is_program else marks))
         return sha256
+
+    def _mark(self, path: str, *marks: Mark) -> None:
+        if marks:
+            self.marks[path] = tuple(sorted({*self.marks.get(path, ()), *marks}))
 
     def _look(self, path: str, head: bytes) -> None:
         if head.startswith(b"#!"):
@@ -82,15 +77,38 @@ class Contents:
             if not flags:
                 self.compiled[path] = Compiled(source_mtime=mtime, source_size=size)
 
-    def _look_into(self, path: str, whole: IO[bytes] | None) -> Iterator[Mark]:
-        if not whole:
-            yield Mark.UNREAD
-            return
+    def _read_whole(
+        self,
+        path: str,
+        member: Member,
+        head: bytes,
+        pieces: Iterator[bytes],
+        copy: IO[bytes] | None,
+    ) -> str:
+        """Read a file of which more than the beginning is of interest."""
+        is_program = head.startswith(MAGIC)
+        group = self._wanted.group_of(path)
+        is_kept = group is not None and self._wanted.has_room(group, member.size)
+        if (is_program and member.size > PROGRAM_MAX_BYTES) or (group and not is_kept):
+            self._mark(path, Mark.UNREAD)
+            return _read(head, pieces, copy)
+        if not is_program and not is_kept:
+            return _read(head, pieces, copy)
+        with _room(member.size) as whole:
+            sha256 = _read(head, pieces, copy, whole)
+            if is_kept:
+                whole.seek(0)
+                self.texts[path] = whole.read()
+            elif is_program:
+                self._read_program(path, whole)
+        return sha256
+
+    def _read_program(self, path: str, whole: IO[bytes]) -> None:
         whole.seek(0)
         try:
             self.programs[path] = read_program(whole)
         except DamagedProgram:
-            yield Mark.DAMAGED
+            self._mark(path, Mark.DAMAGED)
 
 
 def _with_head(member: Member) -> Iterator[bytes]:
@@ -101,23 +119,19 @@ def _with_head(member: Member) -> Iterator[bytes]:
     return chain((head,), member.data)
 
 
-def _read(head: bytes, pieces: Iterator[bytes], copies: list[IO[bytes]]) -> str:
+def _room(size: int) -> IO[bytes]:
+    """A temporary file, in memory if it is small."""
+    return io.BytesIO() if size <= _IN_MEMORY_BYTES else tempfile.TemporaryFile()
+
+
+def _read(head: bytes, pieces: Iterator[bytes], *copies: IO[bytes] | None) -> str:
     """Read the rest of a file, and write all of it to `copies`; returns its sha256."""
     digest = hashlib.sha256(head)
-    for copy in copies:
+    wanted = [copy for copy in copies if copy]
+    for copy in wanted:
         copy.write(head)
     for piece in pieces:
         digest.update(piece)
-        for copy in copies:
+        for copy in wanted:
             copy.write(piece)
     return digest.hexdigest()
-
-
-def _room(wanted: bool) -> AbstractContextManager[IO[bytes] | None]:  # noqa: FBT001
-    """A file for the whole content, in memory if it is small."""
-    if not wanted:
-        return _NO_ROOM
-    return cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES))
-
-
-_NO_ROOM = nullcontext(None)

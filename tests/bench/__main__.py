@@ -216,8 +216,8 @@ def _mounted(source: Source, folder: Path, place: Destination) -> float:
     return took
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(about: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm"), help="where to work")
     parser.add_argument("--files", type=int, default=68_000)
     parser.add_argument("--bytes", type=int, default=1_400_000_000)
@@ -226,6 +226,11 @@ def main() -> None:
     given = parser.parse_args()
     if given.quick:
         given.files, given.bytes, given.rounds = 3000, 50_000_000, 1
+    return given
+
+
+def main() -> None:
+    given = arguments(__doc__)
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="stagefarm-bench-") as name:
         bench = Bench(Path(name), given.rounds)
         print(f"in {given.folder}, {os.cpu_count()} cores, medians of {given.rounds} rounds")
