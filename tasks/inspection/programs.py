@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from elftools.common.exceptions import ELFError
 from elftools.construct import ConstructError
-from elftools.elf.enums import ENUM_D_TAG_COMMON
+from elftools.elf.enums import ENUM_D_TAG_COMMON, ENUM_P_TYPE_BASE
 from elftools.elf.structs import ELFStructs
 
 from tasks.inspection.inventory import Program
@@ -28,6 +28,9 @@ _OFFSET_MAX = 1 << 40
 _NEEDED, _STRTAB, _SONAME, _RPATH, _RUNPATH = (
     ENUM_D_TAG_COMMON[f"DT_{name}"] for name in ("NEEDED", "STRTAB", "SONAME", "RPATH", "RUNPATH")
 )
+
+
+_WANTED = {ENUM_P_TYPE_BASE[f"PT_{name}"] for name in ("LOAD", "DYNAMIC", "INTERP")}
 
 
 class DamagedProgram(Exception):
@@ -86,12 +89,15 @@ def _name(prefix: str, value: str | int) -> str:
 
 
 def _segments(file: IO[bytes], layout: ELFStructs, header: Any) -> Iterator[Any]:
+    """The program headers that are of interest here."""
     size = layout.Elf_Phdr.sizeof()
     if header.e_phnum > _SEGMENTS_MAX or (header.e_phnum and header.e_phentsize != size):
         raise ValueError("unusual program headers")
     table = _read(file, header.e_phoff, size * header.e_phnum)
+    kind = struct.Struct("<I" if layout.little_endian else ">I")
     for at in range(0, size * header.e_phnum, size):
-        yield layout.Elf_Phdr.parse(table[at : at + size])
+        if kind.unpack_from(table, at)[0] in _WANTED:
+            yield layout.Elf_Phdr.parse(table[at : at + size])
 
 
 def _tags(
