@@ -34,7 +34,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "validate": (
             "orchestrator.commands.validate:validate",
-            "Check specfiles, hook files, batches and releases.",
+            "Check specfiles, hook files, batches, releases and gates.",
         ),
         "schema": (
             "orchestrator.commands.schema:schema",

@@ -6,9 +6,9 @@ import click
 
 
 @click.command(short_help="Print the JSON Schema of a file format, for editors.")
-@click.argument("name", type=click.Choice(["specfile", "hooks", "batch", "release"]))
+@click.argument("name", type=click.Choice(["specfile", "hooks", "batch", "release", "gate"]))
 def schema(name: str) -> None:
-    """Print the JSON Schema (2020-12) of specfiles, hook files, batches or releases.
+    """Print the JSON Schema (2020-12) of specfiles, hook files, batches, releases or gates.
 
     \b
     Example:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from tasks.errors import Problem
 
 
-@click.command(short_help="Check specfiles, hook files, batches and releases.")
+@click.command(short_help="Check specfiles, hook files, batches, releases and gates.")
 @click.argument(
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
 )
 @click.option("--no-render", is_flag=True, help="Only read the files; render no templates.")
 @click.option(
     "--kind",
-    type=click.Choice(["specfile", "hooks", "batch", "release"]),
+    type=click.Choice(["specfile", "hooks", "batch", "release", "gate"]),
     help="The kind of the files, if their keys do not show it.",
 )
 @click.option(
@@ -46,7 +46,8 @@ def validate(
     no_render: bool,
     as_json: bool,
 ) -> int:
-    """Check specfiles, hook files, batches and release files, and report every problem at once.
+    """Check specfiles, hook files, batches, release files and gate files, and report every problem
+    at once.
 
     Each job of a specfile is rendered with its hook files, and each build of a batch. A hook file
     on its own is rendered with the options of -o. The exit code is 2 if anything is wrong.

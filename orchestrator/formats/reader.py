@@ -1,7 +1,8 @@
 """Turns YAML nodes into frozen dataclasses, and reports every problem of a file at once.
 
 A file format is a dataclass whose fields are named like the keys: the types are those of the
-values, `Annotated[..., Key(...)]` describes each key (the schema is generated from it). Scalars
+values, `Annotated[..., Key(...)]` describes each key (the schema is generated from it). Where a
+field's default is a dataclass too, keys that are left out have the values of that default. Scalars
 are converted as by Go's decoder: a number where text is expected becomes its text, null leaves
 the default.
 """
@@ -17,7 +18,18 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Generic, NewType, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    NewType,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from orchestrator.formats import yaml12
 from orchestrator.formats.yaml12 import Node, Scalar, Sequence, plain
@@ -135,6 +147,16 @@ def read_document(text: str, file: str, kind: type[T]) -> Document[T]:
     return Document(file=file, value=value, places=reader.places, warnings=tuple(reader.warnings))
 
 
+def read_over(document: Document[Any], path: str, base: T) -> T:
+    """The mapping at `path` of a file that was read, with the values of `base` for keys that are
+    left out; `base` if there is none."""
+    node = document.places.get(path)
+    if node is None or is_null(node):
+        return base
+    value = Reader(document.file).read(node, type(base), path, base)
+    return base if value is MISSING else cast("T", value)
+
+
 @cache
 def fields_of(kind: type) -> tuple[FieldInfo, ...]:
     """The keys of dataclass `kind`, in the order of its fields."""
@@ -150,9 +172,14 @@ def _field_info(item: dataclasses.Field[Any], hint: Any) -> FieldInfo:
     return FieldInfo(item.name, hint, key, default)
 
 
-def switch_of(kind: type) -> str:
-    """The key that `true` or `false` in place of a whole `kind` sets; empty if there is none."""
-    return str(getattr(kind, "SWITCH", ""))
+def without_none(kind: Any) -> Any:
+    """`X` for `X | None`."""
+    return get_args(kind)[0] if get_origin(kind) in (UnionType, Union) else kind
+
+
+def short_key(kind: type) -> str:
+    """The key whose value may stand alone for the whole mapping, if `kind` has one."""
+    return str(getattr(kind, "SHORT", ""))
 
 
 def is_open(kind: type) -> bool:
@@ -170,21 +197,21 @@ class Reader:
         self.warnings: list[Problem] = []
         self.places: dict[str, Node] = {}
 
-    def read(self, node: Node, kind: Any, path: str) -> Any:
-        """`node` as a `kind`, or MISSING if it is null or of another kind."""
+    def read(self, node: Node, kind: Any, path: str, base: Any = MISSING) -> Any:
+        """`node` as a `kind`, or MISSING if it is null or of another kind. A dataclass has the
+        values of `base` for keys that are left out."""
         self.places[path] = node
         if kind is Any:
             return plain(node)
         if is_null(node):
             return MISSING
-        if get_origin(kind) is UnionType:  # `X | None`
-            kind = get_args(kind)[0]
+        kind = without_none(kind)
         if get_origin(kind) is tuple:
             return self.read_list(node, get_args(kind)[0], path)
         if get_origin(kind) is dict:
             return self.read_map(node, get_args(kind)[1], path)
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            return self.read_dataclass(node, kind, path)
+            return self.read_dataclass(node, kind, path, base)
         return self.read_scalar(node, kind, path)
 
     def read_list(self, node: Node, kind: Any, path: str) -> Any:
@@ -201,10 +228,9 @@ class Reader:
         values = {name: self.read(value, kind, _join(path, name)) for name, value in named}
         return {name: value for name, value in values.items() if value is not MISSING}
 
-    def read_dataclass(self, node: Node, kind: type, path: str) -> Any:
-        if (switch := switch_of(kind)) and isinstance(node, Scalar):
-            value = self.read_scalar(node, bool, path)
-            return MISSING if value is MISSING else kind(**{switch: value})
+    def read_dataclass(self, node: Node, kind: type, path: str, base: Any = MISSING) -> Any:
+        if isinstance(node, Scalar) and (short := short_key(kind)):
+            return self.read_short(node, kind, path, short, base)
         if not isinstance(node, yaml12.Mapping):
             return self.unfit(node, path, "a mapping", "write `key: value`")
         known = {info.name: info for info in fields_of(kind)}
@@ -213,15 +239,26 @@ class Reader:
             if not (info := known.get(key.text)):
                 self.unknown_key(key, kind, path, {key.text for key, _ in node.entries})
             elif not is_null(value):
-                found[key.text] = self.read(value, info.kind, _join(path, key.text))
-        return self.make(node, kind, path, found)
+                found[key.text] = self.read(
+                    value, info.kind, _join(path, key.text), getattr(base, key.text, info.default)
+                )
+        return self.make(node, kind, path, found, base)
 
-    def make(self, node: Node, kind: type, path: str, found: dict[str, Any]) -> Any:
+    def read_short(self, node: Scalar, kind: type, path: str, short: str, base: Any) -> Any:
+        (wanted,) = (info.kind for info in fields_of(kind) if info.name == short)
+        found = self.read_scalar(node, wanted, _join(path, short))
+        return self.make(node, kind, path, {short: found}, base)
+
+    def make(
+        self, node: Node, kind: type, path: str, found: dict[str, Any], base: Any = MISSING
+    ) -> Any:
+        given = {name: value for name, value in found.items() if value is not MISSING}
+        if isinstance(base, kind):
+            return dataclasses.replace(cast("Any", base), **given)
         required = [info for info in fields_of(kind) if info.default is MISSING]
         for info in required:
             if info.name not in found:
                 self.add(node, path, f"`{info.name}` is missing", info.key.doc)
-        given = {name: value for name, value in found.items() if value is not MISSING}
         return kind(**given) if all(info.name in given for info in required) else MISSING
 
     def unknown_key(self, key: Scalar, kind: type, path: str, present: set[str]) -> None:

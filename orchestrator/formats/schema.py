@@ -10,10 +10,10 @@ import dataclasses
 import inspect
 from dataclasses import MISSING
 from enum import StrEnum
-from types import UnionType
 from typing import Any, get_args, get_origin
 
 from orchestrator.formats.batchfile import Batchfile
+from orchestrator.formats.gatefile import Gatefile
 from orchestrator.formats.reader import (
     Count,
     FieldInfo,
@@ -21,7 +21,8 @@ from orchestrator.formats.reader import (
     Size,
     fields_of,
     is_open,
-    switch_of,
+    short_key,
+    without_none,
 )
 from orchestrator.formats.releasefile import Releasefile
 from orchestrator.formats.spec import Hookfile, Specfile
@@ -31,6 +32,7 @@ FORMATS: dict[str, type] = {
     "hooks": Hookfile,
     "batch": Batchfile,
     "release": Releasefile,
+    "gate": Gatefile,
 }
 
 _SCALARS: dict[Any, dict[str, Any]] = {
@@ -84,7 +86,19 @@ def _of_field(info: FieldInfo, definitions: dict[str, Any]) -> dict[str, Any]:
     found = {"description": describe(info), **_of_kind(info.kind, definitions)}
     if isinstance(info.default, str | int) and info.default not in ("", 0, False):
         found["default"] = info.default
+    if dataclasses.is_dataclass(info.default) and (default := _changed(info)):
+        found["default"] = default
     return found
+
+
+def _changed(info: FieldInfo) -> dict[str, Any]:
+    """What the default of the key has set other than its kind has."""
+    values = {item.name: getattr(info.default, item.name) for item in fields_of(info.kind)}
+    return {
+        item.name: values[item.name]
+        for item in fields_of(info.kind)
+        if isinstance(values[item.name], str | int) and values[item.name] != item.default
+    }
 
 
 def describe(info: FieldInfo) -> str:
@@ -95,9 +109,16 @@ def describe(info: FieldInfo) -> str:
     return " ".join(parts)
 
 
+def _or_short(found: dict[str, Any], kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
+    """`found`, or the value that may stand for it."""
+    for info in fields_of(kind):
+        if info.name == short_key(kind):
+            return {"anyOf": [_of_kind(info.kind, definitions), found]}
+    return found
+
+
 def _of_kind(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    if get_origin(kind) is UnionType:
-        kind = get_args(kind)[0]
+    kind = without_none(kind)
     if get_origin(kind) is tuple:
         return {"type": ["array", "null"], "items": _of_kind(get_args(kind)[0], definitions)}
     if get_origin(kind) is dict:
@@ -109,6 +130,5 @@ def _of_kind(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         if kind.__name__ not in definitions:
             definitions[kind.__name__] = {}
             definitions[kind.__name__] = _of_dataclass(kind, definitions)
-        mapping = {"$ref": f"#/$defs/{kind.__name__}"}
-        return {"anyOf": [dict(_SCALARS[bool]), mapping]} if switch_of(kind) else mapping
+        return _or_short({"$ref": f"#/$defs/{kind.__name__}"}, kind, definitions)
     return dict(_SCALARS[kind])

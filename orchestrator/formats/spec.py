@@ -152,7 +152,7 @@ class JobLimits:
 class JobGate:
     """The tests of a stage on its build host, once it is packed."""
 
-    SWITCH: ClassVar[str] = "tests"
+    SHORT: ClassVar[str] = "tests"
 
     tests: Annotated[bool, Key("Whether to test it.")] = True
     boot: Annotated[bool, Key("Boot it to its default target too.")] = False

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
 
 import msgspec
 
+from orchestrator.formats.gatefile import Verdict
 
-class Verdict(StrEnum):
-    """What a finding means for the stage, and what all of them together do."""
-
-    PASS = "pass"  # noqa: S105
-    WARN = "warn"
-    HOLD = "hold"
+__all__ = ["Finding", "Judgement", "StageKey", "Verdict"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from orchestrator.formats.gatefile import Gatefile, load_gate
+from orchestrator.formats.gatefile import Verdict as GateVerdict
 from orchestrator.formats.reader import Document, read_text
 from orchestrator.formats.releasefile import Releasefile, load_release, name_of
 from orchestrator.formats.spec import Engine, Specfile, load_specfile
@@ -32,6 +35,7 @@ class FileKind(StrEnum):
     HOOKS = "hooks"
     BATCH = "batch"
     RELEASE = "release"
+    GATE = "gate"
 
 
 USED_OPTIONS = {item.name for item in fields(Tarformers)}
@@ -40,6 +44,7 @@ _KEYS = {
     "hooks": FileKind.HOOKS,
     "builds": FileKind.BATCH,
     "stages": FileKind.RELEASE,
+    "checks": FileKind.GATE,
 }
 
 
@@ -77,19 +82,21 @@ def check(file: Path, how: Checking) -> Verdict:
             return _check_batch(load_batch(file), file, how)
         if kind is FileKind.RELEASE:
             return _check_release(load_release(file))
+        if kind is FileKind.GATE:
+            return _check_gate(load_gate(file))
         return _check_hooks(file, how)
     except BadInput as error:
         return Verdict(file=str(file), kind=kind, problems=_of_file(error, file))
 
 
 def kind_of(text: str, file: Path) -> FileKind:
-    """The kind of `file`, from the first of `jobs:`, `hooks:`, `builds:` and `stages:` at a
-    line start."""
-    if match := re.search(r"(?m)^[\"']?(jobs|hooks|builds|stages)[\"']?\s*:", text):
+    """The kind of `file`, from the first of `jobs:`, `hooks:`, `builds:`, `stages:` and `checks:`
+    at a line start."""
+    if match := re.search(r"(?m)^[\"']?(jobs|hooks|builds|stages|checks)[\"']?\s*:", text):
         return _KEYS[match[1]]
     hint = (
-        "a specfile has `jobs:`, a hook file `hooks:`, a batch `builds:`, a release `stages:`; "
-        "or use --kind"
+        "a specfile has `jobs:`, a hook file `hooks:`, a batch `builds:`, a release `stages:`, "
+        "a gate `checks:`; or use --kind"
     )
     raise BadInput(f"{file}: unknown kind of file", hint)
 
@@ -160,6 +167,19 @@ def _check_release(document: Document[Releasefile]) -> Verdict:
         file=document.file,
         kind=FileKind.RELEASE,
         summary=f"{name_of(document)}, channel {value.channel}, to {targets}",
+        warnings=document.warnings,
+    )
+
+
+def _check_gate(document: Document[Gatefile]) -> Verdict:
+    checks = document.value.checks
+    verdicts = Counter(getattr(checks, item.name).verdict for item in fields(checks))
+    counts = ", ".join(f"{verdicts[word]} {word}" for word in reversed(GateVerdict))
+    overrides = len(document.value.overrides)
+    return Verdict(
+        file=document.file,
+        kind=FileKind.GATE,
+        summary=f"checks: {counts}" + (f"; {overrides} overrides" if overrides else ""),
         warnings=document.warnings,
     )
 
