@@ -66,6 +66,16 @@ class FaultRule(Rule):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkRule(FaultRule):
+    """A check for links that lead nowhere."""
+
+    run_time: Annotated[
+        tuple[str, ...],
+        Key("Folders that are filled when the system runs: links into them are no faults."),
+    ] = ("/proc", "/run", "/dev", "/sys", "/tmp")  # noqa: S108
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SizeRule(Rule):
     """A check of a size. Without `grow` and `shrink` the limits are learned from the stages that
     were published."""
@@ -90,6 +100,8 @@ class LicenceRule(Rule):
 
 
 WARN, HOLD = Rule(verdict=Verdict.WARN), Rule()
+EXAMPLES = ("/usr/share/doc/*", "*/test/*", "*/tests/*")
+"""Where keys and scripts are that nobody uses."""
 FAULT_WARN, FAULT_HOLD = FaultRule(verdict=Verdict.WARN), FaultRule()
 SIZE_WARN, SIZE_HOLD = SizeRule(verdict=Verdict.WARN), SizeRule()
 
@@ -123,7 +135,9 @@ class Checks:
         FAULT_HOLD
     )
     special_files: Annotated[FaultRule, Key("Named pipes and sockets.")] = FAULT_HOLD
-    dangling_links: Annotated[FaultRule, Key("Links to what is not in the stage.")] = FAULT_WARN
+    dangling_links: Annotated[LinkRule, Key("Links to what is not in the stage.")] = LinkRule(
+        verdict=Verdict.WARN
+    )
     escaping_links: Annotated[FaultRule, Key("Links that climb above the root of the stage.")] = (
         FAULT_HOLD
     )
@@ -135,11 +149,11 @@ class Checks:
     ] = FAULT_HOLD
     missing_interpreters: Annotated[
         FaultRule, Key("Interpreters of scripts (`#!`) that the stage does not have.")
-    ] = FAULT_WARN
+    ] = FaultRule(verdict=Verdict.WARN, ignore=EXAMPLES)
     resolv_conf: Annotated[FaultRule, Key("Name servers of the build host.")] = FAULT_WARN
     machine_id: Annotated[FaultRule, Key("A machine ID that all copies would share.")] = FAULT_HOLD
     host_keys: Annotated[FaultRule, Key("SSH host keys.")] = FAULT_HOLD
-    private_keys: Annotated[FaultRule, Key("Private keys.")] = FAULT_HOLD
+    private_keys: Annotated[FaultRule, Key("Private keys.")] = FaultRule(ignore=EXAMPLES)
     histories: Annotated[FaultRule, Key("Histories of shells and other programs.")] = FAULT_HOLD
     caches: Annotated[FaultRule, Key("Files that package managers have downloaded.")] = FAULT_WARN
     passwords: Annotated[FaultRule, Key("Accounts with a password.")] = FAULT_HOLD
