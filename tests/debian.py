@@ -18,10 +18,10 @@ WITH_INIT = ("amd64",)
 METADATA = ("--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls")
 
 
-def tarball(cache: Path, architecture: str) -> Path:
+def tarball(cache: Path, architecture: str, *, again: bool = False) -> Path:
     """A minimal Debian with one of everything in /srv, as a tarball; made if it is not there, by
-    one of the processes that run tests."""
-    found = cache / f"debian-{architecture}-root.tar"
+    one of the processes that run tests. `again`: another one, made in the same way."""
+    found = cache / f"debian-{architecture}-root{'-again' if again else ''}.tar"
     with exclusive(found):
         if found.exists():
             return found
@@ -33,7 +33,6 @@ def tarball(cache: Path, architecture: str) -> Path:
             partial = found.with_suffix(".partial")
             tar("-C", made, "-cf", partial, ".")
             partial.rename(found)
-    return found
 
 
 def _debootstrap(folder: Path, architecture: str) -> Path:

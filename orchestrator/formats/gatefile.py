@@ -102,6 +102,8 @@ class LicenceRule(Rule):
 WARN, HOLD = Rule(verdict=Verdict.WARN), Rule()
 EXAMPLES = ("/usr/share/doc/*", "*/test/*", "*/tests/*")
 """Where keys and scripts are that nobody uses."""
+DEBUGGING = ("/usr/lib/debug/*",)
+"""Symbols of programs, with headers as theirs, that nobody starts."""
 FAULT_WARN, FAULT_HOLD = FaultRule(verdict=Verdict.WARN), FaultRule()
 SIZE_WARN, SIZE_HOLD = SizeRule(verdict=Verdict.WARN), SizeRule()
 
@@ -143,13 +145,16 @@ class Checks:
     )
     missing_libraries: Annotated[
         FaultRule, Key("Shared libraries that programs need and the stage does not have.")
-    ] = FAULT_HOLD
+    ] = FaultRule(ignore=DEBUGGING)
     missing_loaders: Annotated[
         FaultRule, Key("Dynamic loaders that programs name and the stage does not have.")
-    ] = FAULT_HOLD
+    ] = FaultRule(ignore=DEBUGGING)
     missing_interpreters: Annotated[
         FaultRule, Key("Interpreters of scripts (`#!`) that the stage does not have.")
     ] = FaultRule(verdict=Verdict.WARN, ignore=EXAMPLES)
+    unreadable_files: Annotated[
+        FaultRule, Key("Programs and settings that checks could not read: damaged, or too large.")
+    ] = FaultRule(ignore=EXAMPLES)
     resolv_conf: Annotated[FaultRule, Key("Name servers of the build host.")] = FAULT_WARN
     machine_id: Annotated[FaultRule, Key("A machine ID that all copies would share.")] = FAULT_HOLD
     host_keys: Annotated[FaultRule, Key("SSH host keys.")] = FAULT_HOLD

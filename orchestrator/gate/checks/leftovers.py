@@ -79,16 +79,20 @@ def caches(stage: Stage) -> Iterator[Fault]:
         yield Fault(path=folder, value="not empty", message=message)
 
 
+PASSWORDS = {"/etc/shadow": None, "/etc/shadow-": None, "/etc/passwd": "x", "/etc/passwd-": "x"}
+"""Files of accounts and their copies, and what stands for a password that is in another file."""
+
+
 def passwords(stage: Stage) -> Iterator[Fault]:
     """Accounts that can be entered with a password, or without one. shadow(5): `*` and `!` are
     none; what follows `!` is locked. In passwd(5), `x` stands for what shadow has."""
-    for path, elsewhere in (("/etc/shadow", None), ("/etc/passwd", "x")):
+    for path, elsewhere in PASSWORDS.items():
         for line in stage.text(path).splitlines():
             name, _, rest = line.partition(":")
             field, found, _ = rest.partition(":")
             if name and found and field != elsewhere and not field.startswith(("*", "!")):
-                word = "has a password" if field else "needs no password"
-                yield Fault(path=path, value=f"{name} {word}", message=f"{name} {word}")
+                text = f"{name} has a password" if field else f"{name} needs no password"
+                yield Fault(path=path, value=text, message=text)
 
 
 def build_paths(stage: Stage) -> Iterator[Fault]:

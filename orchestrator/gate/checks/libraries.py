@@ -34,7 +34,9 @@ class Libraries:
     _multiarch: tuple[str, ...] = field(init=False)
     _configured: tuple[str, ...] = field(init=False)
     _is_musl: bool = field(init=False)
-    _known: dict[tuple[str, str, str, int], bool] = field(init=False, default_factory=dict)
+    _by_name: dict[str, list[str]] = field(init=False)
+    _usual_places: set[str] = field(init=False)
+    _known: dict[tuple[object, ...], bool] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         tree = self.stage.tree
@@ -46,6 +48,11 @@ class Libraries:
         )
         self._configured = tuple(dict.fromkeys(self._of_config("/etc/ld.so.conf")))[:FOLDERS_MAX]
         self._is_musl = any(name.startswith("ld-musl-") for name in self._names("/lib"))
+        usual = {folder for bits in _CLASS_FOLDERS for folder in self._usual(bits)}
+        self._usual_places = {tree.find(folder).path for folder in usual}
+        self._by_name = {}
+        for path in self.stage.inventory.programs:
+            self._by_name.setdefault(path.rpartition("/")[2], []).append(path)
 
     def find(self, name: str, path: str, program: Program) -> bool:
         """Whether there is a library `name` that the program at `path` can load."""
@@ -54,28 +61,36 @@ class Libraries:
         if self._is_musl_itself(name, program):
             return True
         own = [place for folder in program.runpath for place in self._expand(folder, path)]
-        if not program.interpreter:
-            own.append(parent_of(path))  # a plugin, loaded by a program that knows the folder
         if any(self._fits(f"{folder}/{name}", program) for folder in own):
             return True
-        return self._in_usual(name, program)
+        return self._in_usual(name, program) or self._beside(name, path, program)
 
     def _in_usual(self, name: str, program: Program) -> bool:
-        key = ("", name, program.machine, program.bits)
+        key = (name, *_abi(program))
         if key not in self._known:
-            folders = (*self._configured, *_CLASS_FOLDERS[program.bits], *self._multiarch)
-            if self._is_musl:
-                folders = (*self._of_musl(), *folders)
+            folders = self._usual(program.bits)
             self._known[key] = any(self._fits(f"{folder}/{name}", program) for folder in folders)
         return self._known[key]
+
+    def _usual(self, bits: int) -> tuple[str, ...]:
+        musl = self._of_musl() if self._is_musl else ()
+        return (*musl, *self._configured, *_CLASS_FOLDERS[bits], *self._multiarch)
+
+    def _beside(self, name: str, path: str, program: Program) -> bool:
+        """Whether a plugin can count on a program that has loaded `name` before: then it lies in
+        the plugin's own folder, or below."""
+        folder = parent_of(path)
+        if program.interpreter or self.stage.tree.find(folder).path in self._usual_places:
+            return False
+        inside = (place for place in self._by_name.get(name, ()) if place.startswith(f"{folder}/"))
+        return any(self._fits(place, program) for place in inside)
 
     def _fits(self, path: str, program: Program) -> bool:
         """Whether `path` is a library for the machine of `program`."""
         if not path.startswith("/"):
             return False
         found = self.stage.inventory.programs.get(self.stage.tree.file_at(path))
-        wanted = (program.machine, program.bits)
-        return found is not None and (found.machine, found.bits) == wanted
+        return found is not None and _abi(found) == _abi(program)
 
     def _expand(self, folder: str, path: str) -> list[str]:
         """`folder` with the variables that ld.so knows."""
@@ -108,11 +123,10 @@ class Libraries:
 
     # musl
 
-    def _of_musl(self) -> Iterator[str]:
-        for path in sorted(self.stage.inventory.texts):
-            if fnmatchcase(path, "/etc/ld-musl-*.path"):
-                yield from self.stage.text(path).replace(":", "\n").split("\n")
-        yield from _MUSL_FOLDERS
+    def _of_musl(self) -> tuple[str, ...]:
+        files = (path for path in self.stage.inventory.texts if path.startswith("/etc/ld-musl-"))
+        lines = "\n".join(self.stage.text(path) for path in sorted(files))
+        return (*lines.replace(":", "\n").split("\n")[:FOLDERS_MAX], *_MUSL_FOLDERS)
 
     def _is_musl_itself(self, name: str, program: Program) -> bool:
         """Whether the loader of a program of musl has `name` built in."""
@@ -123,3 +137,7 @@ class Libraries:
             for item in self._names("/lib")
             if item.startswith("ld-musl-")
         )
+
+
+def _abi(program: Program) -> tuple[object, ...]:
+    return program.machine, program.bits, program.little_endian

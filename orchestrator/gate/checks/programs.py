@@ -8,7 +8,7 @@ from orchestrator.gate.checks.faults import Fault
 from orchestrator.gate.checks.libraries import Libraries
 from orchestrator.gate.checks.links import cut
 from orchestrator.gate.checks.subject import Stage
-from tasks.inspection.inventory import Kind
+from tasks.inspection.inventory import Kind, Mark
 
 EXECUTABLE = 0o111
 PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/bin")
@@ -33,6 +33,20 @@ def missing_loaders(stage: Stage) -> Iterator[Fault]:
         if loader and not (loader.startswith("/") and stage.tree.file_at(loader)):
             message = f"its loader {cut(loader)} is not in the stage"
             yield Fault(path=path, value=cut(loader), message=message)
+
+
+_UNREADABLE = {
+    Mark.DAMAGED: "begins as a program, and is none",
+    Mark.UNREAD: "is too large to be read",
+}
+
+
+def unreadable_files(stage: Stage) -> Iterator[Fault]:
+    """Files of which the other checks know nothing."""
+    for path, marks in stage.inventory.marks.items():
+        for mark, message in _UNREADABLE.items():
+            if mark in marks:
+                yield Fault(path=path, value=str(mark), message=message)
 
 
 def missing_interpreters(stage: Stage) -> Iterator[Fault]:

@@ -34,6 +34,7 @@ CHECKS: dict[str, Check] = {
     "missing_libraries": new_faults(programs.missing_libraries),
     "missing_loaders": new_faults(programs.missing_loaders),
     "missing_interpreters": new_faults(programs.missing_interpreters),
+    "unreadable_files": new_faults(programs.unreadable_files),
     "resolv_conf": new_faults(leftovers.resolv_conf),
     "machine_id": new_faults(leftovers.machine_id),
     "host_keys": new_faults(leftovers.host_keys),
