@@ -71,17 +71,17 @@ def _number(digits: str) -> int:
 
 
 def _rpm(one: str, other: str) -> int:
-    return _evr(one, other, _rpm_part)
+    """A version without a release is older than one with a release."""
+    (epoch, version, release), (its_epoch, its_version, its_release) = map(_split, (one, other))
+    found = _sign(epoch, its_epoch) or _rpm_part(version, its_version)
+    return found or _sign(bool(release), bool(its_release)) or _rpm_part(release, its_release)
 
 
 def _pacman(one: str, other: str) -> int:
-    return _evr(one, other, _pacman_part)
-
-
-def _evr(one: str, other: str, part: Callable[[str, str], int]) -> int:
+    """Releases count only if both versions have one."""
     (epoch, version, release), (its_epoch, its_version, its_release) = map(_split, (one, other))
-    found = _sign(epoch, its_epoch) or part(version, its_version)
-    return found or (part(release, its_release) if release and its_release else 0)
+    found = _sign(epoch, its_epoch) or _pacman_part(version, its_version)
+    return found or (_pacman_part(release, its_release) if release and its_release else 0)
 
 
 def _split(text: str) -> tuple[int, str, str]:
@@ -116,29 +116,40 @@ def _rpm_segment(one: str, other: str) -> int:
 _RPM_RANKS = {"~": -1, "": 0, "^": 1}
 
 
+_PACMAN_GAP = re.compile(r"[^0-9a-zA-Z]*")
+_PACMAN_SEGMENT = {True: re.compile(r"[0-9]*"), False: re.compile(r"[a-zA-Z]*")}
+
+
 def _pacman_part(one: str, other: str) -> int:
-    """As in alpm's `rpmvercmp`: separators count by their length, and what is left decides."""
-    parts, its = (re.findall(r"([^0-9a-zA-Z]*)([0-9]+|[a-zA-Z]+)?", text) for text in (one, other))
-    for (gap, mine), (its_gap, theirs) in zip_longest(parts, its, fillvalue=("", "")):
-        if not (mine and theirs):
-            return _pacman_rest(mine, theirs)
-        if len(gap) != len(its_gap):
-            return _sign(len(gap), len(its_gap))
-        digits, its_digits = mine[0].isdigit(), theirs[0].isdigit()
-        if digits != its_digits:
-            return 1 if digits else -1
-        if found := _sign(int(mine), int(theirs)) if digits else _sign(mine, theirs):
+    """As alpm's `rpmvercmp`, step by step: separators count by their length, and where one version
+    ends, it counts whether the rest of the other begins with a letter."""
+    while one and other:
+        gaps = [len(_beginning(_PACMAN_GAP, text)) for text in (one, other)]
+        one, other = one[gaps[0] :], other[gaps[1] :]
+        if not (one and other):
+            break
+        if gaps[0] != gaps[1]:
+            return _sign(*gaps)
+        is_number = one[0].isdigit()
+        segment = _PACMAN_SEGMENT[is_number]
+        mine, theirs = (_beginning(segment, text) for text in (one, other))
+        if not theirs:
+            return 1 if is_number else -1
+        if found := _sign(int(mine), int(theirs)) if is_number else _sign(mine, theirs):
             return found
-    return 0
-
-
-def _pacman_rest(one: str, other: str) -> int:
-    """One of them has ended: what remains is newer, but for letters, as in `1.0rc`."""
+        one, other = one[len(mine) :], other[len(theirs) :]
     if not one and not other:
         return 0
-    rest = one or other
-    newer = 1 if rest[0].isdigit() else -1
-    return newer if one else -newer
+    return -1 if _is_letter(one[:1]) or (not one and not _is_letter(other[:1])) else 1
+
+
+def _beginning(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.match(text)
+    return found[0] if found else ""
+
+
+def _is_letter(text: str) -> bool:
+    return text.isascii() and text.isalpha()
 
 
 # Portage, apk and anise: numbers, a letter, suffixes such as _rc1, a revision

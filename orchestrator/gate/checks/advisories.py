@@ -7,22 +7,20 @@ copy of it into /var/lib/debsecan. What neither knows is not found.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from orchestrator.formats.gatefile import FaultRule
+from orchestrator.gate.checks import debsecan
 from orchestrator.gate.checks.faults import Fault, findings_of
 from orchestrator.gate.checks.subject import Case, Stage
 from orchestrator.gate.findings import Finding
 from orchestrator.gate.versions import compare
 from tasks.artifacts.packages import Package
 
-DATA_MAX = 64 << 20
-"""Bytes of unpacked data that are read."""
 _GLSA = re.compile(r".*/metadata/glsa/glsa-[0-9-]+\.xml")
-_DEBSECAN = re.compile(r"/var/lib/debsecan/(?!history$)[^/]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +68,21 @@ class Advisory:
 
 def advisories(case: Case, rule: FaultRule) -> Iterator[Finding]:
     """Advisories that the candidate's data has about its packages. They are new if the published
-    stage's packages had not been affected, by the same data: what became known since is not worse
-    in the candidate."""
-    known = list(_glsas(case.candidate))
-    present = set(_affected(case.candidate, known))
-    published = set(_affected(case.published, known)) if case.published else set()
-    yield from findings_of(present, published, rule)
+    stage's packages are not affected, by the same data: what became known since is not worse in
+    the candidate."""
+    glsas, debian = list(_glsas(case.candidate)), debsecan.read(case.candidate.inventory.texts)
+
+    def affected(stage: Stage) -> set[Fault]:
+        packages = stage.inventory.packages
+        return {*_affected(packages, glsas), *debsecan.affected(packages, debian)}
+
+    published = affected(case.published) if case.published else set()
+    yield from findings_of(affected(case.candidate), published, rule)
 
 
-def _affected(stage: Stage, known: list[Advisory]) -> Iterator[Fault]:
+def _affected(packages: Sequence[Package], known: list[Advisory]) -> Iterator[Fault]:
     installed: dict[str, list[Package]] = {}
-    for package in stage.inventory.packages:
+    for package in packages:
         if package.manager == "portage":
             installed.setdefault(package.name, []).append(package)
     for advisory in known:

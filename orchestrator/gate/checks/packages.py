@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 
+from orchestrator.formats.gatefile import LicenceRule
 from orchestrator.gate.checks.faults import joined
 from orchestrator.gate.checks.subject import Case, Stage
 from orchestrator.gate.findings import Finding
@@ -53,8 +56,45 @@ def _named(stage: Stage) -> Named:
 
 
 def _newest(manager: str, packages: list[Package]) -> str:
-    return max((package.version for package in packages), key=sort_key(manager))
+    return max(map(_version, packages), key=sort_key(manager))
 
 
 def _versions(packages: list[Package]) -> str:
-    return joined({package.version for package in packages})
+    return joined(set(map(_version, packages)))
+
+
+def _version(package: Package) -> str:
+    return f"{package.epoch}:{package.version}" if package.epoch else package.version
+
+
+def licences(case: Case, rule: LicenceRule) -> Iterator[Finding]:
+    """Packages with a licence that is not allowed, and those whose licence changed; as far as their
+    manager's database names licences, which dpkg's does not."""
+    before = _named(case.published) if case.published else {}
+    for (manager, name), packages in sorted(_named(case.candidate).items()):
+        was, now = _licence(before.get((manager, name), [])), _licence(packages)
+        if not now or now == was:
+            continue
+        if rule.allowed and not _is_allowed(now, rule.allowed):
+            message = f"its licence is not allowed ({manager})"
+        elif was:
+            message = f"its licence has changed ({manager})"
+        else:
+            continue
+        yield Finding(check="", path=name, before=was, after=now, message=message)
+
+
+def _licence(packages: list[Package]) -> str:
+    return joined({package.licence for package in packages if package.licence})
+
+
+_LICENCE_WORDS = re.compile(r"[^\s()|,]+")
+_OPERATORS = {"AND", "OR", "WITH", "and", "or"}
+
+
+def _is_allowed(licence: str, allowed: Sequence[str]) -> bool:
+    """Whether the whole text is allowed, or each licence that it names."""
+    words = set(_LICENCE_WORDS.findall(licence)) - _OPERATORS
+    return any(fnmatchcase(licence, pattern) for pattern in allowed) or all(
+        any(fnmatchcase(word, pattern) for pattern in allowed) for word in words
+    )

@@ -142,7 +142,7 @@ _WORDS = {1: 1, 2: 2, 3: 2}
 
 
 def capabilities_of(entry: Entry) -> str:
-    """The file's capabilities as getcap(8) writes them; empty if it has none."""
+    """The file's capabilities as setcap(8) reads them; empty if it has none."""
     for name, value in entry.xattrs:
         if name.endswith("security.capability"):
             return _decoded(value.encode("utf-8", "surrogateescape"))

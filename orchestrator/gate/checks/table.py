@@ -18,6 +18,7 @@ CHECKS: dict[str, Check] = {
     "packages_lost": changes(packages.packages_lost),
     "packages_added": changes(packages.packages_added),
     "packages_downgraded": changes(packages.packages_downgraded),
+    "licences": packages.licences,
     "advisories": advisories.advisories,
     "tarball_size": sizes.tarball_size,
     "tree_size": sizes.tree_size,

@@ -103,6 +103,8 @@ class Tree:
                 return Place(end=End.FOUND, path=here or "/", climbed=climbed)
             is_own, own = len(parts) <= own, min(own, len(parts) - 1)
             part = parts.pop()
+            if part == ".":
+                continue
             if part == "..":
                 climbed = climbed or (is_own and not here)
                 here = here.rpartition("/")[0]
@@ -131,5 +133,6 @@ def parent_of(path: str) -> str:
 
 
 def _parts_of(path: str) -> list[str]:
-    """The parts of `path`, the first one last."""
-    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    """The parts of `path`, the first one last. It ends with `.` if it asks for a folder: `etc/`."""
+    parts = [part for part in path.split("/") if part]
+    return [*(["."] if path.endswith("/") else []), *reversed(parts)]
