@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from orchestrator.cli import run
-from orchestrator.formats.gatefile import Checks, Gatefile, Rule, SizeRule, Verdict, load_gate
+from orchestrator.formats.gatefile import (
+    Checks,
+    FaultRule,
+    Gatefile,
+    LicenceRule,
+    LinkRule,
+    Override,
+    Rule,
+    SizeRule,
+    Verdict,
+    load_gate,
+)
+from orchestrator.formats.reader import fields_of
 from tasks.errors import SpecProblems
 
 
@@ -111,3 +125,39 @@ def test_validate_recognises_a_gate_file(
     assert run(["validate", "--json", str(file)]) == 2
     (verdict,) = json.loads(capsys.readouterr().out)
     assert (verdict["kind"], verdict["problems"][0]["hint"]) == ("gate", "did you mean `verdict`?")
+
+
+TEXT = (Path(__file__).parents[2] / "docs/gate.md").read_text()
+
+
+def test_the_docs_tell_every_check_and_its_default() -> None:
+    told = re.findall(r"^\| `(\w+)` \| (?:change|fault) \| (\w+) \|", TEXT, re.MULTILINE)
+    assert told == [
+        (item.name, str(getattr(Checks(), item.name).verdict)) for item in fields(Checks)
+    ]
+
+
+def section(title: str) -> str:
+    pattern = rf"^##+ {re.escape(title)}\n(.*?)(?=^##|\Z)"
+    match = re.search(pattern, TEXT, re.DOTALL | re.MULTILINE)
+    assert match, title
+    return match[1]
+
+
+def test_the_docs_tell_every_key() -> None:
+    kinds = {
+        "Policy files": (Gatefile,),
+        "`overrides[]`": (Override,),
+        "A check's keys": (Rule, FaultRule, SizeRule, LinkRule, LicenceRule),
+    }
+    for title, wanted in kinds.items():
+        rows = re.findall(r"^\| (`.*?`) \|", section(title), re.MULTILINE)
+        told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+        assert told == {info.name for kind in wanted for info in fields_of(kind)}
+
+
+def test_the_example_of_the_docs_is_valid(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", section("Policy files"), re.DOTALL)
+    policy = load(tmp_path, example)
+    assert policy.checks.packages_added.verdict is Verdict.PASS
+    assert policy.overrides[0].checks.tree_size == SizeRule(grow=30, shrink=5)
