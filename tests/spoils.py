@@ -36,6 +36,14 @@ GLSA = """<?xml version="1.0" encoding="UTF-8"?>
 
 ARM_LIBRARY = "usr/lib/aarch64-linux-gnu/libarm.so.1"
 
+DEBSECAN = """VERSION 1
+CVE-2026-0001,,Names of hosts
+
+hostname,0,SL  ,,{version} {version}~rc1
+
+"""
+"""All versions but two are vulnerable."""
+
 Found = tuple[str, str, str, str]
 """Check, path, before, after."""
 
@@ -117,6 +125,11 @@ def prepare(root: Path) -> None:
         compiled = source.parent / f"__pycache__/{name}.cpython-311.pyc"
         compile_python(str(source), str(compiled), doraise=True)
     text(root, "var/db/pkg/app-misc/bells-2.9/SLOT", "0\n")
+    text(root, "var/db/pkg/app-misc/bells-2.9/LICENSE", "|| ( MIT GPL-2+ )\n")
+    status = (root / STATUS).read_text()
+    match = re.search(VERSION_OF_HOSTNAME, status, re.MULTILINE)
+    assert match
+    text(root, "var/lib/debsecan/GENERIC", DEBSECAN.format(version=match[2]))
     text(root, "var/db/repos/gentoo/metadata/glsa/glsa-202611-01.xml", GLSA)
 
 
@@ -276,6 +289,16 @@ SPOILS = (
         make=make_vulnerable,
         finds=(("advisories", "app-misc/bells", "", "GLSA-202611-01"),),
     ),
+    Spoil(
+        name="a package of Debian has a vulnerability",
+        make=edit(STATUS, VERSION_OF_HOSTNAME, r"\g<1>\g<2>+bad"),
+        finds=(("advisories", "hostname", "", "CVE-2026-0001"),),
+    ),
+    Spoil(
+        name="a package has another licence",
+        make=write("var/db/pkg/app-misc/bells-2.9/LICENSE", "BUSL-1.1\n"),
+        finds=(("licences", "app-misc/bells", "|| ( MIT GPL-2+ )", "BUSL-1.1"),),
+    ),
     # sizes
     Spoil(
         name="a folder is larger",
@@ -315,11 +338,8 @@ SPOILS = (
     ),
     Spoil(
         name="a setuid program is gone",
-        make=remove("usr/bin/newgrp"),
-        finds=(
-            ("setuid", "/usr/bin/newgrp", "4755 root:root", ""),
-            ("dangling_links", "/usr/bin/sg", "", "newgrp"),
-        ),
+        make=remove("usr/bin/chfn"),
+        finds=(("setuid", "/usr/bin/chfn", "4755 root:root", ""),),
     ),
     Spoil(
         name="a program has lost the setgid bit",

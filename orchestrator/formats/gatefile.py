@@ -21,6 +21,7 @@ from orchestrator.formats.reader import (
 )
 from tasks.errors import Problem, SpecProblems
 
+GATE = "the gate file's folder"
 WEEK = Seconds(7 * 24 * 3600)
 LEARN_FROM = Count(20)
 NO_LIMIT = Size(0)
@@ -204,6 +205,10 @@ class Gatefile:
     notify: Annotated[
         tuple[str, ...], Key("URLs of Apprise that are told of holds, such as `mailto://...`.")
     ] = ()
+    notify_file: Annotated[
+        str,
+        Key("A file with more such URLs, one a line, as they have secrets.", relative_to=GATE),
+    ] = ""
     hold_reminder: Annotated[Seconds, Key("When a hold is told again; 0: never.")] = WEEK
 
     def checks_for(

@@ -9,8 +9,7 @@ from dataclasses import replace
 from fnmatch import translate
 
 from orchestrator.formats.gatefile import Gatefile, Rule, Verdict
-from orchestrator.gate.checks.faults import VALUE_MAX
-from orchestrator.gate.checks.links import cut
+from orchestrator.gate.checks.faults import VALUE_MAX, cut
 from orchestrator.gate.checks.subject import Case, Stage
 from orchestrator.gate.checks.table import CHECKS
 from orchestrator.gate.findings import Finding, StageKey

@@ -20,6 +20,8 @@ from orchestrator.gate.findings import Finding
 from orchestrator.gate.versions import compare
 from tasks.artifacts.packages import Package
 
+GLSA_MAX = 1 << 20
+"""Bytes of a file: real ones have some thousand."""
 _GLSA = re.compile(r".*/metadata/glsa/glsa-[0-9-]+\.xml")
 
 
@@ -98,7 +100,7 @@ def _affected(packages: Sequence[Package], known: list[Advisory]) -> Iterator[Fa
 def _glsas(stage: Stage) -> Iterator[Advisory]:
     """The advisories of Gentoo in the tree; a file that is damaged is left out."""
     for path, text in stage.inventory.texts.items():
-        if _GLSA.fullmatch(path) and b"<!ENTITY" not in text:
+        if _GLSA.fullmatch(path) and len(text) <= GLSA_MAX and b"<!ENTITY" not in text:
             with suppress(ElementTree.ParseError):
                 yield from _of_glsa(ElementTree.fromstring(text))  # noqa: S314 (no entities)
 

@@ -19,8 +19,8 @@ from orchestrator.gate.checks.faults import Fault
 from orchestrator.gate.versions import compare
 from tasks.artifacts.packages import Package
 
-DATA_MAX = 64 << 20
-"""Bytes of unpacked data that are read of a file."""
+DATA_MAX, LINES_MAX = 32 << 20, 1_000_000
+"""Unpacked bytes that are read of a file, and lines of each block."""
 _FILE = re.compile(r"/var/lib/debsecan/(?!history$)[^/]+")
 _SOURCE = re.compile(r"(?P<name>[a-zA-Z0-9.+-]+)(?:\s+\((?P<version>\S+)\))?")
 
@@ -83,11 +83,11 @@ def _add(known: Known, text: str) -> None:
     if head != "VERSION 1":
         return
     names, packages = (*rest.split("\n\n", 2), "", "")[:2]
-    vulnerabilities = [line.split(",", 2) for line in names.split("\n")]
-    for line in packages.split("\n"):
+    vulnerabilities = names.split("\n", LINES_MAX)
+    for line in packages.split("\n", LINES_MAX):
         with suppress(ValueError, IndexError):
             package, number, flags, fixed, others = line.split(",", 4)
-            name, _, title = vulnerabilities[int(number)]
+            name, _, title = vulnerabilities[int(number)].split(",", 2)
             known.setdefault(package, []).append(
                 Vulnerability(
                     name=name,

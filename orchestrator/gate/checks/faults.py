@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -66,3 +67,11 @@ def _by_path(faults: Iterable[Fault]) -> dict[str, list[Fault]]:
 
 def joined(values: Iterable[str]) -> str:
     return ", ".join(sorted(values))
+
+
+def cut(text: str, most: int = 200) -> str:
+    """The beginning of a text that may be absurdly long; its digest tells it from others."""
+    if len(text) <= most:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{text[:most]}... ({len(text)} characters, sha256 {digest[:16]})"

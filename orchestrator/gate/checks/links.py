@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from orchestrator.formats.gatefile import LinkRule
-from orchestrator.gate.checks.faults import Fault, new_faults
+from orchestrator.gate.checks.faults import Fault, cut, new_faults
 from orchestrator.gate.checks.subject import Case, Stage
 from orchestrator.gate.checks.tree import End
 from orchestrator.gate.findings import Finding
@@ -49,8 +49,3 @@ def escaping_links(stage: Stage) -> Iterator[Fault]:
         if entry.kind is Kind.LINK and stage.tree.find(path).climbed:
             target = cut(entry.content)
             yield Fault(path=path, value=target, message=f"leads above the root: {target}")
-
-
-def cut(text: str, most: int = 200) -> str:
-    """The beginning of a text that may be absurdly long."""
-    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"

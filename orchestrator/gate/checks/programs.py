@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.gate.checks.faults import Fault
+from orchestrator.gate.checks.faults import Fault, cut
 from orchestrator.gate.checks.libraries import Libraries
-from orchestrator.gate.checks.links import cut
 from orchestrator.gate.checks.subject import Stage
 from tasks.inspection.inventory import Kind, Mark
 
