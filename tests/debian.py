@@ -33,6 +33,7 @@ def tarball(cache: Path, architecture: str, *, again: bool = False) -> Path:
             partial = found.with_suffix(".partial")
             tar("-C", made, "-cf", partial, ".")
             partial.rename(found)
+        return found
 
 
 def _debootstrap(folder: Path, architecture: str) -> Path:
