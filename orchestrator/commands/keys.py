@@ -135,6 +135,7 @@ def list_(*, as_json: bool) -> None:
 )
 @click.option("--outer-hooks", is_flag=True, help="May run hooks on the host, as root.")
 @click.option("--host-privileges", is_flag=True, help="May use `privileges: host`, and fchroot.")
+@click.option("--accept-findings", is_flag=True, help="May accept what the gate has found.")
 @click.option(
     "--path", "paths", multiple=True, metavar="DIR",
     help="Folder of the host that builds without --outer-hooks may use [default: /workspace].",
@@ -148,6 +149,7 @@ def trust(
     queues: tuple[str, ...],
     outer_hooks: bool,
     host_privileges: bool,
+    accept_findings: bool,
     paths: tuple[str, ...],
     until: Any,
 ) -> None:
@@ -166,6 +168,7 @@ def trust(
         "queues": list(queues),
         "outer_hooks": outer_hooks,
         "host_privileges": host_privileges,
+        "accept_findings": accept_findings,
         "paths": list(paths),
         "until": until.date() if until else None,
     }
@@ -225,7 +228,7 @@ def _of(submitters: tuple[Entry, ...], hosts: tuple[Entry, ...]) -> Iterator[tup
 
 
 def _rights(entry: Entry) -> str:
-    names = ("outer_hooks", "host_privileges")
+    names = ("outer_hooks", "host_privileges", "accept_findings")
     return ", ".join(name for name in names if getattr(entry, name, False))
 
 

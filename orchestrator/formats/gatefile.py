@@ -25,6 +25,7 @@ GATE = "the gate file's folder"
 WEEK = Seconds(7 * 24 * 3600)
 LEARN_FROM = Count(20)
 NO_LIMIT = Size(0)
+GATE = "the gate file's folder"
 
 
 class Verdict(StrEnum):

@@ -41,6 +41,11 @@ class StageKey:
     arch: str = ""
     subarch: str = ""
 
+    def __str__(self) -> str:
+        """`stage3 minimal-next x86-64bit.generic_64`: what patterns of stages are matched with."""
+        queue = ".".join(part for part in (self.arch, self.subarch) if part)
+        return " ".join(part for part in (self.product, self.variant, queue) if part)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:

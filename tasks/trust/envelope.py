@@ -33,6 +33,7 @@ class PayloadType(StrEnum):
     CHECKPOINT = "application/vnd.stagefarm.checkpoint+json"
     POINTER = "application/vnd.stagefarm.pointer+json"
     STATEMENT = "application/vnd.in-toto+json"
+    WAIVER = "application/vnd.stagefarm.waiver+json"
 
 
 def signed(payload: bytes, kind: PayloadType, key: PrivateKey) -> Envelope:

@@ -6,6 +6,7 @@ key = "ed25519:…"
 queues = ["x86-64bit.*"]            # patterns; default: all
 outer_hooks = false                 # also anise sources, and folders of the host outside `paths`
 host_privileges = false             # hooks with `privileges: host`, and fchroot
+accept_findings = false             # its waivers count: what the gate found is published
 paths = ["/workspace"]              # folders of the host that its builds may use
 until = 2027-01-01                  # optional
 
@@ -70,10 +71,12 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 class Submitter(Entry, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`outer_hooks` covers everything that is done outside of the root filesystem by a build's
-    choice; without it a build may use folders of the host below `paths` only."""
+    choice; without it a build may use folders of the host below `paths` only. `accept_findings` is
+    about publishing: findings of the gate that it accepts do not hold a stage."""
 
     outer_hooks: bool = False
     host_privileges: bool = False
+    accept_findings: bool = False
     paths: tuple[str, ...] = ("/workspace",)
 
     def may_use(self, path: str) -> bool:
@@ -112,7 +115,7 @@ def trust_of(settings: Settings) -> Trust:
     own_host = tuple(_own(settings, HOST_KEY, Entry))
     file = Path(settings.trust_file)
     if not file.exists():
-        everything = {"outer_hooks": True, "host_privileges": True}
+        everything = {"outer_hooks": True, "host_privileges": True, "accept_findings": True}
         return Trust(tuple(_own(settings, SUBMIT_KEY, Submitter, **everything)), own_host)
     found = read_trust(file)
     return Trust(found.submitters, (*found.hosts, *own_host), found.where)

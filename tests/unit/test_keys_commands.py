@@ -50,7 +50,7 @@ def test_a_new_key_can_have_a_passphrase(machine: Path) -> None:
 
 def test_who_is_trusted_is_listed_with_rights_and_state(machine: Path) -> None:
     keys("trust", "submitter", ANNA, "--name", "anna", "--queue", "x86.*", "--outer-hooks",
-         "--path", "/srv/work", "--until", "2020-01-31")  # fmt: skip
+         "--accept-findings", "--path", "/srv/work", "--until", "2020-01-31")  # fmt: skip
     done = keys("trust", "host", str(key("one").public), "--name", "builder7")
     assert done.output == f"builder7 is trusted as a host, see {machine}/etc/trust.toml\n"
     listed = keys("list").output
@@ -59,7 +59,8 @@ def test_who_is_trusted_is_listed_with_rights_and_state(machine: Path) -> None:
     told = json.loads(keys("list", "--json").output)
     assert told["submitter"][0] == {
         "name": "anna", "key": ANNA, "queues": ["x86.*"], "until": "2020-01-31", "revoked": False,
-        "outer_hooks": True, "host_privileges": False, "paths": ["/srv/work"],
+        "outer_hooks": True, "host_privileges": False, "accept_findings": True,
+        "paths": ["/srv/work"],
     }  # fmt: skip
 
 
