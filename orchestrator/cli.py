@@ -88,6 +88,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "orchestrator.commands.publish:publish",
             "Publish stages as a release file says.",
         ),
+        "gate": (
+            "orchestrator.commands.gate:gate",
+            "Judge stages, look at what is held, accept findings.",
+        ),
         "release": (
             "orchestrator.commands.release:release",
             "Look at what is published, verify it, roll it back.",
@@ -181,7 +185,7 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 1 a build failed, 2 bad input, 3 this machine lacks something, "
     "4 the farm's Redis does not answer, 5 cancelled, "
-    "6 another was quicker, 7 not signed by whom is trusted, 130 interrupted. "
+    "6 another was quicker, 7 not signed by whom is trusted, 8 held by the gate, 130 interrupted. "
     "Settings: /etc/stagefarm.toml, and STAGEFARM_... variables such as STAGEFARM_REDIS_URL.",
 )
 @click.version_option(__version__, prog_name="stagefarm")

@@ -16,7 +16,8 @@
     │   └── TimedOut          1   a time limit was exceeded
     ├── BuildCancelled        5   the build was cancelled
     ├── Stale                 6   this attempt has been taken over by a later one
-    └── Untrusted             7   something is not signed, or not by whom this machine trusts
+    ├── Untrusted             7   something is not signed, or not by whom this machine trusts
+    └── Held                  8   the gate holds a stage; what passes is published all the same
 
 Everything an error needs is in `args`, and constructors do nothing, because Celery rebuilds an
 exception as `cls(*args)`. The first argument is the message, the optional second one a hint.
@@ -156,6 +157,10 @@ class Stale(StagefarmError):
 
 class Untrusted(StagefarmError):
     exit_code = 7
+
+
+class Held(StagefarmError):
+    exit_code = 8
 
 
 HOST_ERRNOS = frozenset(

@@ -55,8 +55,8 @@ ROLES = {
     "worker": ("worker", "-A"),
     "supervisor": ("supervisor",),
     "flower": ("flower",),
-    "submitter": ("submit", "cancel", "retry", "rebuild", "drain", "undrain"),
-    "monitoring": ("status", "follow", "logs", "why", "workers", "fetch", "publish", "release"),
+    "submitter": ("submit", "cancel", "retry", "rebuild", "drain", "undrain", "publish"),
+    "monitoring": ("status", "follow", "logs", "why", "workers", "fetch", "release", "gate"),
     "admin": ("forget", "ledger"),
 }
 """The users of deploy/redis/stagefarm.acl, and the commands that each of them is for."""
@@ -104,8 +104,9 @@ class Farm:
             with self.trust_file.open("a") as file:
                 file.write(entry("host", host, host_key(settings).public))
                 if host == "tester":
-                    rights = {"outer_hooks": True, "host_privileges": True}
-                    file.write(entry("submitter", host, submit_key(settings).public, **rights))
+                    rights = ("outer_hooks", "host_privileges", "accept_findings")
+                    mine = submit_key(settings).public
+                    file.write(entry("submitter", host, mine, **dict.fromkeys(rights, True)))
         return settings
 
     def _settings_of(self, host: str) -> Settings:

@@ -14,7 +14,8 @@ from typing import Any, Self
 from orchestrator.formats.reader import Count, Seconds
 from orchestrator.formats.releasefile import Keep, Releasefile, Selection, Target
 from orchestrator.release.known import Known
-from orchestrator.release.publisher import Outcome, Publisher
+from orchestrator.release.publication import Outcome
+from orchestrator.release.publisher import Publisher
 from orchestrator.release.shelves import Shelves
 from orchestrator.release.taking import NOTHING, Candidate, Taken, take
 from orchestrator.release.targets.folder import FolderTarget
@@ -44,8 +45,9 @@ def put_stage(
     batch: str = "",
     by: str = "anna",
     built_by: str = "one",
+    sidecars: dict[str, bytes] | None = None,
 ) -> Path:
-    """The tarball of a build in `store`, with what lies beside it."""
+    """The tarball of a build in `store`, with what lies beside it; `sidecars` by their endings."""
     at = time.time() if at is None else at
     folder = store / (batch or build) / build / "1"
     folder.mkdir(parents=True)
@@ -67,6 +69,10 @@ def put_stage(
     )
     tarball.with_name(job_name(tarball.name)).write_text(job_signed.text)
     files = [_artifact(tarball), _artifact(checksum)]
+    for ending, said in (sidecars or {}).items():
+        sidecar = tarball.with_name(f"{tarball.name}.{ending}")
+        sidecar.write_bytes(said)
+        files.append(_artifact(sidecar))
     signed = sign_result(job_signed, 1, built_by, files, "", at, key(built_by))
     tarball.with_name(result_name(tarball.name)).write_text(signed)
     (folder / "build.log").write_text("not for the public")

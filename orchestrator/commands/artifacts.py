@@ -71,7 +71,7 @@ def diff(
         stages = _inventory(before, report), _inventory(after, report)
     found = difference(*stages, times=not ignore_times)
     if html:
-        _write_page(html, *stages, times=not ignore_times)
+        _write_diff(html, *stages, times=not ignore_times)
     if as_json:
         # File names need not be valid text; as escapes they are still exact.
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
@@ -80,12 +80,17 @@ def diff(
     return 0 if found.is_empty else 1
 
 
-def _write_page(file: Path, before: Inventory, after: Inventory, *, times: bool) -> None:
+def _write_diff(file: Path, before: Inventory, after: Inventory, *, times: bool) -> None:
     from orchestrator.display.diff_page import diff_page
+
+    write_page(file, diff_page(before, after, times=times))
+
+
+def write_page(file: Path, page: str) -> None:
+    """Write a web page to `file`; `BadInput` if that fails."""
     from tasks.errors import BadInput
     from tasks.host.files import replaced, write_all
 
-    page = diff_page(before, after, times=times)
     try:
         with replaced(file) as opened:
             write_all(opened.fileno(), page.encode())

@@ -12,7 +12,9 @@ from orchestrator.commands.names import complete_build
 
 if TYPE_CHECKING:
     from orchestrator.release.catalog import Catalog
-    from orchestrator.release.publisher import Outcome, Publisher
+    from orchestrator.release.gating import Gate
+    from orchestrator.release.publication import Outcome
+    from orchestrator.release.publisher import Publisher
     from orchestrator.release.taking import Candidate, Taken
 
 
@@ -49,7 +51,8 @@ def publish(
     """Publish the newest builds of a release, or those named. Each is taken only if its submitter
     and its host have signed it and this machine trusts both. The new generation is written and
     verified through its public URL before the pointer moves to it: readers see the one before, or
-    the new one, whole.
+    the new one, whole. Where the release file names a gate, stages that it holds are left out: the
+    exit code is 8 then, the rest is published all the same.
 
     \b
     Examples:
@@ -76,13 +79,38 @@ def publish(
             with_ledger=not store_only,
         )
         taken = wanted(publisher, names, store_only=store_only)
-        outcome = publisher.publish(taken)
-    return show(outcome, dry_run=dry_run, as_json=as_json)
+        outcome = publish_taken(publisher, taken, with_ledger=not store_only)
+    return show(outcome, file, dry_run=dry_run, as_json=as_json, named=bool(names))
 
 
 def publish_builds(publisher: Publisher, names: Sequence[str]) -> Outcome:
     """Publish builds of the ledger."""
-    return publisher.publish(wanted(publisher, names, store_only=False))
+    return publish_taken(publisher, wanted(publisher, names, store_only=False), with_ledger=True)
+
+
+def publish_taken(publisher: Publisher, taken: Taken, *, with_ledger: bool) -> Outcome:
+    """Publish, and tell people and the farm what the gate holds."""
+    from orchestrator.farm.hold_hints import note_holds
+
+    outcome = publisher.publish(taken)
+    for build, error in outcome.taken.refused[len(taken.refused) :]:
+        say(f"{build} is not published: {error}")
+    if publisher.gate and not publisher.dry_run:
+        if with_ledger:
+            note_holds(outcome.taken.held, outcome.ended)
+        _tell(publisher.gate, publisher.clock())
+    return outcome
+
+
+def _tell(gate: Gate, now: float) -> None:
+    """Tell people of holds; what goes wrong with that does not fail the publication."""
+    from tasks.errors import StagefarmError
+
+    try:
+        for problem in gate.tell(now):
+            say(problem)
+    except StagefarmError as error:
+        say(f"nobody was told of holds: {error}")
 
 
 def wanted(publisher: Publisher, names: Sequence[str], *, store_only: bool) -> Taken:
@@ -127,31 +155,53 @@ def _new(publisher: Publisher) -> list[Candidate]:
 
     ledger, catalog = open_ledger(reading=True), publisher.current()
     known = {(stage.build, stage.attempt) for stage in catalog.stages} if catalog else set()
-    withdrawn = set(catalog.withdrawn) if catalog else set()
+    away = set(catalog.withdrawn) if catalog else set()
+    held: set[str] = set()
+    if publisher.gate:
+        noted = publisher.gate.holds.noted()
+        away |= set(noted.superseded)
+        held = {hold.build for hold in noted.holds}
     return candidates_in(
         ledger.records(ledger.builds(0)),
         publisher.release,
         current(),
-        lambda build, attempt: (build, attempt) in known or build in withdrawn,
+        lambda build, attempt: (build, attempt) in known or build in away,
+        held - away,
     )
 
 
 def show(
-    outcome: Outcome, *, dry_run: bool = False, as_json: bool = False, stderr: bool = False
+    outcome: Outcome,
+    file: Path,
+    *,
+    dry_run: bool = False,
+    as_json: bool = False,
+    stderr: bool = False,
+    named: bool = False,
 ) -> int:
-    """Print what was published; returns the exit code: that of the first mirror that failed."""
+    """Print what was published; returns the exit code: that of the first mirror that failed, of the
+    first build that was refused if `named` builds were and no stage is left, or 8 if one is
+    held."""
     import json
+
+    from tasks.errors import Held
 
     for label, error in outcome.failed.items():
         say(f"{label}: {error}" + (f"; {error.hint}" if error.hint else ""))
     if as_json:
         click.echo(json.dumps(as_values(outcome, dry_run=dry_run), indent=2))
     else:
-        _print(outcome, dry_run=dry_run, stderr=stderr)
-    return next((error.exit_code for error in outcome.failed.values()), 0)
+        _print(outcome, file, dry_run=dry_run, stderr=stderr)
+    taken = outcome.taken
+    errors = [*outcome.failed.values()]
+    errors += [error for _, error in taken.refused if named and not taken.stages]
+    codes = [Held.exit_code] if taken.held else []
+    return next(iter([*(error.exit_code for error in errors), *codes]), 0)
 
 
 def as_values(outcome: Outcome, *, dry_run: bool = False) -> dict[str, Any]:
+    from orchestrator.gate.tables import hold_values
+
     catalog = outcome.catalog
     return {
         "release": catalog.release,
@@ -166,15 +216,18 @@ def as_values(outcome: Outcome, *, dry_run: bool = False) -> dict[str, Any]:
         "written_bytes": outcome.written_bytes,
         "removed": list(outcome.removed),
         "pushed": outcome.pushed,
+        "held": [hold_values(hold) for hold in outcome.taken.held],
     }
 
 
-def _print(outcome: Outcome, *, dry_run: bool, stderr: bool) -> None:
+def _print(outcome: Outcome, file: Path, *, dry_run: bool, stderr: bool) -> None:
     from orchestrator.display.table import console
     from orchestrator.display.terminal import size
+    from orchestrator.gate.tables import print_held
     from orchestrator.release.tables import changes_table
 
     catalog, screen = outcome.catalog, console(stderr=stderr)
+    print_held(screen, outcome.taken.held, file)
     for url, tags in outcome.pushed.items():
         click.echo(f"{url}: {len(tags)} tag{'s' * (len(tags) != 1)} pushed", err=stderr)
     if not outcome.new:

@@ -63,6 +63,7 @@ def list_(*, where: str, keys: tuple[str, ...], as_json: bool) -> None:
     catalog = _catalog(where, keys, None)
     if not as_json:
         console().print(generations_table(catalog))
+        _mention_holds(where)
         return
     first = {
         "version": catalog.version,
@@ -98,6 +99,7 @@ def show_(*, where: str, version: int | None, keys: tuple[str, ...], as_json: bo
         click.echo(catalog.content.decode(), nl=False)
         return
     console().print(stages_table(catalog))
+    _mention_holds(where)
 
 
 @release.command(short_help="Publish an earlier generation once more.")
@@ -120,7 +122,7 @@ def rollback(*, file: Path, version: int, dry_run: bool, as_json: bool) -> int:
     with bars() as report:
         publisher = publisher_of(file, current(), report, say, dry_run=dry_run)
         outcome = publisher.roll_back(version)
-    return show(outcome, dry_run=dry_run, as_json=as_json)
+    return show(outcome, file, dry_run=dry_run, as_json=as_json)
 
 
 @release.command(short_help="Keep a build whatever the release's rules say.")
@@ -142,7 +144,7 @@ def pin(*, file: Path, build: str, remove: bool, as_json: bool) -> int:
     with bars() as report:
         publisher = publisher_of(file, current(), report, say)
         outcome = publisher.pin(_published(publisher, build), remove=remove)
-    return show(outcome, as_json=as_json)
+    return show(outcome, file, as_json=as_json)
 
 
 def _published(publisher: Publisher, name: str) -> str:
@@ -216,18 +218,31 @@ def _verify_file(file: Path, keys: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         about = {"file": str(file), "sha256": found.file.sha256, "build": stage.build}
         about |= {"release": pointer.release, "channel": pointer.channel}
-        click.echo(json.dumps({**about, "version": pointer.version}, indent=2))
+        click.echo(json.dumps({**about, "version": pointer.version, "gate": found.gate}, indent=2))
         return
     click.echo(f"{file}: {stage_name(stage)}, built {moment(stage.built_at)} as {stage.build}")
     of = f"generation {pointer.version} of {pointer.release} {pointer.channel}"
     click.echo(f"in {of}, signed {moment(pointer.created_at)}")
     if found.sidecars:
         click.echo(f"with {', '.join(found.sidecars)}")
+    if found.gate:
+        click.echo(f"the gate: {found.gate}")
     if pointer.expires_at < time.time():
         say(f"that was current until {moment(pointer.expires_at)}: there may be newer ones")
 
 
 # Reading a release
+
+
+def _mention_holds(where: str) -> None:
+    """Say what the gate of the release file `where` holds."""
+    from orchestrator.commands.gate_names import holds_at
+    from orchestrator.display.table import console
+    from orchestrator.gate.tables import holds_table
+
+    if not _is_url(where) and (holds := holds_at(Path(where))):
+        click.echo("\nheld by the gate, see `stagefarm gate show`:")
+        console().print(holds_table(holds, time.time()))
 
 
 def _catalog(where: str, keys: Sequence[str], version: int | None) -> Catalog:
@@ -247,7 +262,7 @@ def _old(mirror: Mirror, catalog: Catalog, version: int | None) -> Catalog:
     from orchestrator.release.catalog import read_catalog
     from orchestrator.release.mirror import whole
     from orchestrator.release.pointer import CATALOG_MAX_BYTES
-    from orchestrator.release.publisher import generation_of
+    from orchestrator.release.publication import generation_of
 
     old = generation_of(catalog, version or 0)
     return read_catalog(whole(mirror, old.path, CATALOG_MAX_BYTES), old.sha256)

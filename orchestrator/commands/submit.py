@@ -83,8 +83,8 @@ def submit(
         )
         click.echo(f"{said} {build.variant and f'({build.variant})'}".rstrip(), err=as_json)
     ids = [build.id for build in builds]
-    if publisher:
-        return _watch_and_publish(publisher, ledger, ids, as_json=as_json)
+    if publisher and release_file:
+        return _watch_and_publish(publisher, release_file, ledger, ids, as_json=as_json)
     if follow:
         watch(ledger, ids, as_json=as_json)
     return 0
@@ -101,7 +101,7 @@ def _publisher(file: Path) -> Publisher:
 
 
 def _watch_and_publish(
-    publisher: Publisher, ledger: Ledger, builds: Sequence[str], *, as_json: bool
+    publisher: Publisher, file: Path, ledger: Ledger, builds: Sequence[str], *, as_json: bool
 ) -> int:
     """Publish those of `builds` that succeed; `BuildFailed` afterwards if one that is not optional
     did not."""
@@ -119,7 +119,7 @@ def _watch_and_publish(
     if done:
         with bars() as report:
             outcome = publish_builds(replace(publisher, report=report), done)
-        code = show(outcome, stderr=as_json)
+        code = show(outcome, file, stderr=as_json)
     if failed:
         raise failed
     return code

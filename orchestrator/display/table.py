@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.display.printable import plain
 from orchestrator.display.terminal import duration, size
 from tasks.errors import StagefarmError
 from tasks.ledger.hosts import Host
@@ -51,7 +52,13 @@ def stage_of(record: Record) -> str:
     if record.state is BuildState.BLOCKED:
         return f"blocked until {short_id(record.after)} has succeeded"
     reason = record.reason or record.cancel
-    return f"{record.state}{f': {reason}' if reason else ''}"
+    gate = f", {gate_of(record)}" if gate_of(record) else ""
+    return f"{record.state}{f': {reason}' if reason else ''}{gate}"
+
+
+def gate_of(record: Record) -> str:
+    """What the gate of a release says of a build that has succeeded; empty if it lets it pass."""
+    return plain(record.gate) if record.state is BuildState.SUCCEEDED else ""
 
 
 def builds_table(records: Sequence[Record], now: float, *, width: int, room: int = 0) -> Table:
@@ -84,7 +91,7 @@ ORDER = {
 
 
 def _cells(record: Record, now: float) -> tuple[str | Text, ...]:
-    step = escape(record.reason or record.cancel or record.step_title)
+    step = escape(gate_of(record) or record.reason or record.cancel or record.step_title)
     if record.state is BuildState.BLOCKED:
         step = escape(f"after {short_id(record.after)}")
     if record.state is BuildState.RUNNING and record.step >= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from orchestrator.display.table import gate_of
 from orchestrator.display.terminal import duration
 from tasks.ledger.hosts import Host
 from tasks.ledger.records import Record
@@ -32,7 +33,7 @@ def explain(
         ended = (
             f"It is not waiting: it is {record.state}{f', {record.reason}' * bool(record.reason)}."
         )
-        return [ended, *_left_behind(record.id, hosts)]
+        return [ended, *_held(record), *_left_behind(record.id, hosts)]
     lines = [f"It has waited in {record.queue} for {duration(now - record.queued)}."]
     serving = [host for host in hosts if record.queue in host.queues]
     if not [host for host in serving if host.alive(now, lease_s)]:
@@ -41,6 +42,13 @@ def explain(
         said = _closed(host, now, lease_s) or _open(host, record.job, running, refusals, now)
         lines.append(f"{host.name}: {said}.")
     return lines + _left_behind(record.id, hosts)
+
+
+def _held(record: Record) -> list[str]:
+    """That the gate of a release holds the build."""
+    if not (said := gate_of(record)):
+        return []
+    return [f"It is {said}: stagefarm gate show RELEASE_FILE {short_id(record.id)}"]
 
 
 def _left_behind(build: str, hosts: Sequence[Host]) -> list[str]:

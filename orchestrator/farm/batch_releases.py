@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestrator.formats.releasefile import NAME
 from orchestrator.release.known import Known
-from tasks.errors import StagefarmError
+from tasks.errors import Held, StagefarmError
 from tasks.host.files import replaced, write_all
 from tasks.host.process import run
 from tasks.ledger.builds import Ledger
@@ -86,7 +86,7 @@ class BatchReleases:
         except StagefarmError as error:
             self.say(f"{name}: {error}")
             code = error.exit_code
-        if code:
+        if code not in (0, Held.exit_code):  # what is held is not published sooner by trying again
             pause = self._pauses[batch.batch] = min(
                 2 * self._pauses.get(batch.batch, PAUSE_S / 2), PAUSE_MAX_S
             )

@@ -114,6 +114,12 @@ class Releasefile:
     expires: Annotated[
         Seconds, Key("How long clients take a generation as current without a newer one.")
     ] = FORTNIGHT
+    gate: Annotated[
+        str,
+        Key(
+            "The gate file that stages must pass; default: all are published.", relative_to=RELEASE
+        ),
+    ] = ""
     views: Annotated[tuple[ViewKind, ...], Key("Layouts for other programs.")] = ()
     registries: Annotated[
         tuple[str, ...],

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.gate.attestation import LIMIT_BYTES, attestation_name, read_attestation
 from orchestrator.release.catalog import CATALOGS, Catalog, File, Stage, read_catalog
 from orchestrator.release.pointer import (
     CATALOG_MAX_BYTES,
@@ -28,12 +29,14 @@ PIECE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file that a signed generation names, and the files beside it that were verified too."""
+    """A file that a signed generation names, the files beside it that were verified too, and what
+    the gate's statement among them says; empty if there is none."""
 
     file: File
     stage: Stage
     pointer: Pointer
     sidecars: tuple[str, ...]
+    gate: str = ""
 
 
 def verify_file(path: Path, keys: Sequence[PublicKey], report: Report) -> FoundFile:
@@ -50,7 +53,9 @@ def verify_file(path: Path, keys: Sequence[PublicKey], report: Report) -> FoundF
         for stage in catalog.stages:
             for file in stage.files:
                 if file.sha256 == digest:
-                    return FoundFile(file, stage, pointer, tuple(_sidecars(path, stage, file)))
+                    beside = dict(_sidecars(path, stage, file))
+                    gate = _said_by_gate(beside, stage, keys)
+                    return FoundFile(file, stage, pointer, tuple(beside), gate)
     versions = ", ".join(f"{pointer.channel} {pointer.version}" for pointer, _ in pointers)
     raise Untrusted(
         f"{path} is in no generation that is signed: {versions}",
@@ -106,8 +111,23 @@ def _catalog(pointer: Pointer, near: Sequence[Path]) -> Catalog:
     )
 
 
-def _sidecars(path: Path, stage: Stage, file: File) -> Iterator[str]:
-    """The names of the stage's other files that are there; `Untrusted` if one was changed."""
+def _said_by_gate(beside: dict[str, Path], stage: Stage, keys: Sequence[PublicKey]) -> str:
+    """`passed, 1 finding accepted`, by the statement that lies beside the file."""
+    path = beside.get(attestation_name(stage.tarball.name))
+    if not path or path.stat().st_size > LIMIT_BYTES:
+        return ""
+    try:
+        found = read_attestation(path.read_bytes(), keys, stage.tarball.sha256).predicate
+    except Untrusted as error:  # the catalog vouches for the file; a former key may have signed it
+        return str(error)
+    waived = sum(bool(one.waiver) for one in found.findings)
+    said = {"": len(found.findings) - waived, " accepted": waived}
+    counts = [f"{n} finding{'s' * (n != 1)}{what}" for what, n in said.items() if n]
+    return ", ".join([found.result.lower(), *counts])
+
+
+def _sidecars(path: Path, stage: Stage, file: File) -> Iterator[tuple[str, Path]]:
+    """The stage's other files that are there, by name; `Untrusted` if one was changed."""
     for other in stage.files:
         if other == file:
             continue
@@ -115,7 +135,7 @@ def _sidecars(path: Path, stage: Stage, file: File) -> Iterator[str]:
         for candidate in nearby:
             if candidate.is_file():
                 _require_same(candidate, other)
-                yield other.name
+                yield other.name, candidate
                 break
 
 

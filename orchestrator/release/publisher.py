@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from orchestrator.formats.releasefile import Releasefile
+from orchestrator.gate.gatekeeper import Compared
 from orchestrator.release import generations
-from orchestrator.release.catalog import Catalog, File, Generation
-from orchestrator.release.facts import Facts
+from orchestrator.release.catalog import Catalog, File, Stage
+from orchestrator.release.facts import Facts, Reader
+from orchestrator.release.gating import Gate
 from orchestrator.release.known import Known
 from orchestrator.release.mirror import mirror_at, whole
 from orchestrator.release.mirrored import (
     Mirrored,
     SourceOf,
-    catalog_on,
     due_of,
     items_of,
     look,
@@ -37,6 +38,7 @@ from orchestrator.release.pointer import (
     pointer_to,
     sign_pointer,
 )
+from orchestrator.release.publication import Outcome, Plan, earlier, newest_of, noting, required
 from orchestrator.release.registries import NOWHERE, Registries
 from orchestrator.release.shelves import Shelves
 from orchestrator.release.taking import NOTHING, Taken
@@ -44,7 +46,7 @@ from orchestrator.release.targets.target import Target
 from orchestrator.release.verify import require_forward, seen_of
 from orchestrator.release.views.chosen import learn
 from orchestrator.release.views.view import Signer, View, ViewFile
-from tasks.errors import BadInput, HostUnfit, StagefarmError, Untrusted
+from tasks.errors import HostUnfit, StagefarmError, Untrusted
 from tasks.metering import Meter
 from tasks.reporting import Report, Silent
 from tasks.store.store import StoredFile
@@ -56,32 +58,6 @@ RENEWED_AT = 0.5
 
 Make = Callable[[Sequence[Mirrored], int, float], "Plan"]
 """Plans the next generation, of what the mirrors show, its version, and the time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A publication: the current generation; whether it is `new`; the labels of mirrors that show
-    it, and of others the reason; the bytes written; the paths removed; tags pushed by registry."""
-
-    catalog: Catalog
-    new: bool
-    before: Catalog | None = None
-    published: tuple[str, ...] = ()
-    failed: dict[str, StagefarmError] = field(default_factory=dict)
-    written_bytes: int = 0
-    removed: tuple[str, ...] = ()
-    pushed: dict[str, list[str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A generation to publish: where its files are in the store, which of them were verified for an
-    earlier one."""
-
-    catalog: Catalog
-    before: Catalog | None
-    sources: Mapping[str, StoredFile]
-    verified: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +75,7 @@ class Publisher:
     signer: Signer | None = None
     facts: Facts | None = None
     registries: Registries = NOWHERE
+    gate: Gate | None = None
     report: Report = field(default_factory=Silent)
     say: Callable[[str], object] = lambda _: None
     clock: Callable[[], float] = time.time
@@ -113,10 +90,11 @@ class Publisher:
 
         def make(found: Sequence[Mirrored], version: int, now: float) -> Plan:
             before = newest_of(found)
+            passed = self._passing(taken, before, found, now)
             catalog = generations.next_generation(
-                before, taken.stages, self.release, name=self.name, version=version, now=now
+                before, passed.stages, self.release, name=self.name, version=version, now=now
             )
-            return Plan(catalog=catalog, before=before, sources=taken.sources)
+            return Plan(catalog=catalog, before=before, sources=passed.sources, taken=passed)
 
         return self._advance(make)
 
@@ -125,7 +103,7 @@ class Publisher:
         is not on the mirror any more."""
 
         def make(found: Sequence[Mirrored], version: int, now: float) -> Plan:
-            before = _required(newest_of(found))
+            before = required(newest_of(found))
             old = earlier(found, before, to)
             catalog = generations.rolled_back(
                 before, old, version=version, now=now, grace_s=self.release.keep.grace
@@ -139,7 +117,7 @@ class Publisher:
         """Keep `build` whatever the rules say, or no longer; `BadInput` if it is not there."""
 
         def make(found: Sequence[Mirrored], version: int, now: float) -> Plan:
-            before = _required(newest_of(found))
+            before = required(newest_of(found))
             grace_s = self.release.keep.grace
             catalog = generations.pinned(
                 before, build, version=version, now=now, grace_s=grace_s, remove=remove
@@ -147,6 +125,13 @@ class Publisher:
             return Plan(catalog=catalog, before=before, sources={})
 
         return self._advance(make)
+
+    def compare(self, taken: Taken) -> Compared:
+        """What the gate says of the one stage in `taken`, which is not published."""
+        assert self.gate
+        (stage,), found = taken.stages, self._look({})
+        before = newest_of(found)
+        return self.gate.compare(stage, before, self._reader(taken, before, found), self.clock())
 
     def current(self) -> Catalog | None:
         """The newest generation that a mirror shows, None if all are empty."""
@@ -156,7 +141,7 @@ class Publisher:
     def generation(self, version: int | None) -> Catalog:
         """The current generation, or an earlier one; `BadInput` if there is none."""
         found = self._look({})
-        current = _required(newest_of(found))
+        current = required(newest_of(found))
         return current if version in (None, current.version) else earlier(found, current, version)
 
     # How
@@ -168,13 +153,46 @@ class Publisher:
             found = self._look(failed, None if self.dry_run else locks)
             now, version = self._time_of(found), self._next_version(found)
             plan = make(found, version, now)
-            if not failed and self._is_current(found, plan, now):
-                assert plan.before
-                outcome = Outcome(catalog=plan.before, new=False, before=plan.before, failed=failed)
-                return outcome if self.dry_run else self._push(outcome, found, plan)
-            if self.dry_run:
-                return self._foreseen(found, plan, now, failed)
-            return self._push(self._carry_out(found, plan, now, failed), found, plan)
+            return self._told(self._publish(found, plan, now, failed), plan)
+
+    def _publish(
+        self, found: Sequence[Mirrored], plan: Plan, now: float, failed: dict[str, StagefarmError]
+    ) -> Outcome:
+        if not failed and self._is_current(found, plan, now):
+            assert plan.before
+            outcome = Outcome(catalog=plan.before, new=False, before=plan.before, failed=failed)
+            return outcome if self.dry_run else self._push(outcome, found, plan)
+        if self.dry_run:
+            return self._foreseen(found, plan, now, failed)
+        return self._push(self._carry_out(found, plan, now, failed), found, plan)
+
+    def _passing(
+        self, taken: Taken, before: Catalog | None, found: Sequence[Mirrored], now: float
+    ) -> Taken:
+        """What of `taken` passes the gate."""
+        if not self.gate:
+            return taken
+        read = self._reader(taken, before, found)
+        return self.gate.passing(taken, before, read, now, trial=self.dry_run)
+
+    def _reader(self, taken: Taken, before: Catalog | None, found: Sequence[Mirrored]) -> Reader:
+        """Returns the content of files that are published, or taken."""
+        stages = (*(before.stages if before else ()), *taken.stages)
+        find = self._finder(stages, taken.sources)
+
+        def read(file: File) -> Iterator[bytes]:
+            if source := find(file):
+                yield from source.pieces()
+                return
+            with mirror_at(found[0].target.url) as mirror:
+                yield from mirror.pieces(file.path, file.size_bytes)
+
+        return read
+
+    def _told(self, outcome: Outcome, plan: Plan) -> Outcome:
+        """The outcome with what the gate did."""
+        ended = self.gate.settle(outcome.catalog) if self.gate and not self.dry_run else ()
+        return replace(outcome, taken=plan.taken, ended=tuple(ended))
 
     def _push(self, outcome: Outcome, found: Sequence[Mirrored], plan: Plan) -> Outcome:
         """Bring the registries up to date with a mirror that shows the generation."""
@@ -191,7 +209,7 @@ class Publisher:
         others. Raises the error if there is none."""
         found: list[Mirrored] = []
         for target in self.targets:
-            with _noting(failed, target.label):
+            with noting(failed, target.label):
                 if locks:
                     locks.enter_context(target.exclusive())
                 one = look(target, self.release.channel, self._keys, self.clock())
@@ -272,7 +290,7 @@ class Publisher:
         ready: list[Mirrored] = []
         size, removed = 0, dict[str, None]()
         for one in found:
-            with _noting(failed, one.target.label):
+            with noting(failed, one.target.label):
                 size += self._prepare(one, plan)
                 ready.append(one)
         for view in self.views:
@@ -280,13 +298,13 @@ class Publisher:
                 self.say(f"not in the view {type(view).__name__.lower()}: {line}")
         done: list[Mirrored] = []
         for one in ready:
-            with _noting(failed, one.target.label):
+            with noting(failed, one.target.label):
                 self._switch(one, plan.catalog)
                 done.append(one)
         if not done:
             raise next(iter(failed.values()))
         for one in done:
-            with _noting(failed, one.target.label):
+            with noting(failed, one.target.label):
                 due = due_of(one, self.release.keep.grace, now)
                 remove_due(one, due)
                 removed |= dict.fromkeys(due)
@@ -342,10 +360,18 @@ class Publisher:
             ]
 
     def _source_of(self, plan: Plan) -> SourceOf:
-        stages = {file.path: stage for stage in plan.catalog.stages for file in stage.files}
+        return self._finder(plan.catalog.stages, plan.sources)
+
+    def _finder(self, stages: Iterable[Stage], sources: Mapping[str, StoredFile]) -> SourceOf:
+        by_path = {file.path: stage for stage in stages for file in stage.files}
 
         def find(file: File) -> StoredFile | None:
-            return plan.sources.get(file.path) or self.store.find(stages[file.path], file)
+            return (
+                sources.get(file.path)
+                or self.store.find(by_path[file.path], file)
+                or (self.gate and self.gate.statements.find(file, self.targets))
+                or None
+            )
 
         return find
 
@@ -362,38 +388,3 @@ class Publisher:
 
 
 RECOVER = "--recover goes on from what is there, under a higher version"
-
-
-def newest_of(found: Sequence[Mirrored]) -> Catalog | None:
-    catalogs = [one.catalog for one in found if one.catalog]
-    return max(catalogs, key=lambda catalog: catalog.version, default=None)
-
-
-def earlier(found: Sequence[Mirrored], current: Catalog, version: int | None) -> Catalog:
-    """Generation `version`; `BadInput` if its catalog is not kept any more."""
-    old = generation_of(current, version or 0)
-    holder = max(found, key=lambda one: one.version)
-    return catalog_on(holder.target, old.sha256)
-
-
-def generation_of(current: Catalog, version: int) -> Generation:
-    for generation in current.earlier:
-        if generation.version == version:
-            return generation
-    kept = ", ".join(str(generation.version) for generation in current.earlier) or "none"
-    raise BadInput(f"there is no earlier generation {version}", f"there are: {kept}")
-
-
-def _required(catalog: Catalog | None) -> Catalog:
-    if not catalog:
-        raise BadInput("nothing has been published yet", "stagefarm publish RELEASE_FILE")
-    return catalog
-
-
-@contextmanager
-def _noting(failed: dict[str, StagefarmError], label: str) -> Iterator[None]:
-    """Keeps an error of one mirror from holding up the others."""
-    try:
-        yield
-    except StagefarmError as error:
-        failed[label] = error

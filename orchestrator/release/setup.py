@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.formats.releasefile import load_release, name_of
 from orchestrator.release.facts import Facts
+from orchestrator.release.gate_setup import gate_of
 from orchestrator.release.known import Known
 from orchestrator.release.publisher import Publisher
 from orchestrator.release.registries import Registries
@@ -56,6 +57,7 @@ def publisher_of(
         views=views_of(release.views, facts),
         signer=signers_of(keys, facts) if release.views else None,
         facts=facts,
+        gate=gate_of(document, key, settings, facts, report, say),
         registries=Registries(release.registries, known.folder / "registries"),
         store=Shelves(settings),
         report=report,

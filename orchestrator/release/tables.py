@@ -11,7 +11,7 @@ from rich.table import Table
 from orchestrator.display.terminal import duration, size
 from orchestrator.release.catalog import Catalog, Stage
 from orchestrator.release.pointer import moment
-from orchestrator.release.publisher import Outcome
+from orchestrator.release.publication import Outcome
 from tasks.model import short_id
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from string import Template
 
 from orchestrator.formats.releasefile import Keep, Releasefile, Selection
-from orchestrator.release.catalog import File, Stage
+from orchestrator.gate.holds import Hold
+from orchestrator.release.catalog import File, Stage, is_safe
 from orchestrator.release.retention import kept
 from tasks.artifacts.provenance import (
     LIMIT_BYTES,
@@ -44,12 +45,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """Stages to publish, where each of their files is in the store, by its path on the mirror, and
-    which builds were not taken, and why."""
+    """Stages to publish, where each of their files is in the store, by its path on the mirror,
+    which builds were not taken, and why, and what the gate holds."""
 
     stages: tuple[Stage, ...] = ()
     sources: dict[str, StoredFile] = field(default_factory=dict)
     refused: tuple[tuple[str, StagefarmError], ...] = ()
+    held: tuple[Hold, ...] = ()
 
 
 NOTHING = Taken()
@@ -63,21 +65,22 @@ def candidates_in(
     release: Releasefile,
     settings: Settings,
     known: Callable[[str, int], bool] = lambda _build, _attempt: False,
+    held: Collection[str] = (),
 ) -> list[Candidate]:
     """The tarballs of those builds of the ledger that would be in the next generation, and are not
-    known: `known(build, attempt)`. What is taken is decided by signatures, not here."""
+    known: `known(build, attempt)`. Builds in `held` are looked at again, and take no place of
+    others. What is taken is decided by signatures, not here."""
     groups: dict[tuple[str, str, str], list[Record]] = {}
+    wanted: list[Record] = []
     for record in records:
         if record.state is BuildState.SUCCEEDED and _selection(
             release.stages, record.job, record.batch
         ):
-            groups.setdefault((record.job, record.queue, record.variant), []).append(record)
-    wanted = [
-        record
-        for group in groups.values()
-        for record in _newest(group, release.keep)
-        if not known(record.id, record.attempt)
-    ]
+            key = (record.job, record.queue, record.variant)
+            (wanted if record.id in held else groups.setdefault(key, [])).append(record)
+    for group in groups.values():
+        wanted += _newest(group, release.keep)
+    wanted = [record for record in wanted if not known(record.id, record.attempt)]
     return candidates_of(sorted(wanted, key=lambda record: record.ended), settings)
 
 
@@ -121,7 +124,7 @@ def _stage(candidate: Candidate, release: Releasefile, trust: Trust) -> Stage:
     if not selection:
         raise Untrusted(f"{build.id} is signed as a build of {build.job}, which is not published")
     product, variant, options = _named(selection, build)
-    return Stage(
+    stage = Stage(
         product=product,
         variant=variant,
         arch=build.arch,
@@ -134,6 +137,10 @@ def _stage(candidate: Candidate, release: Releasefile, trust: Trust) -> Stage:
         sidecars=tuple(_sidecars(candidate.tarball, found)),
         options=options,
     )
+    for file in stage.files:
+        if not is_safe(file):
+            raise Untrusted(f"{build.id} has a file that cannot be on a mirror: {file.name!r}")
+    return stage
 
 
 def _selection(selections: Sequence[Selection], job: str, batch: str) -> Selection | None:

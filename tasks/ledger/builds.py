@@ -107,6 +107,10 @@ class Ledger:
         answer = self.connection.script("sign", build.id, before, spec, signatures)
         return bool(self._known(build.id, answer) == "ok")
 
+    def note_gate(self, build: str, text: str) -> bool:
+        """Note what a gate says of the build, for people; False if the ledger does not have it."""
+        return bool(self.connection.script("note_gate", build, text) == "ok")
+
     def unsigned(self) -> list[str]:
         """The builds that have no signatures, newest first."""
         builds, pipeline = self.builds(0), self.connection.client.pipeline(transaction=False)

@@ -14,7 +14,7 @@ from tasks.model import Artifact, BuildState
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One build; times in seconds since 1970 on Redis's clock, 0 if not set yet; `step` is the one
-    begun last, -1 before the first."""
+    begun last, -1 before the first. `gate` is what a publisher says of it, a hint only."""
 
     id: str
     job: str
@@ -41,6 +41,7 @@ class Record:
     hint: str = ""
     url: str = ""
     artifacts: tuple[Artifact, ...] = ()
+    gate: str = ""
 
     @property
     def step_title(self) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestrator.formats.releasefile import ViewKind
 from orchestrator.release.facts import Facts
-from orchestrator.release.publisher import Outcome
+from orchestrator.release.publication import Outcome
 from orchestrator.release.views.chosen import views_of
 from tests.releases import Served, Shop
 

@@ -71,3 +71,12 @@ def test_a_build_that_waits_for_another() -> None:
     assert why(record=blocked, before=runs) == [
         "It starts from the tarball of a-1: h runs step 2 of 2, pack, started 10s ago."
     ]
+
+
+def test_what_a_gate_holds_is_not_waiting() -> None:
+    done = replace(WAITING, state=BuildState.SUCCEEDED, gate="held by the gate: 2\x1b[2J findings")
+    assert why(record=done) == [
+        "It is not waiting: it is succeeded.",
+        "It is held by the gate: 2 findings: stagefarm gate show RELEASE_FILE b-1",
+    ]
+    assert len(why(record=replace(done, state=BuildState.FAILED))) == 1
