@@ -24,7 +24,7 @@ class GateGroup(click.Group):
     """`stagefarm gate BUILD` is `stagefarm gate check BUILD`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        if args and args[0] not in {*self.commands, "-h", "--help"}:
             args = ["check", *args]
         return super().parse_args(ctx, args)
 

@@ -13,7 +13,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tasks.errors import HostUnfit
+from tasks.errors import BuildFailed, HostUnfit
 
 LOOPBACK = "127.0.0.1"
 START_S = 30.0
@@ -98,6 +98,13 @@ def redis_program() -> str:
 def stagefarm(*arguments: str) -> list[str]:
     """The argument list that runs this stagefarm."""
     return [sys.executable, "-P", "-m", "orchestrator", *arguments]
+
+
+def run(*arguments: str, environ: Mapping[str, str], code: int = 0) -> None:
+    """Run a command of this stagefarm; `BuildFailed` if its exit code is another than `code`."""
+    done = subprocess.run(stagefarm(*arguments), env=environ, check=False)
+    if done.returncode != code:
+        raise BuildFailed(f"stagefarm {arguments[0]} failed, with exit code {done.returncode}")
 
 
 def wait_for_port(port: int, what: str, log: Path) -> None:

@@ -1,5 +1,5 @@
 """The demonstration: set up a farm, build the shipped nightly batch, verify the tarballs, publish
-them to a mirror, and verify that as its users do."""
+them to a mirror, and verify that as its users do; then hold a stage, and release it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.demo.holding import build_again, show_hold
 from orchestrator.demo.seed import make_seed
 from orchestrator.demo.servers import (
     LOOPBACK,
@@ -24,6 +25,7 @@ from orchestrator.demo.servers import (
     http_server,
     process,
     redis_server,
+    run,
     stagefarm,
     wait_for_port,
 )
@@ -106,7 +108,7 @@ class Place:
 def trust_each_other(place: Place) -> None:
     """Make the keys of the submitter and of the hosts, and the trust file of them all."""
     key = submit_key(Settings(state_dir=str(place.state(SUBMITTER)))).public
-    rights = {"outer_hooks": True}
+    rights = {"outer_hooks": True, "accept_findings": True}
     add(place.trust_file, "submitter", SUBMITTER, str(key), rights)
     for host, queue in QUEUES.items():
         key = host_key(Settings(state_dir=str(place.state(host)))).public
@@ -131,28 +133,27 @@ def show(folder: Path, *, hold: bool) -> None:
             raise BuildFailed("a build of the batch failed", f"see the logs in {place.logs}")
         _verify(place, console)
         with http_server(place.mirror) as url:
-            _publish(place, url, environ, console)
+            _publish(place, url, seed_url, environ, console)
             if hold:
                 console.input("\nThe farm is running. Press Enter to stop it. ")
 
 
-def _publish(place: Place, url: str, environ: Mapping[str, str], console: Console) -> None:
-    """Publish the batch to a mirror at `url`, and verify it by nothing but that and the key."""
+def _publish(
+    place: Place, url: str, seed_url: str, environ: Mapping[str, str], console: Console
+) -> None:
+    """Publish the batch to a mirror at `url`, and verify it by nothing but that and the key. One
+    stage is built once more meanwhile, and held."""
     key = str(release_key(Settings(state_dir=str(place.state(SUBMITTER)))).public)
     text = place.release_file.read_text()
     target = f"  - to: {place.mirror}\n    url: {url}\n"
     place.release_file.write_text(text.replace("  - to: ../../mirror\n", target))
     console.print(f"\n[bold]5[/] Published to {place.mirror}, which {url} serves\n")
-    _run("publish", str(place.release_file), environ=environ)
+    run("publish", str(place.release_file), environ=environ)
+    again = build_again(place.specs, seed_url, environ)
     pointer = f"{url}/stable.json"
     console.print(f"\n[bold]6[/] stagefarm release verify {pointer} --key {key}\n")
-    _run("release", "verify", pointer, "--key", key, environ=environ)
-
-
-def _run(*arguments: str, environ: Mapping[str, str]) -> None:
-    done = subprocess.run(stagefarm(*arguments), env=environ, check=False)
-    if done.returncode:
-        raise BuildFailed(f"stagefarm {arguments[0]} failed")
+    run("release", "verify", pointer, "--key", key, environ=environ)
+    show_hold(place.release_file, again, environ, console)
 
 
 @contextmanager

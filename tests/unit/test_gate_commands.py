@@ -177,6 +177,7 @@ def test_a_waiver_counts_where_a_stage_is_only_judged(machine: Machine) -> None:
     ("words", "code", "error"),
     [
         (["gate", "x.tar"], 2, "give --release FILE or --policy FILE"),
+        (["gate", "--policy", "gate.yaml", "x.tar"], 2, "there is no such tarball"),
         (["gate", "x.tar", "--policy", "gate.yaml"], 2, "there is no such tarball"),
         (["gate", "gate.yaml", "--policy", "gate.yaml"], 2, "not a tarball"),
         (["gate", "x.tar", "--policy", "none.yaml"], 2, "no such gate file"),

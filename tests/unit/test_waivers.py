@@ -22,8 +22,10 @@ from orchestrator.gate.waivers import (
 )
 from tasks.errors import BadInput
 from tasks.model import encode
+from tasks.settings import Settings
 from tasks.trust.envelope import PayloadType, signed, to_text
-from tasks.trust.policy import NOT_REQUIRED, Trust
+from tasks.trust.keys import read_or_make
+from tasks.trust.policy import NOT_REQUIRED, SUBMIT_KEY, Trust, trust_of
 from tests.trusted import host, key, submitter, trusting
 
 NOW = datetime(2026, 12, 1, 23, 59, tzinfo=UTC).timestamp()
@@ -133,6 +135,17 @@ def test_a_waiver_from_the_future_does_not_count(file: Path) -> None:
 def test_nothing_is_verified_where_redis_is_trusted(file: Path) -> None:
     add_waiver(file, WAIVER, key("stranger"))
     assert read(file, trust=NOT_REQUIRED).valid
+
+
+def test_a_machine_without_a_trust_file_takes_those_of_its_own_submitter(
+    file: Path, tmp_path: Path
+) -> None:
+    settings = Settings(state_dir=str(tmp_path), trust_file=str(tmp_path / "none.toml"))
+    own = read_or_make(settings.keys / SUBMIT_KEY)
+    add_waiver(file, WAIVER, own)
+    add_waiver(file, WAIVER, key("anna"))
+    found = read(file, trust=trust_of(settings))
+    assert ([one.line for one in found.void], len(found.valid)) == ([2], 1)
 
 
 def test_waivers_are_withdrawn_by_the_digest_of_their_finding(file: Path) -> None:
