@@ -7,13 +7,10 @@ import io
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import Future
 from itertools import chain
 from typing import IO, Any
 
 from tasks.archive.members import Member
-from tasks.inspection.digests import LARGE_BYTES, Digests
 from tasks.inspection.inventory import Compiled, Mark, Program
 from tasks.inspection.marking import Marking
 from tasks.inspection.programs import MAGIC, DamagedProgram, read_program
@@ -30,11 +27,9 @@ _COMPILED = struct.Struct("<4sIII")
 class Contents:
     """What the content of the files so far has said, by path."""
 
-    def __init__(self, marking: Marking, texts: Texts, digests: Digests) -> None:
+    def __init__(self, marking: Marking, texts: Texts) -> None:
         self._marking = marking
         self._wanted = texts
-        self._digests = digests
-        self.later: dict[str, Future[str]] = {}
         self.programs: dict[str, Program] = {}
         self.scripts: dict[str, str] = {}
         self.texts: dict[str, bytes] = {}
@@ -52,17 +47,16 @@ class Contents:
                 found[new] = found.pop(path)
 
     def _all(self) -> tuple[dict[str, Any], ...]:
-        return self.programs, self.scripts, self.texts, self.marks, self.compiled, self.later
+        return self.programs, self.scripts, self.texts, self.marks, self.compiled
 
     def read(self, path: str, member: Member, copy: IO[bytes] | None) -> str:
-        """Read a file to its end, and write it to `copy` if there is one; returns its sha256, or
-        nothing for a large file, whose digest will be in `later`."""
+        """Read a file to its end, and write it to `copy` if there is one; returns its sha256."""
         head = _head(member)
         is_program = head.startswith(MAGIC)
         if is_program or copy or self._wanted.group_of(path):
             sha256 = self._read_whole(path, member, head, copy)
         else:
-            sha256 = self._read(path, member, head)
+            sha256 = _read(member, head)
         self._look(path, head)
         if marks := self._marking.marks(member.offset, member.offset + member.stored):
             self._mark(path, *(marks - {Mark.PRIVATE_KEY} if is_program else marks))
@@ -81,17 +75,6 @@ class Contents:
             if not flags:
                 self.compiled[path] = Compiled(source_mtime=mtime, source_size=size)
 
-    def _read(self, path: str, member: Member, head: bytes, *copies: IO[bytes]) -> str:
-        """Read a file after its head, and write all of it to `copies`."""
-        pieces = _copied(chain((head,), member.data), copies)
-        if member.size >= LARGE_BYTES:
-            self.later[path] = self._digests.sha256(pieces)
-            return ""
-        digest = hashlib.sha256()
-        for piece in pieces:
-            digest.update(piece)
-        return digest.hexdigest()
-
     def _read_whole(self, path: str, member: Member, head: bytes, copy: IO[bytes] | None) -> str:
         """Read a file of which more than the beginning is of interest."""
         is_program = head.startswith(MAGIC)
@@ -100,11 +83,11 @@ class Contents:
         is_kept = group is not None and self._wanted.has_room(group, member.size)
         if (is_program and member.size > PROGRAM_MAX_BYTES) or (group and not is_kept):
             self._mark(path, Mark.UNREAD)
-            return self._read(path, member, head, *copies)
+            return _read(member, head, *copies)
         if not is_program and not is_kept:
-            return self._read(path, member, head, *copies)
+            return _read(member, head, *copies)
         with _room(member.size) as whole:
-            sha256 = self._read(path, member, head, *copies, whole)
+            sha256 = _read(member, head, *copies, whole)
             if is_kept:
                 whole.seek(0)
                 self.texts[path] = whole.read()
@@ -133,12 +116,11 @@ def _room(size: int) -> IO[bytes]:
     return io.BytesIO() if size <= _IN_MEMORY_BYTES else tempfile.TemporaryFile()
 
 
-def _copied(pieces: Iterator[bytes], copies: tuple[IO[bytes], ...]) -> Iterator[bytes]:
-    return _written(pieces, copies) if copies else pieces
-
-
-def _written(pieces: Iterator[bytes], copies: tuple[IO[bytes], ...]) -> Iterator[bytes]:
-    for piece in pieces:
+def _read(member: Member, head: bytes, *copies: IO[bytes]) -> str:
+    """Read a file after its head, and write all of it to `copies`; returns its sha256."""
+    digest = hashlib.sha256()
+    for piece in chain((head,), member.data):
+        digest.update(piece)
         for copy in copies:
             copy.write(piece)
-        yield piece
+    return digest.hexdigest()

@@ -22,7 +22,6 @@ from tasks.artifacts.packages import installed
 from tasks.errors import BadInput, of_system
 from tasks.host.chroot_paths import LINKS_MAX
 from tasks.inspection.contents import Contents
-from tasks.inspection.digests import hashing
 from tasks.inspection.inventory import Entry, Inventory, Kind
 from tasks.inspection.kept import Databases
 from tasks.inspection.marking import Marking
@@ -51,8 +50,8 @@ def scan(
         raise BadInput(f"{name}: not a tarball")
     marking = Marking(build_paths)
     try:
-        with tempfile.TemporaryDirectory() as kept, hashing() as digests:
-            contents = Contents(marking, Texts(), digests)
+        with tempfile.TemporaryDirectory() as kept:
+            contents = Contents(marking, Texts())
             plain = limited(decompress.decompress(raw.read, kind), raw.meter, Limits())
             with decompress.ahead(marking.watched(decompress.joined(plain))) as stream:
                 files = _files(stream, contents, Databases(Path(kept)))
@@ -140,8 +139,6 @@ def _files(stream: Iterator[bytes], contents: Contents, kept: Databases) -> dict
             content=_content(path, member, contents, kept),
             xattrs=member.xattrs,
         )
-    for path, digest in contents.later.items():
-        files[path] = replace(files[path], content=digest.result())
     return files
 
 
