@@ -28,8 +28,10 @@ class Finding:
     @property
     def digest(self) -> str:
         """The same for the same finding in every build: 64 hex digits, shown short."""
-        identity = msgspec.json.encode([self.check, self.path, self.before, self.after])
-        return hashlib.sha256(identity).hexdigest()
+        texts = (self.check, self.path, self.before, self.after)
+        # As bytes: names of files need not be valid text.
+        identity = [text.encode("utf-8", "surrogateescape") for text in texts]
+        return hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
