@@ -73,12 +73,13 @@ class Spoil:
 
 
 def prepare(root: Path) -> None:
-    """Put into a Debian what it has not: foreign programs, Python, a Gentoo tree. Take away what
-    makes it large."""
+    """Clean a Debian of what debootstrap leaves, and take away what makes it large. Put in what it
+    has not: foreign programs, Python, a Gentoo tree."""
     for path in ("share/doc", "share/locale", "lib/x86_64-linux-gnu/gconv"):
         shutil.rmtree(root / "usr" / path)
     (root / "srv/everything/sparse").unlink()
     text(root, "etc/resolv.conf", "")
+    text(root, "etc/machine-id", "")
     program(
         root,
         "usr/local/bin/tool",

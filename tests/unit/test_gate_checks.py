@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from orchestrator.formats.gatefile import (
     Checks,
@@ -125,6 +127,15 @@ def test_packages_lost_added_and_older() -> None:
         ("packages_added", "c", "", "1"),
     ]
     assert found(new) == []
+
+
+def test_packages_of_two_managers_with_one_name_are_told_apart() -> None:
+    old = inventory(packages=(package("a", "1"), package("b", "1"), package("a", "1", "anise")))
+    assert found(BARE, old) == [
+        ("packages_lost", "anise:a", "1", ""),
+        ("packages_lost", "b", "1", ""),
+        ("packages_lost", "dpkg:a", "1", ""),
+    ]
 
 
 def test_a_package_of_several_slots_is_as_old_as_its_newest() -> None:
@@ -503,3 +514,85 @@ def test_tests_that_failed_or_are_missing() -> None:
     ]
     assert len(find(BARE, None, policy)) == 3, "no results at all"
     assert find(BARE, None, replace(policy, checks=Checks(tests=Rule(verdict=Verdict.PASS)))) == ()
+
+
+# hostile inventories
+
+NAMES = some.lists(
+    some.sampled_from(
+        ["a", "b", "lib", "etc", "..", ".", "x.pyc", "__pycache__", "\udcff", "\n", "*["]
+    ),
+    max_size=4,
+).map(lambda parts: "/" + "/".join(parts))
+TEXTS = some.sampled_from(
+    [
+        "",
+        "/",
+        "..",
+        "../..",
+        "a",
+        "/a/b",
+        "/lib/../b/a",
+        "\udc80",
+        "$ORIGIN",
+        "$LIB/${LIB}",
+        "\x00",
+        "1:3",
+    ]
+)
+ENTRIES = some.builds(
+    entry,
+    some.sampled_from(Kind),
+    mode=some.integers(0, 0o7777),
+    uid=some.integers(0, 2**33),
+    gid=some.integers(0, 2**33),
+    size=some.integers(0, 2**60),
+    mtime=some.floats(-1e9, 1e12),
+    content=TEXTS,
+    xattrs=some.tuples(some.tuples(some.just("SCHILY.xattr.security.capability"), some.text())),
+)
+PROGRAMS = some.builds(
+    Program,
+    machine=some.sampled_from(["EM_X86_64", "EM_1234"]),
+    bits=some.sampled_from([32, 64]),
+    little_endian=some.booleans(),
+    interpreter=TEXTS,
+    needed=some.lists(TEXTS, max_size=3).map(tuple),
+    runpath=some.lists(TEXTS, max_size=3).map(tuple),
+)
+KEPT = some.sampled_from(
+    [
+        "/etc/passwd", "/etc/shadow", "/etc/ld.so.conf", "/etc/resolv.conf", "/etc/machine-id",
+        "/etc/ld-musl-x.path", "/var/lib/debsecan/x", "/var/db/repos/a/metadata/glsa/glsa-1.xml",
+    ]
+)  # fmt: skip
+STAGES = some.builds(
+    Inventory,
+    name=some.just("x"),
+    sha256=some.just("0"),
+    size_bytes=some.integers(0, 2**60),
+    files=some.dictionaries(NAMES, ENTRIES, max_size=8),
+    packages=some.lists(
+        some.builds(
+            Package, name=some.sampled_from(["a", "b"]),
+            manager=some.sampled_from(["dpkg", "rpm", "portage", "apk", "pacman", "anise"]),
+            version=some.text(), source=some.text(), licence=some.text(), slot=some.text(),
+        ),
+        max_size=4,
+    ).map(tuple),
+    programs=some.dictionaries(NAMES, PROGRAMS, max_size=4),
+    scripts=some.dictionaries(NAMES, TEXTS, max_size=3),
+    texts=some.dictionaries(KEPT, some.binary(max_size=60), max_size=4),
+    marks=some.dictionaries(NAMES, some.just(tuple(Mark)), max_size=2),
+    compiled=some.dictionaries(
+        NAMES, some.just(Compiled(source_mtime=0, source_size=0)), max_size=3
+    ),
+)  # fmt: skip
+
+
+@given(STAGES, some.none() | STAGES)
+def test_no_inventory_is_too_strange(candidate: Inventory, published: Inventory | None) -> None:
+    findings = find(candidate, published, Gatefile())
+    assert len({item.digest for item in findings}) == len(findings)
+    assert find(candidate, candidate, Gatefile()) == ()
+    assert all(item.check in CHECKS for item in findings)

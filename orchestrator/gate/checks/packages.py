@@ -13,50 +13,60 @@ from orchestrator.gate.findings import Finding
 from orchestrator.gate.versions import compare, sort_key
 from tasks.artifacts.packages import Package
 
-Named = dict[tuple[str, str], list[Package]]
+Named = dict[str, list[Package]]
+"""The packages of a stage by their names; one can be installed several times."""
 
 
 def packages_lost(case: Case) -> Iterator[Finding]:
     before, after = _both(case)
-    for manager, name in sorted(before.keys() - after.keys()):
-        message = f"is not installed any more ({manager})"
-        yield Finding(check="", path=name, before=_versions(before[manager, name]), message=message)
+    for name in sorted(before.keys() - after.keys()):
+        message = f"is not installed any more ({_manager(before[name])})"
+        yield Finding(check="", path=name, before=_versions(before[name]), message=message)
 
 
 def packages_added(case: Case) -> Iterator[Finding]:
     before, after = _both(case)
-    for manager, name in sorted(after.keys() - before.keys()):
-        message = f"was not installed before ({manager})"
-        yield Finding(check="", path=name, after=_versions(after[manager, name]), message=message)
+    for name in sorted(after.keys() - before.keys()) if case.published else ():
+        message = f"was not installed before ({_manager(after[name])})"
+        yield Finding(check="", path=name, after=_versions(after[name]), message=message)
 
 
 def packages_downgraded(case: Case) -> Iterator[Finding]:
     """Packages whose newest version is older than the newest one published."""
     before, after = _both(case)
-    for key in sorted(before.keys() & after.keys()):
-        manager, name = key
-        was, now = _newest(manager, before[key]), _newest(manager, after[key])
+    for name in sorted(before.keys() & after.keys()):
+        was, now = _newest(before[name]), _newest(after[name])
+        manager = _manager(after[name])
         if compare(manager, now, was) < 0:
             message = f"is older than published ({manager})"
             yield Finding(check="", path=name, before=was, after=now, message=message)
 
 
 def _both(case: Case) -> tuple[Named, Named]:
-    """The packages by manager and name: none without a published stage, nothing to compare with."""
-    if not case.published:
-        return {}, {}
-    return _named(case.published), _named(case.candidate)
+    """The packages of the published stage and of the candidate. Where two managers have a package
+    of one name, it is called `dpkg:name`."""
+    managers: dict[str, set[str]] = {}
+    for stage in filter(None, (case.published, case.candidate)):
+        for package in stage.inventory.packages:
+            managers.setdefault(package.full_name, set()).add(package.manager)
+
+    def named(stage: Stage | None) -> Named:
+        found: Named = {}
+        for package in stage.inventory.packages if stage else ():
+            name = package.full_name
+            path = name if len(managers[name]) == 1 else f"{package.manager}:{name}"
+            found.setdefault(path, []).append(package)
+        return found
+
+    return named(case.published), named(case.candidate)
 
 
-def _named(stage: Stage) -> Named:
-    found: Named = {}
-    for package in stage.inventory.packages:
-        found.setdefault((package.manager, package.full_name), []).append(package)
-    return found
+def _manager(packages: list[Package]) -> str:
+    return packages[0].manager
 
 
-def _newest(manager: str, packages: list[Package]) -> str:
-    return max(map(_version, packages), key=sort_key(manager))
+def _newest(packages: list[Package]) -> str:
+    return max(map(_version, packages), key=sort_key(_manager(packages)))
 
 
 def _versions(packages: list[Package]) -> str:
@@ -70,15 +80,15 @@ def _version(package: Package) -> str:
 def licences(case: Case, rule: LicenceRule) -> Iterator[Finding]:
     """Packages with a licence that is not allowed, and those whose licence changed; as far as their
     manager's database names licences, which dpkg's does not."""
-    before = _named(case.published) if case.published else {}
-    for (manager, name), packages in sorted(_named(case.candidate).items()):
-        was, now = _licence(before.get((manager, name), [])), _licence(packages)
+    before, after = _both(case)
+    for name, packages in sorted(after.items()):
+        was, now = _licence(before.get(name, [])), _licence(packages)
         if not now or now == was:
             continue
         if rule.allowed and not _is_allowed(now, rule.allowed):
-            message = f"its licence is not allowed ({manager})"
+            message = f"its licence is not allowed ({_manager(packages)})"
         elif was:
-            message = f"its licence has changed ({manager})"
+            message = f"its licence has changed ({_manager(packages)})"
         else:
             continue
         yield Finding(check="", path=name, before=was, after=now, message=message)
