@@ -252,14 +252,15 @@ def _problems(document: Document[Gatefile]) -> Iterator[Problem]:
         yield from _of_checks(document, f"{path}.checks", item.checks)
         if f"{path}.checks" not in document.places:
             yield document.problem(path, "`checks` is missing", "name what is different")
-    for key, items in (("require_tests", value.require_tests), ("notify", value.notify)):
-        for number, text in enumerate(items):
-            if text in items[:number]:
-                yield document.problem(f"{key}[{number}]", f"{text} is there twice")
-    for number, url in enumerate(value.notify):
+    for number, text in enumerate(value.require_tests):
+        if text in value.require_tests[:number]:
+            yield document.problem(f"require_tests[{number}]", f"{text} is there twice")
+    for number, url in enumerate(value.notify):  # which are not repeated: they have secrets
+        path, hint = f"notify[{number}]", "such as mailto://user:password@example.org"
+        if url in value.notify[:number]:
+            yield document.problem(path, "this URL is there twice")
         if "://" not in url:
-            hint = "such as mailto://user:password@example.org"
-            yield document.problem(f"notify[{number}]", f"{url!r} is not a URL of Apprise", hint)
+            yield document.problem(path, "this is not a URL of Apprise", hint)
 
 
 def _of_checks(document: Document[Gatefile], path: str, checks: Checks) -> Iterator[Problem]:

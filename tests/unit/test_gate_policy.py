@@ -106,7 +106,7 @@ def test_mistakes_of_sense_are_told_at_once(tmp_path: Path) -> None:
             "(in percent: at most 100)"
         ),
         (
-            "7:10: notify[0]: 'nobody' is not a URL of Apprise "
+            "7:10: notify[0]: this is not a URL of Apprise "
             "(such as mailto://user:password@example.org)"
         ),
         "8:24: require_tests[1]: shell is there twice ()",
