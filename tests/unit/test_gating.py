@@ -14,17 +14,19 @@ from pathlib import Path
 import pytest
 
 from orchestrator.formats.reader import Count
-from orchestrator.formats.releasefile import Keep
+from orchestrator.formats.releasefile import Keep, Selection
 from orchestrator.gate.attestation import read_attestation
 from orchestrator.gate.findings import Finding
 from orchestrator.gate.waivers import waivers_file
 from orchestrator.release.mirror import mirror_at
+from orchestrator.release.taking import candidates_in
 from orchestrator.release.targets.folder import FolderTarget
 from orchestrator.release.verify import Seen, check_content, current_pointer, fetch_catalog
 from tasks.artifacts import gate_tests
 from tasks.artifacts.gate_tests import GateTest, Outcome
 from tasks.errors import BadInput, Stale, Untrusted
-from tasks.model import Line, Progress
+from tasks.ledger.records import Record
+from tasks.model import Artifact, BuildState, Line, Progress
 from tasks.reporting import Silent
 from tests.gating import GatedShop, stage, tarball
 from tests.publishing import Writes
@@ -150,6 +152,28 @@ def test_a_rollback_is_not_judged(shop: GatedShop) -> None:
     for version, builds in ((1, ["a-1"]), (2, ["a-2", "a-1"])):
         assert shop.publisher().roll_back(version).catalog.reason == f"rolled back to {version}"
         assert read(shop) == builds
+
+
+def test_held_builds_take_no_place_of_others_and_are_looked_at_again(shop: GatedShop) -> None:
+    shop.stages, shop.keep = (Selection(),), Keep(newest=Count(1))
+    records = [
+        Record(
+            id=f"a-{number}", job="stage3", queue="x86-64bit.generic_64", attempt=1, titles=(),
+            state=BuildState.SUCCEEDED, ended=shop.now + number,
+            artifacts=(Artifact(name="s", path=f"file:///a-{number}/s", size_bytes=1, sha256=""),),
+        )
+        for number in range(1, 5)
+    ]  # fmt: skip
+
+    def wanted(*held: str, known: str = "") -> list[str]:
+        found = candidates_in(
+            records, shop.release(), shop.settings, lambda build, _: build == known, held
+        )
+        return [candidate.build for candidate in found]
+
+    assert wanted() == ["a-4"]
+    assert wanted("a-4") == ["a-3", "a-4"], "the newest that is not held is not passed over"
+    assert wanted("a-4", "a-3", known="a-2") == ["a-3", "a-4"]
 
 
 # Stages that cannot be judged
