@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -32,6 +33,18 @@ def difference(old: Build, new: Build, step: int) -> str:
     before, after = _parts(old, step), _parts(new, step)
     names = [*before, *(name for name in after if name not in before)]
     return next((name for name in names if before.get(name) != after.get(name)), "")
+
+
+def recipe(build: Build) -> str:
+    """A digest of what the build makes its tarball of, the seed apart: the same for a build and
+    each rebuild of it, whoever submitted them."""
+    unseeded = replace(build, source=replace(build.source, sha256="", sha512=""))
+    parts = _parts(unseeded, len(build.steps)) | {
+        "the folder": build.context,
+        "the output": _compact(msgspec.to_builtins((build.output.name, build.output.tarformers))),
+        "the time": build.source_date_epoch or 0,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def usable(build: Build, kept: Mapping[str, Checkpoint]) -> dict[str, Checkpoint]:

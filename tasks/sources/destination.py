@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.host.files import private
-from tasks.model import Line
+from tasks.model import Line, SeedOrigin
 from tasks.reporting import Report
 from tasks.rootfs.storage import Storage
 from tasks.sources.download_index import DigestCache
@@ -14,12 +14,31 @@ from tasks.sources.finalizers import Finalizers
 from tasks.sources.package_cache import PackageCache
 
 
+@dataclass(slots=True)
+class Learned:
+    """What is learned of a tarball's origin while it is fetched (`SeedOrigin`)."""
+
+    uri: str = ""
+    verified: dict[str, None] = field(default_factory=dict)
+
+    def came_from(self, uri: str) -> None:
+        self.uri = uri
+
+    def is_known_by(self, *how: str) -> None:
+        self.verified.update(dict.fromkeys(how))
+
+    @property
+    def origin(self) -> SeedOrigin:
+        return SeedOrigin(uri=self.uri, verified=tuple(self.verified))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
     """`folder` is where the build was started: relative paths of a source begin there; it
     `was_sent` on a farm, and what is outside of it is another machine's. `home` is the build's own
     folder, for temporary files that go with it; without it they lie where the system's do. Where
-    `finalizers` is None, anise runs those of packages in its own way."""
+    `finalizers` is None, anise runs those of packages in its own way. `learned` is filled on the
+    way."""
 
     folder: Path
     storage: Storage
@@ -27,6 +46,7 @@ class Destination:
     home: Path | None = None
     was_sent: bool = False
     finalizers: Finalizers | None = None
+    learned: Learned = field(default_factory=Learned)
 
     def note(self, text: str) -> None:
         self.report.line(Line(text=text))

@@ -69,6 +69,7 @@ def seed(source: Source, link: Path, destination: Destination) -> None:
     with _one_at_a_time(source, destination) as since:
         digest = source.sha256.lower() or _unchanged(source, destination, since)
         if digest and _hold(seeds, digest, link, destination):
+            _learn_of_named(source, destination)
             return
         _make(seeds, source, link, destination)
     _prune(destination)
@@ -98,6 +99,21 @@ def _one_at_a_time(source: Source, destination: Destination) -> AbstractContextM
     from tasks.sources import http
 
     return http.one_at_a_time(source, destination)
+
+
+def _learn_of_named(source: Source, destination: Destination) -> None:
+    """Of a seed that is here already, the job's own sha256 is all that vouches for it."""
+    if source.sha256:
+        destination.learned.came_from(_shown(source))
+        destination.learned.is_known_by("sha256")
+
+
+def _shown(source: Source) -> str:
+    if source.type is SourceType.HTTP:
+        from tasks.sources.download import shown
+
+        return shown(source.uri)
+    return Path("/", source.path or source.target).as_uri()
 
 
 def _is_cached(source: Source) -> bool:

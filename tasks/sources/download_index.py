@@ -39,11 +39,12 @@ class Origin:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """One fact: `digest` is the sha256 of the tarball that came from `origin`; `at` is when that
-    was learned, in seconds since 1970."""
+    was learned, in seconds since 1970, and `verified` by what it was known (`SeedOrigin`)."""
 
     digest: str
     origin: Origin
     at: float = 0.0
+    verified: tuple[str, ...] = ()
 
 
 class DigestCache:

@@ -19,5 +19,8 @@ def fetch(source: Source, destination: Destination) -> Path:
             f"{tarball}: no such tarball on this machine",
             "source.path names a file on the machine that builds",
         )
-    verify.sums(tarball, verify.expected(source), name=str(tarball))
+    wanted = verify.expected(source)
+    verify.sums(tarball, wanted, name=str(tarball))
+    destination.learned.came_from(tarball.as_uri())
+    destination.learned.is_known_by(*wanted)
     return tarball

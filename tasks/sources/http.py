@@ -66,6 +66,7 @@ def unchanged(source: Source, destination: Destination, since: float) -> str:
         uri = _Fetch(source, destination, downloader).address()
         known = destination.digests.recall(*_question(source, destination, uri))
         if known and (known.at >= since or downloader.is_unchanged(known.origin)):
+            destination.learned.is_known_by(*known.verified)
             return known.digest
         return ""
 
@@ -76,7 +77,8 @@ def remember(source: Source, tarball: Path, digest: str, destination: Destinatio
     origin = origin_of(tarball)
     with suppress(OSError, StagefarmError):
         came_from = decode(origin.read_bytes(), Origin)
-        known = Known(digest=digest, origin=came_from, at=time.time())
+        verified = tuple(destination.learned.verified)
+        known = Known(digest=digest, origin=came_from, at=time.time(), verified=verified)
         destination.digests.remember(known, *_question(source, destination, came_from.uri))
     remove_tree(tarball.parent)
 
@@ -145,6 +147,7 @@ class _Fetch:
         check_address(uri := self._source.uri)
         if is_pointer(uri):
             check_address(uri := self._pointed_at())
+        self._place.learned.came_from(shown(uri))
         return uri
 
     def _cached(self, uri: str) -> Path:
@@ -156,7 +159,7 @@ class _Fetch:
         uri = self._source.uri
         names = [
             line.split()[0]
-            for line in self._text(uri).splitlines()
+            for line in self._text(uri, what="pointer").splitlines()
             if line.strip() and not line.lstrip().startswith("#") and ".tar" in line.split()[0]
         ]
         if not names:
@@ -169,8 +172,9 @@ class _Fetch:
         self._say(f"{shown(uri)} points at {names[0]}")
         return _joined(uri, names[0])
 
-    def _text(self, uri: str, *, must_be_signed: bool = False) -> str:
-        """The text at `uri`; where there is a keyring, only what is signed in it."""
+    def _text(self, uri: str, *, what: str, must_be_signed: bool = False) -> str:
+        """The text at `uri`; where there is a keyring, only what is signed in it. `what` it is for
+        those who ask how the tarball was verified."""
         data = self._downloader.small(uri)
         if b"-----BEGIN PGP SIGNED MESSAGE-----" not in data:
             if must_be_signed:
@@ -178,7 +182,9 @@ class _Fetch:
             return data.decode(errors="replace")
         with self._downloader.kept(data) as file:
             if self._keyring:
-                return verify.signed_text(self._keyring, file, name=shown(uri))
+                text, by = verify.signed_text(self._keyring, file, name=shown(uri))
+                self._place.learned.is_known_by(f"{what} openpgp {by}".strip())
+                return text
             return data.decode(errors="replace").partition("-----BEGIN PGP SIGNATURE-----")[0]
 
     def _is_wanted(self, target: Path, uri: str) -> bool:
@@ -186,11 +192,13 @@ class _Fetch:
         cache, if the server has another by now."""
         if not self._source.target and not self._is_fresh(target, uri):
             return False
+        wanted = verify.expected(self._source)
         try:
-            verify.sums(target, verify.expected(self._source), name=str(target))
+            verify.sums(target, wanted, name=str(target))
         except SourceFailed as error:
             self._say(f"fetching {shown(uri)} again: {error}")
             return False
+        self._place.learned.is_known_by(*wanted)
         return True
 
     def _is_fresh(self, target: Path, uri: str) -> bool:
@@ -228,7 +236,8 @@ class _Fetch:
         return Unpacking(partial, name_of(uri), self._scratch, lambda: downloader.restarts)
 
     def _verify(self, uri: str, file: Path) -> None:
-        wanted = verify.expected(self._source)
+        wanted, learned = verify.expected(self._source), self._place.learned
+        learned.is_known_by(*wanted)
         if self._source.checksums:
             wanted |= self._published(uri)
         verify.sums(file, wanted, name=shown(uri))
@@ -236,16 +245,18 @@ class _Fetch:
             own = f"{PurePosixPath(urlsplit(uri).path).name}.asc"
             address = _joined(uri, self._source.signature or own)
             with self._downloader.kept(self._downloader.small(address)) as detached:
-                verify.signature(self._keyring, file, detached, name=shown(uri))
+                by = verify.signature(self._keyring, file, detached, name=shown(uri))
+            learned.is_known_by(f"openpgp {by}")
 
     def _published(self, uri: str) -> dict[str, str]:
         """The checksums in the checksum file that the source names."""
         address = _joined(uri, self._source.checksums)
         signed = bool(self._keyring) and not self._source.signature
-        text = self._text(address, must_be_signed=signed)
+        text = self._text(address, what="", must_be_signed=signed)
         found = verify.parse_checksums(text, name_of(uri))
         if not found:
             raise SourceFailed(f"{shown(address)}: it has no sha256 or sha512 of {name_of(uri)}")
+        self._place.learned.is_known_by(f"checksums {shown(address)}")
         return found
 
 

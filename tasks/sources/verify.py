@@ -66,13 +66,15 @@ def _entry(line: str, name: str) -> tuple[str, str] | None:
     return None
 
 
-def signature(keyring: Path, signed: Path, detached: Path, *, name: str) -> None:
-    """`SourceFailed` unless a key of `keyring` made the signature `detached` of `signed`."""
-    _gpgv(keyring, [str(detached), str(signed)], name)
+def signature(keyring: Path, signed: Path, detached: Path, *, name: str) -> str:
+    """The fingerprint of the key of `keyring` that made the signature `detached` of `signed`;
+    `SourceFailed` if none did."""
+    return _gpgv(keyring, [str(detached), str(signed)], name)[1]
 
 
-def signed_text(keyring: Path, file: Path, *, name: str) -> str:
-    """What a key of `keyring` signed in the clear-signed `file`, and nothing around it."""
+def signed_text(keyring: Path, file: Path, *, name: str) -> tuple[str, str]:
+    """What a key of `keyring` signed in the clear-signed `file`, and nothing around it; and the
+    fingerprint of that key."""
     return _gpgv(keyring, ["--output", "-", str(file)], name)
 
 
@@ -88,7 +90,12 @@ def _unarmored(keys: bytes) -> bytes:
     return b"".join(map(base64.b64decode, blocks)) if blocks else keys
 
 
-def _gpgv(keyring: Path, arguments: list[str], name: str) -> str:
+_STATUS = "[GNUPG:] "
+_VALID = re.compile(r"\[GNUPG:\] VALIDSIG ([0-9A-F]{40,64}) (?:\S+ ){8}([0-9A-F]{40,64})")
+"""The key that signed, and the primary key that it belongs to: DETAILS of GnuPG."""
+
+
+def _gpgv(keyring: Path, arguments: list[str], name: str) -> tuple[str, str]:
     if not keyring.is_file():
         raise SourceFailed(
             f"{keyring}: no such keyring", "source.keyring is a file of OpenPGP keys"
@@ -99,13 +106,15 @@ def _gpgv(keyring: Path, arguments: list[str], name: str) -> str:
         keys.flush()
         try:
             code = process.run(
-                ["gpgv", "--keyring", keys.name, *arguments],
+                ["gpgv", "--status-fd", "2", "--keyring", keys.name, *arguments],
                 on_line=lambda line, stream: said[stream].append(line),
                 env=process.standard_environment() | {"LC_ALL": "C"},
             )
         except HostUnfit as error:
             raise HostUnfit(f"cannot check a signature: {error}", "install gpgv") from error
+    told = [line for line in said[Stream.STDERR] if not line.startswith(_STATUS)]
     if code:
-        reason = " / ".join(line.removeprefix("gpgv: ") for line in said[Stream.STDERR][-2:])
+        reason = " / ".join(line.removeprefix("gpgv: ") for line in told[-2:])
         raise SourceFailed(f"{name}: its signature is not good: {reason}")
-    return "\n".join(said[Stream.STDOUT])
+    valid = [found[2] for line in said[Stream.STDERR] if (found := _VALID.match(line))]
+    return "\n".join(said[Stream.STDOUT]), valid[0] if valid else "unknown"

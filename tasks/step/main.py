@@ -108,8 +108,9 @@ def _fill(
     if dispatch.is_seed(source) and _may_layer(workspace):
         dispatch.seed(source, workspace.seed, place)
         workspace.mount_layer()
-        return StepResult(seed=workspace.seed.readlink().name)
-    return StepResult(seed=dispatch.fill(source, workspace.rootfs, place))
+        return StepResult(seed=workspace.seed.readlink().name, origin=place.learned.origin)
+    digest = dispatch.fill(source, workspace.rootfs, place)
+    return StepResult(seed=digest, origin=place.learned.origin)
 
 
 def _may_layer(workspace: Workspace) -> bool:

@@ -6,7 +6,8 @@ to the digest of the signed job.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +16,7 @@ import msgspec
 
 from tasks import __version__
 from tasks.errors import Untrusted
-from tasks.model import Artifact, Checkpoint, encode
+from tasks.model import NO_ORIGIN, Artifact, Build, Checkpoint, SeedOrigin, encode
 from tasks.trust.builds import Job
 from tasks.trust.envelope import PayloadType, content, from_text, signed, signer_of, to_text
 from tasks.trust.keys import PrivateKey
@@ -62,16 +63,27 @@ def verified_checkpoint(checkpoint: Checkpoint, job: Job, trust: Trust) -> Check
 # Results
 
 
-class Digested(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was made, or something that a build started from, by its sha256."""
+class Digested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file that was made, or something that a build started from, by its sha256; `uri` is where
+    that came from, and the annotation `verified` by what it was known there."""
 
     name: str
     digest: dict[str, str]
+    uri: str = ""
+    annotations: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
-class Definition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    build_type: str = BUILD_TYPE
-    external_parameters: dict[str, str]
+Parameters = dict[str, str | dict[str, str]]
+
+
+class Definition(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True
+):  # fmt: skip
+    """External parameters are the submitter's, internal ones the host's."""
+
+    build_type: str
+    external_parameters: Parameters
+    internal_parameters: dict[str, str] = msgspec.field(default_factory=dict)
     resolved_dependencies: tuple[Digested, ...] = ()
 
 
@@ -103,7 +115,12 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, rename=IN_TOTO_NAMES)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What a host says it built: the sha256 of each file by name, the digest of the seed (empty if
-    there was none), and whose key signed it."""
+    there was none) and where that came from, and whose key signed it.
+
+    `job` is the digest of the signed job, `recipe` that of what it makes (see
+    `tasks.artifacts.fingerprint`), `key` the public key that the host says is its own, and
+    `machine` a number of the host's machine; empty in results of earlier versions.
+    """
 
     build: str
     attempt: int
@@ -111,26 +128,48 @@ class Result:
     files: dict[str, str]
     seed: str = ""
     finished: float = 0.0
+    origin: SeedOrigin = NO_ORIGIN
+    job: str = ""
+    job_name: str = ""
+    recipe: str = ""
+    key: str = ""
+    machine: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a host adds to a result beyond the files: where the seed came from, what the job makes
+    of it, and which machine this is."""
+
+    origin: SeedOrigin = NO_ORIGIN
+    recipe: str = ""
+    machine: str = ""
 
 
 JOB, CONTEXT, SEED = "job", "context", "seed"
+NO_INPUT = Digested(name="", digest={})
+HOOKS = "hooks:"
+"""Before the number of a step and its hook file, so that no file is taken for one of the above."""
+
+HOOKS_MAX, OPTIONS_MAX_BYTES = 200, 16 * 2**10
+"""What is more is left out of the provenance: the signed job has it all."""
+
+NOTHING_MORE = Made()
 
 
 def sign_result(
     job: Job, attempt: int, host: str, files: Sequence[Artifact], seed: str, now: float,
-    key: PrivateKey,
+    key: PrivateKey, made: Made = NOTHING_MORE,
 ) -> str:  # fmt: skip
     """The signed provenance of `files`, as one line of JSON. `now` is in seconds since 1970."""
     build = job.build
-    inputs = {JOB: job.digest, CONTEXT: build.context, SEED: seed}
     subjects = [Digested(name=one.name, digest={"sha256": one.sha256}) for one in files]
+    internal = {"hostKey": str(key.public), "machine": made.machine, "recipe": made.recipe}
     definition = Definition(
-        external_parameters={"build": build.id, "job": build.job, "queue": build.queue},
-        resolved_dependencies=tuple(
-            Digested(name=name, digest={"sha256": digest})
-            for name, digest in inputs.items()
-            if digest
-        ),
+        build_type=BUILD_TYPE,
+        external_parameters=_parameters(build),
+        internal_parameters={name: text for name, text in internal.items() if text},
+        resolved_dependencies=tuple(_dependencies(job, seed, made.origin)),
     )
     run = Run(
         builder=Builder(id=f"urn:stagefarm:host:{host}", version={"stagefarm": __version__}),
@@ -144,27 +183,72 @@ def sign_result(
     return to_text(signed(msgspec.json.encode(statement), PayloadType.STATEMENT, key))
 
 
+def _parameters(build: Build) -> Parameters:
+    """What the submitter chose, as far as it tells builds apart."""
+    named: Parameters = {
+        "build": build.id,
+        "job": build.job,
+        "queue": build.queue,
+        "specfile": build.specfile,
+        "batch": build.batch,
+        "submitter": build.submitter,
+        "rebuildOf": build.rebuild_of,
+    }
+    if len(encode(build.environment)) <= OPTIONS_MAX_BYTES:
+        named["options"] = build.environment
+    return {name: value for name, value in named.items() if value}
+
+
+def _dependencies(job: Job, seed: str, origin: SeedOrigin) -> Iterator[Digested]:
+    """What the build started from, by digest: the job, the submitter's folder, the seed, and the
+    hooks as they were rendered."""
+    build = job.build
+    yield Digested(name=JOB, digest={"sha256": job.digest})
+    if build.context:
+        yield Digested(name=CONTEXT, digest={"sha256": build.context})
+    if seed:
+        known = {"verified": origin.verified} if origin.verified else {}
+        yield Digested(name=SEED, digest={"sha256": seed}, uri=origin.uri, annotations=known)
+    for step in [step for step in build.steps if step.hooks][:HOOKS_MAX]:
+        digest = hashlib.sha256(encode(step.hooks)).hexdigest()
+        yield Digested(name=f"{HOOKS}{step.number}:{step.file}", digest={"sha256": digest})
+
+
 def verified_result(text: str, job: Job, trust: Trust) -> Result:
     """What a trusted host says it built of `job`; `Untrusted` if it was not signed by one that this
     machine trusts, or is of another job."""
     envelope = from_text(text)
     host = _host(envelope, PayloadType.STATEMENT, job, trust, "the result")
-    statement = _statement(envelope.payload)
-    definition, run = statement.predicate.build_definition, statement.predicate.run_details
-    inputs = {one.name: one.digest.get("sha256", "") for one in definition.resolved_dependencies}
-    finished = _time(run.metadata.get("finishedOn", ""))
-    if inputs.get(JOB) != job.digest:
+    result = read_result(envelope.payload)
+    if result.job != job.digest:
         raise Untrusted(f"the result is of another job than that of {job.build.id}")
-    if host and (reason := host.ended(finished)):
+    if host and (reason := host.ended(result.finished)):
         raise Untrusted(f"the key of the host {host.name} {reason}")
+    return replace(result, host=host.name) if host else result
+
+
+def read_result(payload: bytes) -> Result:
+    """What the statement says, whoever signed it; `Untrusted` if it is none of a build. The host is
+    named as it names itself."""
+    statement = _statement(payload)
+    definition, run = statement.predicate.build_definition, statement.predicate.run_details
+    inputs = {one.name: one for one in definition.resolved_dependencies}
+    internal, seed = definition.internal_parameters, inputs.get(SEED, NO_INPUT)
     build, _, attempt = run.metadata.get("invocationId", "").rpartition(".")
+    job_name = definition.external_parameters.get("job", "")
     return Result(
         build=build,
-        attempt=int(attempt) if attempt.isdecimal() else 0,
-        host=host.name if host else run.builder.id,
+        attempt=int(attempt) if attempt.isdecimal() and attempt.isascii() else 0,
+        host=run.builder.id,
         files={one.name: one.digest.get("sha256", "") for one in statement.subject},
-        seed=inputs.get(SEED, ""),
-        finished=finished,
+        seed=seed.digest.get("sha256", ""),
+        finished=_time(run.metadata.get("finishedOn", "")),
+        origin=SeedOrigin(uri=seed.uri, verified=seed.annotations.get("verified", ())),
+        job=inputs.get(JOB, NO_INPUT).digest.get("sha256", ""),
+        job_name=job_name if isinstance(job_name, str) else "",
+        recipe=internal.get("recipe", ""),
+        key=internal.get("hostKey", ""),
+        machine=internal.get("machine", ""),
     )
 
 

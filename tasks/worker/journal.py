@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from tasks.errors import StagefarmError
-from tasks.model import StepResult, encode
+from tasks.model import NO_ORIGIN, SeedOrigin, StepResult, encode
 from tasks.step.protocol import Failure
 
 
@@ -68,13 +68,15 @@ class Journal:
         """The results of the steps that ended, by step number."""
         return {entry.step: entry.result for entry in self._read() if entry.result}
 
-    def seed(self) -> str:
-        """The digest of the seed that the build started from, also if it resumed from a checkpoint;
-        empty if there is none."""
+    def seed(self) -> tuple[str, SeedOrigin]:
+        """The digest of the seed that the build started from, also if it resumed from a checkpoint,
+        and where it came from; empty if there is none."""
         for result in self.results().values():
-            if seed := result.seed or (result.checkpoint.seed if result.checkpoint else ""):
-                return seed
-        return ""
+            if result.seed:
+                return result.seed, result.origin
+            if result.checkpoint and result.checkpoint.seed:
+                return result.checkpoint.seed, result.checkpoint.origin
+        return "", NO_ORIGIN
 
     def result(self, step: int) -> StepResult | None:
         """The result of `step`, or None if it did not end."""

@@ -28,7 +28,7 @@ from tasks.ledger.answers import Resume
 from tasks.ledger.builds import Ledger
 from tasks.ledger.logs import Logbook, Page
 from tasks.metering import Meter
-from tasks.model import Artifact, Build, Checkpoint, Line, StepKind, StepResult
+from tasks.model import Artifact, Build, Checkpoint, Line, SeedOrigin, StepKind, StepResult
 from tasks.settings import Settings
 from tasks.step.launcher import perform
 from tasks.step.protocol import Restore
@@ -68,6 +68,13 @@ def counted(meter: Meter, work: Work) -> OnBytes:
                 raise Stale(order[1])
 
     return on_bytes
+
+
+def _origin_of(build: Build, settings: Settings) -> SeedOrigin:
+    """Where the seed of a build of a chain came from: not a path of this host, which is nobody's
+    business, but the build."""
+    known = (f"stagefarm {build.after}",) if settings.trust == "signed" else ()
+    return SeedOrigin(uri=f"urn:stagefarm:build:{build.after}", verified=known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,7 @@ class Performer:
                 result = self._in_namespaces(
                     replace(work, job=replace(work.job, build=build)), report
                 )
+            result = replace(result, origin=_origin_of(work.build, self.settings))
         else:
             result = self._in_namespaces(work, report)
         if not work.step.checkpoint:
@@ -180,13 +188,15 @@ class Performer:
             return None
         report.line(Line(text=f"checkpoint of this step: {kept[0].size_bytes:,} bytes"))
         rootfs, workspace = kept
+        seed, origin = work.journal.seed()
         checkpoint = Checkpoint(
             attempt=work.claim.attempt,
             step=work.number,
             lineage=lineage(work.build, work.number),
             rootfs=rootfs,
             workspace=workspace,
-            seed=work.journal.seed(),
+            seed=seed,
+            origin=origin,
         )
         return sign_checkpoint(work.build.id, checkpoint, host_key(self.settings))
 

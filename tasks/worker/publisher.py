@@ -13,9 +13,11 @@ from typing import Any
 import msgspec
 
 from tasks import __version__
+from tasks.artifacts.fingerprint import recipe
 from tasks.artifacts.manifest import compressed_log
 from tasks.artifacts.provenance import job_name, result_name
 from tasks.errors import StagefarmError
+from tasks.host.machine import machine_id
 from tasks.ledger.answers import ClaimedAttempt
 from tasks.ledger.builds import Ledger
 from tasks.ledger.records import Attempt
@@ -25,7 +27,7 @@ from tasks.store.opening import open_store
 from tasks.store.store import OnBytes, Store
 from tasks.trust.builds import Job
 from tasks.trust.policy import host_key
-from tasks.trust.statements import sign_result
+from tasks.trust.statements import Made, sign_result
 from tasks.worker.jobs import kept_job
 from tasks.worker.journal import Journal
 
@@ -48,12 +50,13 @@ class Publisher:
         results = journal.results().values()
         made = [artifact for result in results for artifact in result.artifacts]
         sidecars = [artifact for result in results for artifact in result.sidecars]
-        seed = journal.seed()
+        seed, origin = journal.seed()
         listed = [_listed(artifact) for artifact in made]
         ended = {"state": "succeeded", "seed": seed, "artifacts": listed}
         host, key = claim.holder.host, host_key(self.settings)
         files = [*made, *sidecars]
-        signed = sign_result(job, claim.attempt, host, files, seed, time.time(), key)
+        more = Made(origin=origin, recipe=recipe(job.build), machine=machine_id())
+        signed = sign_result(job, claim.attempt, host, files, seed, time.time(), key, more)
         extras: dict[str, Path | bytes] = {one.name: Path(one.path) for one in sidecars}
         for artifact in made:
             extras[job_name(artifact.name)] = job.text.encode()

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tasks.errors import HostUnfit, SourceFailed
-from tasks.model import Source, SourceType
+from tasks.model import SeedOrigin, Source, SourceType
 from tasks.reporting import Silent
 from tasks.rootfs.storage import Storage
 from tasks.settings import Settings
@@ -68,12 +68,39 @@ def site() -> Iterator[Site]:
 
 
 def bring(tmp_path: Path, signer: Signer, uri: str, **more: str) -> bytes:
+    return bring_to(place_in(tmp_path, signer), tmp_path, uri, **more)
+
+
+def place_in(tmp_path: Path, signer: Signer) -> Destination:
     storage = Storage.of(Settings(state_dir=str(tmp_path / "state")))
-    place = Destination(folder=signer.keyring.parent, storage=storage, report=Silent())
+    return Destination(folder=signer.keyring.parent, storage=storage, report=Silent())
+
+
+def bring_to(place: Destination, tmp_path: Path, uri: str, **more: str) -> bytes:
     target = str(tmp_path / "a.tar")
     more.setdefault("keyring", "release.gpg")
     source = Source(type=SourceType.HTTP, uri=uri, target=target, **more)
     return fetch(source, place).read_bytes()
+
+
+def test_who_signed_a_seed_is_known_afterwards(tmp_path: Path, site: Site, signer: Signer) -> None:
+    site.put("2026/a.tar", DATA)
+    site.put("2026/a.tar.asc", signer.sign(DATA))
+    site.put("2026/a.tar.DIGESTS", digests())
+    pointer = site.put("latest.txt", signer.clear_sign(b"2026/a.tar 34000\n"))
+    listing = signer.gpg("--list-keys", "--with-colons").decode().splitlines()
+    by = next(line.split(":")[9] for line in listing if line.startswith("fpr"))
+    place = place_in(tmp_path, signer)
+    how = {"checksums": "a.tar.DIGESTS", "signature": "a.tar.asc"}
+    bring_to(place, tmp_path, pointer.replace("//", "//me:secret@"), **how)
+    assert place.learned.origin == SeedOrigin(
+        uri=f"{site.address}/2026/a.tar",
+        verified=(
+            f"pointer openpgp {by}",
+            f"checksums {site.address}/2026/a.tar.DIGESTS",
+            f"openpgp {by}",
+        ),
+    )
 
 
 def test_a_good_signature_beside_the_tarball(tmp_path: Path, site: Site, signer: Signer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.errors import HookFailed, PackFailed
-from tasks.model import Artifact, Checkpoint, StepResult
+from tasks.model import NO_ORIGIN, Artifact, Checkpoint, StepResult
 from tasks.worker.journal import Journal, Order
 
 
@@ -88,10 +88,10 @@ def test_a_step_that_has_begun_is_known_before_it_ends(tmp_path: Path) -> None:
 def test_the_seed_is_that_of_the_first_step_that_names_one(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.step_ended(0, StepResult())
-    assert journal.seed() == ""
+    assert journal.seed() == ("", NO_ORIGIN)
     journal.step_ended(1, StepResult(seed="sha256:first"))
     journal.step_ended(2, StepResult(seed="sha256:second"))
-    assert journal.seed() == "sha256:first"
+    assert journal.seed() == ("sha256:first", NO_ORIGIN)
 
 
 def test_the_seed_of_a_checkpoint_is_the_builds(tmp_path: Path) -> None:
@@ -100,4 +100,4 @@ def test_the_seed_of_a_checkpoint_is_the_builds(tmp_path: Path) -> None:
         attempt=1, step=1, lineage="l", rootfs=kept, workspace=kept, seed="sha256:first"
     )
     journal.step_ended(1, StepResult(checkpoint=checkpoint))
-    assert journal.seed() == "sha256:first"
+    assert journal.seed() == ("sha256:first", NO_ORIGIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from tasks.model import (
     HookType,
     Output,
     Privileges,
+    SeedOrigin,
     Source,
     SourceType,
     Step,
@@ -46,6 +48,7 @@ from tasks.trust.policy import (
     trust_of,
 )
 from tasks.trust.statements import (
+    Made,
     sign_checkpoint,
     sign_result,
     verified_checkpoint,
@@ -505,6 +508,49 @@ def test_a_result_names_its_files_its_seed_and_its_job() -> None:
         {"name": "job", "digest": {"sha256": job_of().digest}},
         {"name": "seed", "digest": {"sha256": "5" * 64}},
     ]
+
+
+def test_a_result_says_what_it_was_made_of_and_where() -> None:
+    build = replace(with_hook(HookType.INNER_CHROOT, environment={"release": "next"}), context="c0")
+    origin = SeedOrigin(uri="https://x/seed.tar", verified=("openpgp ABCD", "sha256"))
+    made = Made(origin=origin, recipe="r", machine="m")
+    job = job_of(build)
+    text = sign_result(job, 2, "one", [an_artifact()], "5" * 64, NOW, key("one"), made)
+    result = verified_result(text, job, trusting(submitter(), host()))
+    assert (result.origin, result.recipe, result.machine) == (origin, "r", "m")
+    assert (result.key, result.job) == (str(key("one").public), job.digest)
+    definition = json.loads(from_text(text).payload)["predicate"]["buildDefinition"]
+    assert definition["externalParameters"] == {
+        "build": "job-1", "job": "job", "queue": "x86-64bit.generic_64", "specfile": "/s.yaml",
+        "submitter": "anna", "options": {"release": "next"},
+    }  # fmt: skip
+    named = {one["name"]: one for one in definition["resolvedDependencies"]}
+    assert list(named) == ["job", "context", "seed", "hooks:0:h.yml"]
+    assert named["seed"]["uri"] == "https://x/seed.tar"
+    assert named["seed"]["annotations"] == {"verified": ["openpgp ABCD", "sha256"]}
+    digest = hashlib.sha256(encode(build.steps[0].hooks)).hexdigest()
+    assert named["hooks:0:h.yml"]["digest"] == {"sha256": digest}
+
+
+def test_provenance_is_no_larger_than_it_should_be() -> None:
+    (step, publish) = with_hook(HookType.INNER_CHROOT).steps
+    many = (
+        *(replace(step, number=number) for number in range(1000)),
+        replace(publish, number=1000),
+    )
+    build = any_build(steps=many, environment={f"A{n}": "x" * 100 for n in range(1000)})
+    text = sign_result(job_of(build), 1, "one", [an_artifact()], "", NOW, key("one"))
+    assert len(text) < 100_000
+
+
+def test_a_result_of_an_earlier_version_is_read() -> None:
+    said = json.loads(from_text(a_result()).payload)
+    definition = said["predicate"]["buildDefinition"]
+    del definition["internalParameters"]
+    definition["externalParameters"] = {"build": "b-1", "job": "j", "queue": "q"}
+    text = to_text(signed(json.dumps(said).encode(), PayloadType.STATEMENT, key("one")))
+    result = verified_result(text, job_of(), trusting(submitter(), host()))
+    assert (result.seed, result.recipe, result.key) == ("5" * 64, "", "")
 
 
 @pytest.mark.parametrize(

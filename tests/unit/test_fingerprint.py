@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tasks.artifacts.fingerprint import difference, lineage, usable
+import pytest
+
+from tasks.artifacts.fingerprint import difference, lineage, recipe, usable
 from tasks.model import (
     Artifact,
     Build,
     Checkpoint,
     Hook,
     HookType,
+    Output,
+    Source,
+    SourceType,
     Step,
     StepKind,
+    Tarformers,
 )
 from tests.builds import any_build
 
@@ -69,3 +75,32 @@ def test_only_checkpoints_of_the_build_as_it_is_are_of_use() -> None:
     }
     assert list(usable(one, kept)) == ["1.1", "1.2"]
     assert list(usable(respecified, kept)) == ["1.1"]
+
+
+def test_a_rebuild_has_the_recipe_of_the_build() -> None:
+    one = a_build("a", "b", context="c" * 64)
+    again = replace(
+        one,
+        source=replace(one.source, sha256="5" * 64),
+        id="b-2", rebuild_of=one.id, batch="x", submitter="you", not_before=5.0,  # type: ignore[arg-type]
+    )
+    assert recipe(one) == recipe(again)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"environment": {"A": "2"}},
+        {"context": "d" * 64},
+        {"output": Output(name="other.tar", dir="/out")},
+        {"output": Output(name="a.tar", dir="/out", tarformers=Tarformers(ignore_files=("/x",)))},
+        {"source": Source(type=SourceType.FILE, path="/other.tar")},
+        {"source_date_epoch": 5},
+        {"arch": "arm64"},
+        {"steps": a_build("a", "c").steps},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_is_made_otherwise_has_another_recipe(changes: dict[str, object]) -> None:
+    one = a_build("a", "b", context="c" * 64)
+    assert recipe(replace(one, **changes)) != recipe(one)  # type: ignore[arg-type]
