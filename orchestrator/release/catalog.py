@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from orchestrator.origin.evidence import evidence_names
 from tasks.errors import Untrusted
 from tasks.model import encode
 
@@ -71,6 +72,13 @@ class Stage:
     @property
     def files(self) -> tuple[File, ...]:
         return (self.tarball, *self.sidecars)
+
+    @property
+    def evidence(self) -> dict[str, File]:
+        """The files that tell where the tarball comes from, by what they have after its name."""
+        wanted = set(evidence_names(self.tarball.name))
+        size = len(self.tarball.name)
+        return {file.name[size:]: file for file in self.sidecars if file.name in wanted}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

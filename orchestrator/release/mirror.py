@@ -5,6 +5,7 @@ Nothing that a mirror says is believed: each read has a limit, and who reads com
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from tasks.store.folder import file_of
 
 PIECE_BYTES = 1 << 20
 TIMEOUT_S = 30.0
+SMALL_S = 60.0
+GONE = (404, 410)
 HEADERS = {"User-Agent": f"stagefarm/{__version__}", "Accept-Encoding": "identity"}
 
 
@@ -36,6 +39,9 @@ class Mirror(Protocol):
 
     def pieces(self, path: str, limit_bytes: int) -> Iterator[bytes]:
         """The content of a file; `Untrusted` once it is larger than `limit_bytes`."""
+
+    def find(self, path: str, limit_bytes: int) -> bytes | None:
+        """The content of a small file, within a minute; None if it is missing."""
 
 
 def whole(mirror: Mirror, path: str, limit_bytes: int) -> bytes:
@@ -67,6 +73,10 @@ class FolderMirror:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def find(self, path: str, limit_bytes: int) -> bytes | None:
+        there = (self.root / require_inside(path)).is_file()
+        return whole(self, path, limit_bytes) if there else None
+
     def pieces(self, path: str, limit_bytes: int) -> Iterator[bytes]:
         file = self.root / require_inside(path)
         try:
@@ -84,11 +94,22 @@ class HttpMirror:
     def size(self, path: str) -> int | None:
         with self._told(path):
             answer = self.client.head(self._at(path), timeout=TIMEOUT_S)
-            if answer.status_code in (404, 410):
+            if answer.status_code in GONE:
                 return None
             self._require_ok(answer, path)
             length = answer.headers.get("Content-Length", "")
             return int(length) if length.isdecimal() else None
+
+    def find(self, path: str, limit_bytes: int) -> bytes | None:
+        with (
+            self._told(path),
+            self.client.stream("GET", self._at(path), timeout=TIMEOUT_S) as answer,
+        ):
+            if answer.status_code in GONE:
+                return None
+            self._require_ok(answer, path)
+            pieces = _limited(answer.iter_raw(PIECE_BYTES), limit_bytes, path)
+            return b"".join(_in_time(pieces, f"{self.url}/{path}"))
 
     def pieces(self, path: str, limit_bytes: int) -> Iterator[bytes]:
         with (
@@ -120,4 +141,13 @@ def _limited(pieces: Iterator[bytes], limit_bytes: int, path: str) -> Iterator[b
         size += len(piece)
         if size > limit_bytes:
             raise Untrusted(f"{path} is larger than {limit_bytes:,} bytes, which it should be")
+        yield piece
+
+
+def _in_time(pieces: Iterator[bytes], what: str) -> Iterator[bytes]:
+    """`pieces`, unless they come so slowly that somebody might wait for ever."""
+    until = time.monotonic() + SMALL_S
+    for piece in pieces:
+        if time.monotonic() > until:
+            raise HostUnfit(f"{what} takes longer than {SMALL_S:.0f} s")
         yield piece

@@ -11,6 +11,7 @@ from functools import partial
 from orchestrator.formats.releasefile import Releasefile
 from orchestrator.gate.gatekeeper import Compared
 from orchestrator.release import generations
+from orchestrator.release.ancestry import Ancestry
 from orchestrator.release.catalog import Catalog, File, Stage
 from orchestrator.release.facts import Facts, Reader
 from orchestrator.release.gating import Gate
@@ -76,6 +77,7 @@ class Publisher:
     facts: Facts | None = None
     registries: Registries = NOWHERE
     gate: Gate | None = None
+    ancestry: Ancestry | None = None
     report: Report = field(default_factory=Silent)
     say: Callable[[str], object] = lambda _: None
     clock: Callable[[], float] = time.time
@@ -94,7 +96,11 @@ class Publisher:
             catalog = generations.next_generation(
                 before, passed.stages, self.release, name=self.name, version=version, now=now
             )
-            return Plan(catalog=catalog, before=before, sources=passed.sources, taken=passed)
+            sources: Mapping[str, StoredFile] = passed.sources
+            if self.ancestry:
+                targets = [one.target for one in found]
+                catalog, sources = self.ancestry.complete(catalog, sources, targets)
+            return Plan(catalog=catalog, before=before, sources=sources, taken=passed)
 
         return self._advance(make)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.formats.releasefile import load_release, name_of
+from orchestrator.origin.ring import Ring
+from orchestrator.release.ancestry import Ancestry
 from orchestrator.release.facts import Facts
 from orchestrator.release.gate_setup import gate_of
 from orchestrator.release.known import Known
@@ -17,7 +19,8 @@ from orchestrator.release.targets.opening import open_target
 from orchestrator.release.views.chosen import views_of
 from tasks.reporting import Report
 from tasks.settings import Settings
-from tasks.trust.policy import release_key
+from tasks.trust.keys import PublicKey
+from tasks.trust.policy import release_key, trust_of
 
 
 def publisher_of(
@@ -43,6 +46,15 @@ def publisher_of(
         minisign=folder / release.minisign if release.minisign else None,
         ed25519=key,
     )
+    former = tuple(map(PublicKey.parse, release.former_keys))
+    store = Shelves(settings)
+    ancestry = Ancestry(
+        ring=Ring(trust_of(settings), (key.public, *former)),
+        key=key,
+        store=store,
+        mirrors=tuple(target.url for target in release.targets if target.url),
+        say=say,
+    )
     return Publisher(
         release=release,
         name=name_of(document),
@@ -59,7 +71,8 @@ def publisher_of(
         facts=facts,
         gate=gate_of(document, key, settings, facts, report, say),
         registries=Registries(release.registries, known.folder / "registries"),
-        store=Shelves(settings),
+        store=store,
+        ancestry=ancestry,
         report=report,
         say=say,
         verify_all=verify_all,

@@ -66,7 +66,7 @@ class Ledger:
                 "submit",
                 *(build.id, encode(build).decode(), build.queue, build.job, build.batch),
                 *(int(build.optional), _titles(build), build.variant, build.after, __version__),
-                signatures.get(build.id, ""),
+                *(signatures.get(build.id, ""), build.rebuild_of),
                 through=pipeline,
             )
         answers = self.connection.run(pipeline)

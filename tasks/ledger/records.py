@@ -24,6 +24,7 @@ class Record:
     batch: str = ""
     variant: str = ""
     after: str = ""
+    rebuild_of: str = ""
     optional: bool = False
     titles: tuple[str, ...]
     host: str = ""

@@ -20,11 +20,14 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tasks.errors import BadInput, HostUnfit, Stale
+from tasks.host.files import replaced, write_all
 from tasks.host.removal import remove_tree
 from tasks.model import Artifact, Build, Checkpoint
 from tasks.store.store import PIECE_BYTES, OnBytes, Packed, StoredFile, require_packed
 
 logger = logging.getLogger(__name__)
+
+READABLE = 0o644
 
 
 def file_of(url: str) -> Path:
@@ -58,6 +61,14 @@ class FolderFile:
         with self.path.open("rb") as file:
             while piece := file.read(PIECE_BYTES):
                 yield piece
+
+    def write(self, content: bytes) -> None:
+        try:
+            with replaced(self.path) as file:
+                write_all(file.fileno(), content)
+                os.fchmod(file.fileno(), READABLE)
+        except OSError as error:
+            raise HostUnfit(f"cannot write {self.path}: {error.strerror}") from error
 
     @contextmanager
     def fetched(self, sha256: str, on_bytes: OnBytes = int) -> Iterator[Path]:

@@ -64,6 +64,9 @@ class S3File:
     def pieces(self) -> Iterator[bytes]:
         return self.objects.get(self.path)
 
+    def write(self, content: bytes) -> None:
+        self.objects.put(self.path, content)
+
     @contextmanager
     def fetched(self, sha256: str, on_bytes: OnBytes = int) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="from-store-") as folder:

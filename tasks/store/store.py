@@ -3,7 +3,8 @@
 Artifacts lie in `<store>/<batch or build>/<build>/<attempt>/`, and, until the build has succeeded,
 its checkpoints in a place named by build, attempt and step. An attempt has
 one holder, so nobody else writes to its place, and no lock or conditional write is needed: what
-lies there counts once the ledger has accepted the attempt, and is never touched again.
+lies there counts once the ledger has accepted the attempt, and is never touched again. Evidence
+that comes later, such as a rebuild's result, is added beside it, in files of its own.
 
 `HostUnfit` says that the store cannot take or give something now. Sweeping and dropping raise
 nothing: what cannot be removed now is left to the next sweep.
@@ -94,6 +95,9 @@ class StoredFile(Protocol):
 
     def pieces(self) -> Iterator[bytes]:
         """The content, in pieces."""
+
+    def write(self, content: bytes) -> None:
+        """Make it a file with this content, whole or not at all; `HostUnfit` where that fails."""
 
     def fetched(self, sha256: str, on_bytes: OnBytes = int) -> AbstractContextManager[Path]:
         """The file on this machine. If it is elsewhere, this is a copy that lasts as long as the

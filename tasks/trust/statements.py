@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PROVENANCE: Literal["https://slsa.dev/provenance/v1"] = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:stagefarm:build:v1"
+HOST_PREFIX = "urn:stagefarm:host:"
 
 
 # Checkpoints
@@ -131,6 +132,7 @@ class Result:
     origin: SeedOrigin = NO_ORIGIN
     job: str = ""
     job_name: str = ""
+    queue: str = ""
     recipe: str = ""
     key: str = ""
     machine: str = ""
@@ -172,7 +174,7 @@ def sign_result(
         resolved_dependencies=tuple(_dependencies(job, seed, made.origin)),
     )
     run = Run(
-        builder=Builder(id=f"urn:stagefarm:host:{host}", version={"stagefarm": __version__}),
+        builder=Builder(id=f"{HOST_PREFIX}{host}", version={"stagefarm": __version__}),
         metadata={
             "invocationId": f"{build.id}.{attempt}",
             "finishedOn": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
@@ -235,7 +237,9 @@ def read_result(payload: bytes) -> Result:
     inputs = {one.name: one for one in definition.resolved_dependencies}
     internal, seed = definition.internal_parameters, inputs.get(SEED, NO_INPUT)
     build, _, attempt = run.metadata.get("invocationId", "").rpartition(".")
-    job_name = definition.external_parameters.get("job", "")
+    external = {
+        name: text for name, text in definition.external_parameters.items() if isinstance(text, str)
+    }
     return Result(
         build=build,
         attempt=int(attempt) if attempt.isdecimal() and attempt.isascii() else 0,
@@ -245,7 +249,8 @@ def read_result(payload: bytes) -> Result:
         finished=_time(run.metadata.get("finishedOn", "")),
         origin=SeedOrigin(uri=seed.uri, verified=seed.annotations.get("verified", ())),
         job=inputs.get(JOB, NO_INPUT).digest.get("sha256", ""),
-        job_name=job_name if isinstance(job_name, str) else "",
+        job_name=external.get("job", ""),
+        queue=external.get("queue", ""),
         recipe=internal.get("recipe", ""),
         key=internal.get("hostKey", ""),
         machine=internal.get("machine", ""),

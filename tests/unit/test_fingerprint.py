@@ -82,7 +82,11 @@ def test_a_rebuild_has_the_recipe_of_the_build() -> None:
     again = replace(
         one,
         source=replace(one.source, sha256="5" * 64),
-        id="b-2", rebuild_of=one.id, batch="x", submitter="you", not_before=5.0,  # type: ignore[arg-type]
+        id="b-2",
+        rebuild_of=one.id,
+        batch="x",
+        submitter="you",
+        not_before=5.0,  # type: ignore[arg-type]
     )
     assert recipe(one) == recipe(again)
 

@@ -124,6 +124,8 @@ class _Layout:
         yield ViewFile(path=path, body=stage.tarball)
         if contents := sidecar(stage, CONTENTS):
             yield ViewFile(path=path + CONTENTS, body=contents)
+        for ending, file in stage.evidence.items():
+            yield ViewFile(path=path + ending, body=file)
         sha256 = f"# SHA256 HASH\n{stage.tarball.sha256}  {name}\n"
         yield _Text(f"{path}.sha256", sha256)
         if text := self._digests(stage):

@@ -38,6 +38,8 @@ def _files(catalog: Catalog, signer: Signer | None) -> Iterator[ViewFile]:
     named = {file_name(stage): stage for stage in catalog.stages}
     for stage in catalog.stages:
         yield ViewFile(path=f"{ROOT}/{file_name(stage)}", body=stage.tarball)
+        for ending, file in stage.evidence.items():
+            yield ViewFile(path=f"{ROOT}/{file_name(stage)}{ending}", body=file)
     content = "".join(
         f"{stage.tarball.sha256}  {name}\n" for name, stage in sorted(named.items())
     ).encode()

@@ -1,0 +1,1 @@
+"""Where a stage comes from: the evidence of its ancestors, gathered, verified, and shown."""
