@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.origin.attestation import End, Why, sign_lineage
-from orchestrator.origin.evidence import Evidence, Text, write_lineage
+from orchestrator.origin.evidence import Evidence, Sealed, sealed, write_lineage
 from orchestrator.origin.examine import examine
 from orchestrator.origin.ring import Ring
 from tasks.artifacts.fingerprint import recipe
@@ -68,8 +68,12 @@ def a_gate(sha256: str, result: str = "PASSED", by: str = "release") -> str:
     return to_text(signed(json.dumps(statement).encode(), PayloadType.STATEMENT, key(by)))
 
 
-def raw(*texts: str) -> tuple[Text, ...]:
-    return tuple(Text(text.encode()) for text in texts)
+def raw(*texts: str) -> tuple[Sealed, ...]:
+    return tuple(sealed(text.encode()) for text in texts)
+
+
+def lines(envelopes: Iterable[Sealed]) -> bytes:
+    return "".join(f"{one.text}\n" for one in envelopes).encode()
 
 
 @dataclass
@@ -108,7 +112,7 @@ class Family:
     def end(self) -> End:
         return End(why=Why.ROOT, seed=ROOT)
 
-    def statement(self, by: str = "release") -> str:
+    def statement(self, by: str = "release") -> Sealed:
         links = [(one, examine(one, RING)) for one in self.chain]
         return sign_lineage(links, self.end, key(by))
 
@@ -123,10 +127,10 @@ class Family:
         tarball, first = folder / name, self.chain[0]
         tarball.write_bytes(self.contents[0])
         beside = {
-            result_name(name): bytes(first.result),
-            job_name(name): bytes(first.job),
-            f"{name}.gate.intoto.jsonl": b"".join(bytes(one) + b"\n" for one in first.gate),
-            f"{name}.rebuilds.intoto.jsonl": b"".join(bytes(one) + b"\n" for one in first.rebuilds),
+            result_name(name): first.result.text.encode(),
+            job_name(name): self.jobs[0].text.encode(),
+            f"{name}.gate.intoto.jsonl": lines(first.gate),
+            f"{name}.rebuilds.intoto.jsonl": lines(first.rebuilds),
             f"{name}.lineage.jsonl": self.file,
         }
         for file, content in beside.items():

@@ -19,11 +19,12 @@ from orchestrator.release.publisher import Publisher
 from orchestrator.release.shelves import Shelves
 from orchestrator.release.taking import NOTHING, Candidate, Taken, take
 from orchestrator.release.targets.folder import FolderTarget
+from tasks.artifacts.fingerprint import recipe
 from tasks.artifacts.provenance import job_name, result_name
-from tasks.model import Artifact, Output
+from tasks.model import NO_ORIGIN, Artifact, Output, SeedOrigin
 from tasks.settings import Settings
 from tasks.trust.builds import sign, stored, verified
-from tasks.trust.statements import sign_result
+from tasks.trust.statements import Made, sign_result
 from tests.builds import any_build
 from tests.farm import steps_of
 from tests.trusted import host, key, submitter, trusting
@@ -46,6 +47,9 @@ def put_stage(
     by: str = "anna",
     built_by: str = "one",
     sidecars: dict[str, bytes] | None = None,
+    seed: str = "",
+    origin: SeedOrigin = NO_ORIGIN,
+    rebuild_of: str = "",
 ) -> Path:
     """The tarball of a build in `store`, with what lies beside it; `sidecars` by their endings."""
     at = time.time() if at is None else at
@@ -59,7 +63,7 @@ def put_stage(
     planned = any_build(
         steps=steps_of(),
         id=build, job=job, subarch=subarch, batch=batch, environment=options or {},
-        output=Output(name=tarball.name, dir="/out"),
+        output=Output(name=tarball.name, dir="/out"), rebuild_of=rebuild_of,
     )  # fmt: skip
     done, signatures = sign(planned, key(by), submitter=by, now=at, valid_s=DAY_S)
     from tasks.model import encode
@@ -73,7 +77,8 @@ def put_stage(
         sidecar = tarball.with_name(f"{tarball.name}.{ending}")
         sidecar.write_bytes(said)
         files.append(_artifact(sidecar))
-    signed = sign_result(job_signed, 1, built_by, files, "", at, key(built_by))
+    made = Made(origin=origin, recipe=recipe(planned), machine=f"machine of {built_by}")
+    signed = sign_result(job_signed, 1, built_by, files, seed, at, key(built_by), made)
     tarball.with_name(result_name(tarball.name)).write_text(signed)
     (folder / "build.log").write_text("not for the public")
     return tarball

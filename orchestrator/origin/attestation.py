@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from orchestrator.origin.evidence import Evidence, text_of
+from orchestrator.origin.evidence import Evidence, Sealed, sealed
 from orchestrator.origin.examine import Generation, Vouched
 from orchestrator.origin.ring import Claim, Ring, Signer, envelope_of
 from tasks.errors import Untrusted
@@ -68,9 +68,7 @@ class Attested:
     by: Signer
 
 
-def sign_lineage(
-    chain: Sequence[tuple[Evidence, Generation]], end: End, key: PrivateKey
-) -> str:  # fmt: skip
+def sign_lineage(chain: Sequence[tuple[Evidence, Generation]], end: End, key: PrivateKey) -> Sealed:
     """The first line of a lineage file, of what the publisher has verified."""
     first, _ = chain[0]
     statement = Statement(
@@ -79,14 +77,15 @@ def sign_lineage(
             generations=tuple(_vouched(evidence, found) for evidence, found in chain), end=end
         ),
     )
-    return to_text(signed(msgspec.json.encode(statement), PayloadType.STATEMENT, key))
+    envelope = signed(msgspec.json.encode(statement), PayloadType.STATEMENT, key)
+    return sealed(to_text(envelope).encode())
 
 
 def _vouched(evidence: Evidence, found: Generation) -> Vouched:
     counted = found.host.counts
     return Vouched(
         sha256=evidence.sha256,
-        result=_digest(text_of(evidence.result)) if counted else "",
+        result=_digest(evidence.result) if counted else "",
         host=found.host.name if counted else "",
         submitter=_name(found.submitter) if counted else "",
         rebuilders=dict(_rebuilders(evidence, found)) if counted else {},
@@ -100,14 +99,14 @@ def _name(signer: Signer | None) -> str:
 def _rebuilders(evidence: Evidence, found: Generation) -> Iterable[tuple[str, str]]:
     for text, rebuilt in zip(evidence.rebuilds, found.rebuilds, strict=False):
         if rebuilt.host.counts:
-            yield _digest(text_of(text)), rebuilt.host.name
+            yield _digest(text), rebuilt.host.name
 
 
-def _digest(text: str) -> str:
+def _digest(text: Sealed) -> str:
     return digest_of(envelope_of(text, "the evidence"))
 
 
-def read_attestation(text: str, ring: Ring, sha256: str) -> Attested:
+def read_attestation(text: Sealed, ring: Ring, sha256: str) -> Attested:
     """What a publisher says of the ancestors of the tarball with that digest. `Untrusted` if it is
     about another one, or was changed."""
     envelope = envelope_of(text, WHAT)

@@ -39,10 +39,24 @@ OLD_GATE_MAX_BYTES = 4 * 2**10
 T = TypeVar("T")
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
-NO_TEXT = msgspec.Raw(b"")
 
-Text = msgspec.Raw
-"""A DSSE envelope as it was written."""
+
+class Signature(msgspec.Struct, frozen=True):
+    keyid: str
+    sig: str
+
+
+class Sealed(msgspec.Struct, frozen=True, rename="camel"):
+    """A DSSE envelope that was not verified yet."""
+
+    payload: str
+    payload_type: str
+    signatures: tuple[Signature, ...]
+
+    @property
+    def text(self) -> str:
+        """The envelope as one line of JSON."""
+        return msgspec.json.encode(self).decode()
 
 
 class Evidence(
@@ -54,28 +68,29 @@ class Evidence(
 
     name: str
     sha256: str
-    result: Text
-    job: Text = NO_TEXT
-    gate: tuple[Text, ...] = ()
-    rebuilds: tuple[Text, ...] = ()
+    result: Sealed
+    job: Sealed | None = None
+    gate: tuple[Sealed, ...] = ()
+    rebuilds: tuple[Sealed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
     """The content of a lineage file: the publisher's statement, and the ancestors."""
 
-    statement: str
+    statement: Sealed
     ancestors: tuple[Evidence, ...]
 
 
-def text_of(envelope: Text) -> str:
-    return bytes(envelope).decode()
+def sealed(content: bytes) -> Sealed:
+    """The envelope in a file of one; `Untrusted` if it is none."""
+    return _decoded(content, Sealed)
 
 
-def envelopes(content: bytes) -> tuple[Text, ...]:
-    """The envelopes in a file with one on each line; `Untrusted` if a line is no JSON."""
+def envelopes(content: bytes) -> tuple[Sealed, ...]:
+    """The envelopes in a file with one on each line; `Untrusted` if a line is none."""
     lines = [line for line in content.split(b"\n") if line.strip()]
-    return tuple(_decoded(line, Text) for line in lines[:REBUILDS_MAX])
+    return tuple(map(sealed, lines[:REBUILDS_MAX]))
 
 
 def lineage_name(tarball: str) -> str:
@@ -110,14 +125,13 @@ def read_lineage(content: bytes) -> Carried:
     head, *lines = content.removesuffix(b"\n").split(b"\n")
     if any(len(line) > LINE_MAX_BYTES for line in (head, *lines)):
         raise Untrusted(f"the lineage has a line of more than {LINE_MAX_BYTES:,} bytes")
-    statement = text_of(_decoded(head, Text))
     return Carried(
-        statement, tuple(_evidence(line, number) for number, line in enumerate(lines, 1))
+        sealed(head), tuple(_evidence(line, number) for number, line in enumerate(lines, 1))
     )
 
 
-def write_lineage(statement: str, ancestors: Sequence[Evidence]) -> bytes:
-    lines = [statement.encode(), *map(msgspec.json.encode, ancestors)]
+def write_lineage(statement: Sealed, ancestors: Sequence[Evidence]) -> bytes:
+    lines = map(msgspec.json.encode, (statement, *ancestors))
     return b"".join(line + b"\n" for line in lines)
 
 
@@ -147,8 +161,8 @@ def compact(ancestors: Sequence[Evidence]) -> Iterator[Evidence]:
     for number, one in enumerate(ancestors[:GENERATIONS_MAX]):
         kept = one
         if number >= JOBS_MAX:
-            gate = tuple(text for text in one.gate if len(text) <= OLD_GATE_MAX_BYTES)
-            kept = msgspec.structs.replace(one, job=NO_TEXT, gate=gate)
+            gate = tuple(text for text in one.gate if len(text.payload) <= OLD_GATE_MAX_BYTES)
+            kept = msgspec.structs.replace(one, job=None, gate=gate)
         if len(msgspec.json.encode(kept)) > LINE_MAX_BYTES:
-            kept = msgspec.structs.replace(kept, job=NO_TEXT, gate=())
+            kept = msgspec.structs.replace(kept, job=None, gate=())
         yield kept

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from orchestrator.origin.evidence import REBUILDS_MAX, Evidence, text_of
+from orchestrator.origin.evidence import REBUILDS_MAX, Evidence, Sealed
 from orchestrator.origin.ring import Claim, Ring, Signer, Standing, envelope_of
 from tasks.artifacts.fingerprint import recipe
 from tasks.errors import StagefarmError, Untrusted
@@ -98,7 +98,7 @@ def examine(evidence: Evidence, ring: Ring, vouched: Vouched | None = None) -> G
     """What the evidence shows. `Untrusted` if one of its parts was changed, or is about something
     else than the others. `vouched` is what a release with a known key says of it."""
     vouched = vouched or Vouched(sha256=evidence.sha256)
-    envelope = envelope_of(text_of(evidence.result), "the result")
+    envelope = envelope_of(evidence.result, "the result")
     result = read_result(envelope.payload)
     if evidence.sha256 not in result.files.values():
         raise Untrusted("the result is that of another tarball")
@@ -121,7 +121,7 @@ def examine(evidence: Evidence, ring: Ring, vouched: Vouched | None = None) -> G
         origin=result.origin,
         submitter=_submitter(job[0], ring, result, vouched) if job else None,
         said_submitter=job[1].submitter if job else "",
-        gate=tuple(_gate(text_of(text), evidence.sha256, ring) for text in evidence.gate),
+        gate=tuple(_gate(text, evidence.sha256, ring) for text in evidence.gate),
         rebuilds=tuple(_rebuilds(evidence, original, ring, vouched)),
     )
 
@@ -135,7 +135,7 @@ def _vouched(signer: Signer, name: str) -> Signer:
 def _job(evidence: Evidence, result: Result) -> tuple[Envelope, Build] | None:
     if not evidence.job:
         return None
-    envelope = envelope_of(text_of(evidence.job), "the job")
+    envelope = envelope_of(evidence.job, "the job")
     if digest_of(envelope) != result.job:
         raise Untrusted("the job is not the one that the result is of")
     try:
@@ -163,7 +163,7 @@ class _TestResult(msgspec.Struct, frozen=True, rename=IN_TOTO_NAMES):
     predicate: _Said
 
 
-def _gate(text: str, sha256: str, ring: Ring) -> GateSaid:
+def _gate(text: Sealed, sha256: str, ring: Ring) -> GateSaid:
     envelope = envelope_of(text, "the gate's statement")
     by = ring.release_of(envelope, Claim(what="the gate's statement"))
     try:
@@ -184,7 +184,7 @@ def _rebuilds(
     """The rebuilds of what the host with the key `original.key` built."""
     name = next(name for name, digest in original.files.items() if digest == evidence.sha256)
     for text in evidence.rebuilds[:REBUILDS_MAX]:
-        envelope = envelope_of(text_of(text), "a rebuild's result")
+        envelope = envelope_of(text, "a rebuild's result")
         again = read_result(envelope.payload)
         claim = Claim(
             what="a rebuild's result", key=again.key, at=again.finished, queue=again.queue

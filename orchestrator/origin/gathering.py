@@ -14,24 +14,22 @@ from orchestrator.origin.attestation import End, Why
 from orchestrator.origin.evidence import (
     CARRIED_MAX_BYTES,
     GENERATIONS_MAX,
-    NO_TEXT,
     REBUILDS_MAX,
     Evidence,
-    Text,
+    Sealed,
     compact,
     envelopes,
     gate_name,
     lineage_name,
     read_lineage,
     rebuilds_name,
-    text_of,
+    sealed,
 )
 from orchestrator.origin.examine import Generation, examine
 from orchestrator.origin.ring import Ring, envelope_of
 from tasks.artifacts.provenance import job_name, result_name
 from tasks.errors import StagefarmError, Untrusted
 from tasks.model import SeedOrigin
-from tasks.trust.envelope import from_text, to_text
 from tasks.trust.statements import read_result
 
 Read = Callable[[str], bytes | None]
@@ -66,28 +64,16 @@ def found_beside(tarball: str, sha256: str, read: Read) -> Found | None:
     evidence = Evidence(
         name=tarball,
         sha256=sha256,
-        result=_line(result),
-        job=_line(job) if job is not None else NO_TEXT,
-        gate=_lines(read(gate_name(tarball))),
-        rebuilds=_lines(read(rebuilds_name(tarball))),
+        result=sealed(result),
+        job=sealed(job) if job is not None else None,
+        gate=envelopes(read(gate_name(tarball)) or b""),
+        rebuilds=envelopes(read(rebuilds_name(tarball)) or b""),
     )
     carried = read_lineage(lineage).ancestors if lineage is not None else ()
     return Found(evidence, carried)
 
 
-def _line(content: bytes) -> Text:
-    """An envelope as one line, however it was written."""
-    try:
-        return Text(to_text(from_text(content.decode())).encode())
-    except UnicodeDecodeError as error:
-        raise Untrusted(f"the evidence is malformed: {error}") from error
-
-
-def _lines(content: bytes | None) -> tuple[Text, ...]:
-    return tuple(_line(bytes(text)) for text in envelopes(content or b""))
-
-
-def with_rebuilds(evidence: Evidence, more: tuple[Text, ...]) -> Evidence:
+def with_rebuilds(evidence: Evidence, more: tuple[Sealed, ...]) -> Evidence:
     """The evidence with further rebuilds, each once."""
     known = dict.fromkeys((*evidence.rebuilds, *more))
     return msgspec.structs.replace(evidence, rebuilds=tuple(known)[:REBUILDS_MAX])
@@ -155,7 +141,7 @@ def within_limits(chain: Sequence[Evidence], end: End) -> tuple[list[Evidence], 
     for one in compact(chain[1:]):
         size += len(msgspec.json.encode(one)) + 1
         if size > CARRIED_MAX_BYTES:
-            seed = read_result(envelope_of(text_of(kept[-1].result), kept[-1].name).payload).seed
+            seed = read_result(envelope_of(kept[-1].result, kept[-1].name).payload).seed
             return kept, End(why=Why.CUT, seed=seed, reason="there is no room for older ones")
         kept.append(one)
     return kept, end

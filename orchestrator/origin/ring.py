@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from orchestrator.origin.evidence import Sealed
 from tasks.errors import BadInput, Untrusted
 from tasks.trust.envelope import PayloadType, from_text, signer_of
 from tasks.trust.keys import PublicKey
@@ -87,9 +88,9 @@ class Ring:
         return _unknown(envelope, claim)
 
 
-def envelope_of(text: str, what: str) -> Envelope:
+def envelope_of(sealed: Sealed, what: str) -> Envelope:
     try:
-        return from_text(text)
+        return from_text(sealed.text)
     except Untrusted as error:
         raise Untrusted(f"{what}: {error}") from error
 

@@ -21,7 +21,6 @@ from orchestrator.origin.evidence import (
     lineage_name,
     read_lineage,
     rebuilds_name,
-    text_of,
     write_lineage,
 )
 from orchestrator.origin.examine import Outcome, examine
@@ -113,7 +112,7 @@ class _Completion:
         if not evidence.rebuilds or evidence.rebuilds == before.rebuilds:
             return stage
         self.changed.add(stage.tarball.sha256)
-        lines = "".join(f"{text_of(text)}\n" for text in evidence.rebuilds)
+        lines = "".join(f"{one.text}\n" for one in evidence.rebuilds)
         return self._adding(stage, rebuilds_name(stage.tarball.name), lines.encode())
 
     def _comparable(self, evidence: Evidence) -> Evidence:

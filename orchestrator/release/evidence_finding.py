@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from orchestrator.origin.evidence import FILE_MAX_BYTES, envelopes, text_of
+from orchestrator.origin.evidence import FILE_MAX_BYTES, envelopes
 from orchestrator.origin.gathering import Found, Read, found_beside, with_rebuilds
+from orchestrator.origin.ring import envelope_of
 from orchestrator.release.mirror import mirror_at
 from orchestrator.release.shelves import Shelves
 from tasks.artifacts.provenance import rebuilds_beside
 from tasks.errors import HostUnfit
 from tasks.model import SeedOrigin
 from tasks.store.store import StoredFile
-from tasks.trust.envelope import from_text
 from tasks.trust.statements import read_result
 
 BUILD_URN = "urn:stagefarm:build:"
@@ -71,7 +71,7 @@ def evidence_of_build(shelves: Shelves, build: str, batch: str, sha256: str) -> 
 
 
 def _made(found: Found) -> set[str]:
-    result = read_result(from_text(text_of(found.evidence.result)).payload)
+    result = read_result(envelope_of(found.evidence.result, "the result").payload)
     return set(result.files.values())
 
 

@@ -170,7 +170,7 @@ def test_two_keys_on_one_machine_are_told() -> None:
 
 def test_a_changed_rebuild_is_noticed() -> None:
     first = Family(1, rebuilt=(0,)).chain[0]
-    changed = changed_payload(bytes(first.rebuilds[0]).decode(), b"again", b"agoin")
+    changed = changed_payload(first.rebuilds[0].text, b"again", b"agoin")
     with pytest.raises(Untrusted, match="a rebuild's result was changed: the signature of two"):
         examine(msgspec.structs.replace(first, rebuilds=raw(changed)), RING)
 
@@ -231,7 +231,6 @@ def resigned(line: dict[str, Any]) -> None:
             "stage was built from|s.tar was built from .* is missing; here is that of ccc",
         ),
         (lambda line: line["result"].update(signatures=[]), "the result is not signed"),
-        (lambda line: line.update(result={}), "the result: the signature is malformed"),
         (
             lambda line: line["result"].update(payloadType="application/x"),
             "the result is something else: 'application/x'",
@@ -312,7 +311,7 @@ def test_who_cuts_a_chain_cannot_sign_for_its_end() -> None:
 
 def test_a_changed_statement_of_the_publisher_is_refused() -> None:
     family = Family()
-    changed = changed_payload(family.statement(), b'"why":"root"', b'"why":"lost"').encode()
+    changed = changed_payload(family.statement().text, b'"why":"root"', b'"why":"lost"').encode()
     found = shown(family, changed + b"\n" + b"".join(lines_of(family.file)[1:]))
     assert found.broken
     assert "publisher's statement was changed: the signature of the release" in found.broken.reason
