@@ -96,6 +96,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "orchestrator.commands.release:release",
             "Look at what is published, verify it, roll it back.",
         ),
+        "lineage": (
+            "orchestrator.commands.lineage:lineage",
+            "Show where a stage comes from, generation by generation.",
+        ),
     },
     "Run the farm": {
         "demo": (

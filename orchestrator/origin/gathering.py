@@ -15,6 +15,7 @@ from orchestrator.origin.evidence import (
     CARRIED_MAX_BYTES,
     GENERATIONS_MAX,
     REBUILDS_MAX,
+    Carried,
     Evidence,
     Sealed,
     compact,
@@ -41,10 +42,15 @@ Link = tuple[Evidence, Generation]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The evidence of a stage, and that of its ancestors as far as it carries them."""
+    """The evidence of a stage, and the lineage that lies beside it, or what is wrong with that;
+    None if there is none."""
 
     evidence: Evidence
-    ancestors: tuple[Evidence, ...] = ()
+    carried: Carried | StagefarmError | None = None
+
+    @property
+    def ancestors(self) -> tuple[Evidence, ...]:
+        return self.carried.ancestors if isinstance(self.carried, Carried) else ()
 
 
 Find = Callable[[str, SeedOrigin], Found | None]
@@ -69,8 +75,14 @@ def found_beside(tarball: str, sha256: str, read: Read) -> Found | None:
         gate=envelopes(read(gate_name(tarball)) or b""),
         rebuilds=envelopes(read(rebuilds_name(tarball)) or b""),
     )
-    carried = read_lineage(lineage).ancestors if lineage is not None else ()
-    return Found(evidence, carried)
+    return Found(evidence, _carried(lineage) if lineage is not None else None)
+
+
+def _carried(content: bytes) -> Carried | StagefarmError:
+    try:
+        return read_lineage(content)
+    except Untrusted as error:
+        return error
 
 
 def with_rebuilds(evidence: Evidence, more: tuple[Sealed, ...]) -> Evidence:

@@ -16,10 +16,10 @@ import msgspec
 
 from orchestrator.origin.attestation import End, read_attestation, sign_lineage
 from orchestrator.origin.evidence import (
+    Carried,
     Evidence,
     envelopes,
     lineage_name,
-    read_lineage,
     rebuilds_name,
     write_lineage,
 )
@@ -142,9 +142,9 @@ class _Completion:
 
     def _refreshed(self, stage: Stage, found: Found) -> Stage:
         """The stage, whose ancestors have what is known of them by now."""
-        name = lineage_name(stage.tarball.name)
-        carried = read_lineage(self._content(stage, name) or b"")
-        said = read_attestation(carried.statement, self.ancestry.ring, stage.tarball.sha256)
+        if not isinstance(found.carried, Carried):
+            raise Untrusted(f"its lineage cannot be read: {found.carried}")
+        said = read_attestation(found.carried.statement, self.ancestry.ring, stage.tarball.sha256)
         if not said.by.counts:
             raise Untrusted("its lineage is not signed with the key of the release")
         ancestors = [

@@ -6,7 +6,7 @@ Where it lies proves nothing: who gets it examines it (`orchestrator.origin`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -44,7 +44,7 @@ def evidence_in_store(tarball: StoredFile, sha256: str) -> Found | None:
     if not found:
         return None
     more = [text for content in rebuilds_beside(tarball) for text in envelopes(content)]
-    return Found(with_rebuilds(found.evidence, tuple(more)), found.ancestors)
+    return replace(found, evidence=with_rebuilds(found.evidence, tuple(more)))
 
 
 def evidence_at(url: str, sha256: str) -> Found | None:
@@ -65,14 +65,14 @@ def evidence_of_build(shelves: Shelves, build: str, batch: str, sha256: str) -> 
     for candidate in shelves.candidates(batch or build):
         if candidate.build == build:
             found = evidence_in_store(candidate.tarball, sha256)
-            if found and sha256 in _made(found):
+            if found and sha256 in files_of(found).values():
                 return found
     raise HostUnfit(f"the store does not have the evidence of {build} any more")
 
 
-def _made(found: Found) -> set[str]:
-    result = read_result(envelope_of(found.evidence.result, "the result").payload)
-    return set(result.files.values())
+def files_of(found: Found) -> dict[str, str]:
+    """The digests of the files of a build, by name."""
+    return read_result(envelope_of(found.evidence.result, "the result").payload).files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

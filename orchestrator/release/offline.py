@@ -42,7 +42,7 @@ class FoundFile:
 def verify_file(path: Path, keys: Sequence[PublicKey], report: Report) -> FoundFile:
     """What a generation that one of `keys` signed says of the file at `path`. `Untrusted` if none
     names it, or it, or one of the files that belong to it, was changed."""
-    digest = _digest(path, report)
+    digest = digest_of_file(path, report)
     pointers = list(_pointers(path, keys))
     if not pointers:
         raise Untrusted(
@@ -63,7 +63,8 @@ def verify_file(path: Path, keys: Sequence[PublicKey], report: Report) -> FoundF
     )
 
 
-def _digest(path: Path, report: Report) -> str:
+def digest_of_file(path: Path, report: Report) -> str:
+    """The sha256 of a file; shown as `verify`."""
     try:
         meter = Meter(report, "verify", total=path.stat().st_size)
         digest = hashlib.sha256()

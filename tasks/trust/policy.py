@@ -183,6 +183,17 @@ def release_key(settings: Settings, file: Path | None = None) -> PrivateKey:
     )
 
 
+def own_release_keys(settings: Settings) -> tuple[PublicKey, ...]:
+    """The public part of the key with which this machine publishes, if it has one that can be
+    read."""
+    named = settings.release_key_file
+    file = public_file(Path(named) if named else own_key_file(settings, RELEASE_KEY))
+    try:
+        return (PublicKey.parse(file.read_text()),)
+    except (OSError, BadInput):
+        return ()
+
+
 def default_submit_key(settings: Settings) -> Path:
     """For root the machine's own, which its worker trusts; for others one in their home."""
     return own_key_file(settings, SUBMIT_KEY)
