@@ -288,8 +288,9 @@ class Build:
     since 1970.
 
     To render the job again: `overrides`, as JSON, and `now`, in ISO 8601, followed by a space and
-    the name of its zone. `rebuild_of` is the build that this one repeats, `after` the one that it
-    starts from, and `release` the release that the supervisor publishes once the batch has ended.
+    the name of its zone. `rebuild_of` is the build that this one repeats, and `not_by` the key of a
+    host that must not do that; `after` is the build that it starts from, and `release` the release
+    that the supervisor publishes once the batch has ended.
     """
 
     id: str
@@ -319,6 +320,7 @@ class Build:
     overrides: str = ""
     now: str = ""
     rebuild_of: str = ""
+    not_by: str = ""
     after: str = ""
     release: str = ""
     submitter: str = ""

@@ -56,7 +56,10 @@ ROLES = {
     "supervisor": ("supervisor",),
     "flower": ("flower",),
     "submitter": ("submit", "cancel", "retry", "rebuild", "drain", "undrain", "publish"),
-    "monitoring": ("status", "follow", "logs", "why", "workers", "fetch", "release", "gate"),
+    "monitoring": (
+        *("status", "follow", "logs", "why", "workers"),
+        *("fetch", "release", "gate", "lineage"),
+    ),
     "admin": ("forget", "ledger"),
 }
 """The users of deploy/redis/stagefarm.acl, and the commands that each of them is for."""

@@ -73,9 +73,9 @@ def candidates_in(
     groups: dict[tuple[str, str, str], list[Record]] = {}
     wanted: list[Record] = []
     for record in records:
-        if record.state is BuildState.SUCCEEDED and _selection(
-            release.stages, record.job, record.batch
-        ):
+        if record.state is not BuildState.SUCCEEDED or record.rebuild_of:
+            continue
+        if _selection(release.stages, record.job, record.batch):
             key = (record.job, record.queue, record.variant)
             (wanted if record.id in held else groups.setdefault(key, [])).append(record)
     for group in groups.values():
@@ -120,6 +120,8 @@ def take(candidates: Iterable[Candidate], release: Releasefile, trust: Trust) ->
 def _stage(candidate: Candidate, release: Releasefile, trust: Trust) -> Stage:
     found = verified_beside(candidate.tarball, trust, candidate.build)
     build = found.job.build
+    if build.rebuild_of:
+        raise BadInput(f"{build.id} only repeats {build.rebuild_of}", "publish that one")
     selection = _selection(release.stages, build.job, build.batch)
     if not selection:
         raise Untrusted(f"{build.id} is signed as a build of {build.job}, which is not published")

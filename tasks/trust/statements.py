@@ -226,7 +226,7 @@ def verified_result(text: str, job: Job, trust: Trust) -> Result:
         raise Untrusted(f"the result is of another job than that of {job.build.id}")
     if host and (reason := host.ended(result.finished)):
         raise Untrusted(f"the key of the host {host.name} {reason}")
-    return replace(result, host=host.name) if host else result
+    return replace(result, host=host.name, key=str(host.public)) if host else result
 
 
 def read_result(payload: bytes) -> Result:

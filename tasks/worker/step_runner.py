@@ -41,6 +41,7 @@ from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
 from tasks.store.opening import open_store
 from tasks.trust.builds import NAME, Job
+from tasks.trust.policy import host_key
 from tasks.worker.cleaning import remove_home
 from tasks.worker.fitness import disk_full, unfit, unfit_for
 from tasks.worker.jobs import keep_job, kept_job, verified_job
@@ -131,6 +132,9 @@ class StepRunner:
         if reason := unfit(self.settings):
             self.take_nothing_new()
             self._refuse(claim, build, reason, self.send)
+        if build.not_by and build.not_by == str(host_key(self.settings).public):
+            reason = "it repeats a build of this host, and is for another one"
+            self._refuse(claim, build, reason, self.send_later)
         if reason := self.refusals.reason(build.job):
             self._refuse(claim, build, reason, self.send_later)
         if reason := unfit_for(build):
