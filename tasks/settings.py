@@ -132,6 +132,9 @@ class Settings:
     scan_s: Interval = 10.0
     """How often the supervisor looks for lost hosts."""
 
+    rebuilds_per_day: Limit = 0
+    """So many published builds a day are repeated on hosts that have nothing to do."""
+
     resend_s: Seconds = 120.0
     """How long a build may be queued without a message before a new one is sent."""
 

@@ -147,6 +147,8 @@ def _show_one(ledger: Ledger, record: Record) -> None:
     about = escape(", ".join(filter(None, [f"queue {record.queue}", record.variant])))
     screen.print(f"[bold]{record.id}[/]  job {record.job}, {about}")
     screen.print(stage_of(record), markup=False, highlight=False)
+    if record.rebuild_of:
+        screen.print(f"rebuild of {record.rebuild_of}", markup=False, highlight=False)
     if record.hint:
         screen.print(f"hint: {record.hint}", markup=False, highlight=False)
     times = ledger.step_times(record.id, record.attempt, len(record.titles))

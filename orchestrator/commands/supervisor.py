@@ -10,8 +10,9 @@ import click
 @click.command(short_help="Requeue the builds of lost hosts.")
 def supervisor() -> None:
     """Supervise the farm until stopped: the builds of lost hosts are queued again, lost messages
-    are sent again, and batches that name a release are published once they have ended. Run one, or
-    several on different machines; one leads.
+    are sent again, and batches that name a release are published once they have ended. With
+    `rebuilds_per_day`, hosts that have nothing to do repeat what is published. Run one, or several
+    on different machines; one leads.
 
     \b
     Example:
@@ -19,6 +20,7 @@ def supervisor() -> None:
     """
     from orchestrator.farm.batch_releases import BatchReleases
     from orchestrator.farm.lookup import open_ledger, warn_of_forgetful_redis
+    from orchestrator.farm.spare_rebuilds import SpareRebuilds
     from orchestrator.farm.supervisor import Supervisor
     from tasks.app import app
     from tasks.settings import current
@@ -26,6 +28,7 @@ def supervisor() -> None:
     ledger = open_ledger()
     warn_of_forgetful_redis(ledger)
     releases = BatchReleases(current(), ledger, click.echo)
-    watcher = Supervisor(current(), ledger, app, click.echo, releases=releases)
+    rebuilds = SpareRebuilds(current(), ledger, app, click.echo)
+    watcher = Supervisor(current(), ledger, app, click.echo, releases=releases, rebuilds=rebuilds)
     signal.signal(signal.SIGTERM, lambda *_: watcher.stopping.set())
     watcher.run()

@@ -91,7 +91,9 @@ ORDER = {
 
 
 def _cells(record: Record, now: float) -> tuple[str | Text, ...]:
-    step = escape(gate_of(record) or record.reason or record.cancel or record.step_title)
+    repeats = f"rebuild of {short_id(record.rebuild_of)}" if record.rebuild_of else ""
+    said = gate_of(record) or record.reason or record.cancel
+    step = escape(said or record.step_title or repeats)
     if record.state is BuildState.BLOCKED:
         step = escape(f"after {short_id(record.after)}")
     if record.state is BuildState.RUNNING and record.step >= 0:

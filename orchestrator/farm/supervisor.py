@@ -1,4 +1,5 @@
-"""The supervisor: requeues the builds of lost hosts, and resends lost messages.
+"""The supervisor: requeues the builds of lost hosts, resends lost messages, and looks after what is
+due: releases of batches, rebuilds on hosts that have nothing to do.
 
 Any number of supervisors may run; one leads, and another takes over when it stops. Its
 state is in the ledger.
@@ -15,6 +16,7 @@ from typing import Any
 from celery import Celery
 
 from orchestrator.farm.batch_releases import BatchReleases
+from orchestrator.farm.spare_rebuilds import SpareRebuilds
 from tasks.errors import FarmUnreachable, HostUnfit
 from tasks.ledger.answers import Requeued, RequeueOutcome
 from tasks.ledger.builds import Ledger
@@ -42,6 +44,7 @@ class Supervisor:
     say: Callable[[str], None]
     stopping: threading.Event = field(default_factory=threading.Event)
     releases: BatchReleases | None = None
+    rebuilds: SpareRebuilds | None = None
     _missing: set[Late] = field(default_factory=set)
 
     def run(self) -> None:
@@ -68,6 +71,8 @@ class Supervisor:
             self._sweep()
             if self.releases:
                 self.releases.look()
+            if self.rebuilds:
+                self.rebuilds.look()
             if forgotten := self.ledger.forget(self.settings.keep_days * DAY_S):
                 self.say(f"removed the records of {forgotten} builds that ended long ago")
 
