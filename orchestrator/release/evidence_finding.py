@@ -92,6 +92,8 @@ class Finder:
         if origin.uri.startswith(BUILD_URN):
             build = origin.uri.removeprefix(BUILD_URN)
             return evidence_of_build(self.store, build, self.batch, sha256)
+        if not origin.uri:
+            raise HostUnfit("its host has not said where the seed came from")
         if found := evidence_at(origin.uri, sha256):
             return found
         if any(origin.uri.startswith(f"{url.rstrip('/')}/") for url in self.mirrors):

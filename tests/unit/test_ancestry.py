@@ -236,6 +236,10 @@ def test_a_stage_of_ours_that_is_gone_is_no_root(shop: Nights) -> None:
     found = shop.lineage(newest(shop.publish("b", ancestry=shop.ancestry).catalog))
     assert found.end.why is Why.LOST
     assert "not published any more" in found.end.reason
+    shop.put("old", flavour="old", seed=SEED)
+    catalog = shop.publish("old", ancestry=shop.ancestry).catalog
+    found = shop.lineage(next(stage for stage in catalog.stages if stage.build == "old"))
+    assert found.end.reason == "its host has not said where the seed came from"
 
 
 def test_the_parent_of_a_chain_is_found_in_the_store(shop: Nights) -> None:
