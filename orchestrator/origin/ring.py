@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.origin.evidence import Sealed
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 SHOWN_CHARS = 16
 NOBODY = Trust()
+
+Keys = Mapping[PublicKey, Entry | None]
+"""Known keys: without an entry, those that were given for the occasion."""
 
 
 class Standing(StrEnum):
@@ -56,7 +60,7 @@ class Claim:
     queue: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ring:
     """Keys of submitters, hosts and releases. `given` were named on the command line: for what, the
     user knows."""
@@ -66,26 +70,39 @@ class Ring:
     given: tuple[PublicKey, ...] = ()
 
     def submitter_of(self, envelope: Envelope, claim: Claim) -> Signer:
-        return self._signer(envelope, claim, self.trust.submitters)
+        return _signer(envelope, claim, self._submitters)
 
     def host_of(self, envelope: Envelope, claim: Claim) -> Signer:
-        return self._signer(envelope, claim, self.trust.hosts)
+        return _signer(envelope, claim, self._hosts)
 
     def release_of(self, envelope: Envelope, claim: Claim) -> Signer:
-        named = [Entry(name="the release", key=str(key)) for key in self.releases]
-        return self._signer(envelope, claim, named)
+        return _signer(envelope, claim, self._releases)
 
-    def _signer(self, envelope: Envelope, claim: Claim, entries: Iterable[Entry]) -> Signer:
-        """Who signed; `Untrusted` if the signature is not good, or its key is not valid any more
-        for what it signed. A key that is not known is no error."""
-        if envelope.payload_type != claim.kind:
-            raise Untrusted(f"{claim.what} is something else: {envelope.payload_type[:80]!r}")
-        known: dict[PublicKey, Entry | None] = dict.fromkeys(self.given)
-        known |= {entry.public: entry for entry in entries}
-        if found := signer_of(envelope, claim.kind, known):
-            return _known(found, known[found], claim)
-        _require_none_of(envelope, known, claim)
-        return _unknown(envelope, claim)
+    @cached_property
+    def _submitters(self) -> Keys:
+        return self._with_given(self.trust.submitters)
+
+    @cached_property
+    def _hosts(self) -> Keys:
+        return self._with_given(self.trust.hosts)
+
+    @cached_property
+    def _releases(self) -> Keys:
+        return self._with_given(Entry(name="the release", key=str(key)) for key in self.releases)
+
+    def _with_given(self, entries: Iterable[Entry]) -> Keys:
+        return {**dict.fromkeys(self.given), **{entry.public: entry for entry in entries}}
+
+
+def _signer(envelope: Envelope, claim: Claim, known: Keys) -> Signer:
+    """Who signed; `Untrusted` if the signature is not good, or its key is not valid any more
+    for what it signed. A key that is not known is no error."""
+    if envelope.payload_type != claim.kind:
+        raise Untrusted(f"{claim.what} is something else: {envelope.payload_type[:80]!r}")
+    if found := signer_of(envelope, claim.kind, known):
+        return _known(found, known[found], claim)
+    _require_none_of(envelope, known, claim)
+    return _unknown(envelope, claim)
 
 
 def envelope_of(sealed: Sealed, what: str) -> Envelope:
@@ -107,9 +124,7 @@ def _known(key: PublicKey, entry: Entry | None, claim: Claim) -> Signer:
     return Signer(name=entry.name, key=str(key), standing=Standing.KNOWN)
 
 
-def _require_none_of(
-    envelope: Envelope, known: Mapping[PublicKey, Entry | None], claim: Claim
-) -> None:
+def _require_none_of(envelope: Envelope, known: Keys, claim: Claim) -> None:
     """What says that it was signed with a known key, and was not, has been changed."""
     for key, entry in known.items():
         if key.id in envelope.signatures:

@@ -127,8 +127,11 @@ class _Completion:
     # Lineage
 
     def _with_lineage(self, stage: Stage) -> Stage:
+        has_lineage = _sidecar(stage, lineage_name(stage.tarball.name))
+        if has_lineage and not self.changed:
+            return stage
         found = self._evidence(stage)
-        if _sidecar(stage, lineage_name(stage.tarball.name)):
+        if has_lineage:
             digests = {stage.tarball.sha256, *(one.sha256 for one in found.ancestors)}
             return self._refreshed(stage, found) if digests & self.changed else stage
         finder = Finder(

@@ -70,7 +70,7 @@ def _submitter(one: Generation) -> str:
 
 def _gate(one: Generation) -> Iterator[str]:
     for said in one.gate:
-        by = "" if said.by.counts else f" says {signer_name(said.by)}"
+        by = "" if said.by.counts else f" by {signer_name(said.by)}"
         yield f"{_clean(said.result).lower()}{by}"
 
 

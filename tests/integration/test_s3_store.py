@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.artifacts.provenance import rebuilds_beside, record_rebuild
 from tasks.errors import Altered, HostUnfit, PackFailed, Stale
 from tasks.model import Artifact, Build, Checkpoint
 from tasks.settings import Settings
@@ -87,6 +88,23 @@ def test_an_attempt_is_stored_whole_with_what_is_beside_it(
         assert copy.read_bytes() == CONTENT
     assert not copy.exists()
     assert len(names(store)) == 3
+
+
+def test_what_is_known_later_is_added_beside_it(
+    store: S3Store, build: Build, made: Artifact
+) -> None:
+    again = replace(build, id="job-2", rebuild_of=build.id)
+    files = [
+        stored_file(
+            store.put(one, 1, "host", [made], {"a.tar.intoto.jsonl": b"signed"})[0].path,
+            settings_for(store),
+        )
+        for one in (build, again)
+    ]
+    for _ in range(2):
+        record_rebuild(*files, host="builder 2/x")
+    assert rebuilds_beside(files[0]) == [b"signed\n"]
+    assert "job-1/job-1/1/a.tar.rebuild-builder-2-x.intoto.jsonl" in names(store)
 
 
 def test_what_a_failed_try_stored_is_not_sent_again(

@@ -16,9 +16,12 @@ from orchestrator.origin.gathering import found_beside
 from orchestrator.origin.ring import Ring
 from orchestrator.release.ancestry import Ancestry
 from orchestrator.release.catalog import Catalog, Stage
+from orchestrator.release.lineages import lineage_beside
 from orchestrator.release.views.sums import Sums, file_name
 from tasks.artifacts.provenance import job_name, record_rebuild, result_name
+from tasks.errors import Untrusted
 from tasks.model import SeedOrigin
+from tasks.settings import Settings
 from tasks.store.folder import FolderFile
 from tests.releases import Served, Shop
 from tests.trusted import host, key, submitter, trusting
@@ -125,6 +128,22 @@ def test_the_evidence_is_beside_the_stage_in_views(shop: Nights) -> None:
         assert shown.with_name(f"{shown.name}{name}").is_file()
 
 
+def test_a_copied_mirror_shows_it_without_a_network(shop: Nights, tmp_path: Path) -> None:
+    """The body itself and a view of it; the pointer and its signature are not needed for that."""
+    shop.night("night-0")
+    stage = newest(shop.night("night-1"))
+    copy = tmp_path / "copy"
+    shutil.copytree(shop.mirror, copy, symlinks=True)
+    body, view = copy / stage.tarball.path, copy / "files" / file_name(stage)
+    for path in (body, view):
+        found = lineage_beside(path, stage.tarball.sha256, RING, Settings(state_dir=str(tmp_path)))
+        assert [one.build for one in found.generations] == ["night-1", "night-0"]
+        assert found.is_shown
+    changed = hashlib.sha256(b"changed").hexdigest()
+    with pytest.raises(Untrusted, match="nothing beside"):
+        lineage_beside(body, changed, RING, Settings(state_dir=str(tmp_path)))
+
+
 def test_nothing_is_made_anew_without_a_reason(shop: Nights) -> None:
     shop.night("night-0")
     shop.night("night-1")
@@ -160,6 +179,12 @@ def test_rebuilds_of_unknown_hosts_are_not_published(shop: Nights) -> None:
     shop.night("night-0")
     shop.rebuild("night-0", by="mallory")
     assert not shop.publish(ancestry=shop.ancestry).new
+
+
+def test_a_rebuild_is_not_published_itself(shop: Nights) -> None:
+    shop.put("again", rebuild_of="night-0")
+    ((build, error),) = shop.take("again").refused
+    assert (build, str(error)) == ("again", "again only repeats night-0")
 
 
 def test_a_rebuild_that_was_changed_in_the_store_holds_nothing_up(shop: Nights) -> None:
