@@ -98,6 +98,13 @@ def test_a_job_starts_from_the_tarball_of_another(farm: Farm) -> None:
     (night,) = json.loads(farm.command("status", "--batches", "--json").stdout)
     assert (night["batch"], night["counts"]) == (records[0].batch, {"succeeded": 4})
     assert "4 succeeded" in farm.command("status", "--batches").stdout
+    shown = json.loads(farm.command("lineage", records[3].id, "--json").stdout)
+    assert [one["build"] for one in shown["generations"]] == [records[3].id, records[1].id]
+    assert shown["generations"][0]["origin"] == {
+        "uri": f"urn:stagefarm:build:{records[1].id}",
+        "verified": [f"stagefarm {records[1].id}"],
+    }
+    assert (shown["end"]["why"], shown["shown"]) == ("root", True)
     fetched = farm.command("fetch", records[0].batch)
     assert fetched.stdout.splitlines() == [
         str(farm.folder / "out" / record.artifacts[0].name) for record in records
