@@ -38,6 +38,7 @@ OLD_GATE_MAX_BYTES = 4 * 2**10
 
 T = TypeVar("T")
 
+NAME_MAX_CHARS = 255
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -142,6 +143,8 @@ def _evidence(line: bytes, number: int) -> Evidence:
         raise Untrusted(f"generation {number}: {error}") from error
     if not SHA256.fullmatch(found.sha256):
         raise Untrusted(f"generation {number}: {found.sha256[:80]!r} is no digest")
+    if len(found.name) > NAME_MAX_CHARS or not found.name.isprintable():
+        raise Untrusted(f"generation {number}: {found.name[:80]!r} is no name of a tarball")
     return found
 
 

@@ -19,6 +19,7 @@ from orchestrator.release.pointer import moment
 from tasks.model import SeedOrigin, short_id
 
 KEY_CHARS = 20
+SHOWN_MAX_CHARS = 500
 WORDS = {
     Outcome.SAME: "same bytes",
     Outcome.SAME_HOST: "same bytes, but by the same key",
@@ -28,8 +29,8 @@ WORDS = {
 
 
 def _clean(text: str) -> str:
-    """Text from elsewhere, for a terminal: names and addresses have one line."""
-    return escape(" ".join(plain(text).split()))
+    """Text from elsewhere, for a table."""
+    return escape(_one_line(text))
 
 
 def signer_name(signer: Signer, said: str = "") -> str:
@@ -84,7 +85,7 @@ def _rebuilt(one: Rebuilt) -> str:
 
 def summary_lines(lineage: Lineage) -> list[str]:
     """What can be said of the whole chain, for people. It is safe for a terminal."""
-    return [plain(line) for line in _lines(lineage)]
+    return [_one_line(line) for line in _lines(lineage)]
 
 
 def _lines(lineage: Lineage) -> Iterator[str]:
@@ -130,7 +131,8 @@ def _end(lineage: Lineage) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Text from elsewhere, for a terminal: names and addresses have one line, and an end."""
+    return " ".join(plain(text[:SHOWN_MAX_CHARS]).split())
 
 
 def origin_text(origin: SeedOrigin, sha256: str) -> str:

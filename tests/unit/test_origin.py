@@ -348,6 +348,8 @@ def test_keys_that_are_not_valid_break_the_chain(trust: Any, message: str) -> No
         b'{"payload": 5}\n{"name": "x"}\n',
         b'{}\n{"name": "x", "sha256": "../../etc", "result": {}}\n',
         b'{}\n{"name": "x", "sha256": "' + b"a" * 64 + b'", "result": {}, "more": 1}\n',
+        with_line(Family(2).file, 1, lambda line: line.update(name="x" * 300)),
+        with_line(Family(2).file, 1, lambda line: line.update(name="\x1b[2J")),
         b"{}\n" * (GENERATIONS_MAX + 3),
         b"{}\n" + b" " * (LINE_MAX_BYTES + 1) + b"\n",
         b" " * (FILE_MAX_BYTES + 1),
