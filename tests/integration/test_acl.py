@@ -226,9 +226,10 @@ REFUSED = {
         "psubscribe stagefarm:celery:/0.celeryev/*",
     ),
     "supervisor": (
-        "zadd stagefarm:builds 1 x", "zadd stagefarm:leases 1 x", "set stagefarm:context:0 x",
+        "zadd stagefarm:batches 1 x", "zadd stagefarm:leases 1 x", "set stagefarm:context:0 x",
         "get stagefarm:context:0", "hset stagefarm:host:one left 1", "zadd stagefarm:hosts 1 one",
-        "hset stagefarm:drained one 1", "set stagefarm:schema 3", "sadd stagefarm:queues x",
+        "hset stagefarm:drained one 1", "set stagefarm:schema 3", "srem stagefarm:queues x",
+        "hsetnx stagefarm:drained one 1", "rpush stagefarm:batch:x:builds x",
         "xadd stagefarm:build:x:log * t x", "brpop stagefarm:celery:x86-64bit.generic_64 1",
         "del stagefarm:celery:x86-64bit.generic_64", "hget stagefarm:celery:unacked x",
         "publish stagefarm:celery:/0.celery.pidbox x",
