@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,6 +17,8 @@ import msgspec
 
 from orchestrator.origin.attestation import End, read_attestation, sign_lineage
 from orchestrator.origin.evidence import (
+    LINEAGE,
+    REBUILDS,
     Carried,
     Evidence,
     envelopes,
@@ -63,6 +66,20 @@ class Ancestry:
         `targets`."""
         work = _Completion(self, dict(sources), targets)
         return replace(catalog, stages=work.done(catalog.stages)), work.sources
+
+
+def made_before(file: File, targets: Iterable[Target]) -> StoredFile | None:
+    """A file that an earlier publication made, as one of the mirrors has it; None for other files,
+    or if none has it."""
+    if not file.name.endswith((f".{LINEAGE}", f".{REBUILDS}")):
+        return None
+    for target in targets:
+        content = None
+        with suppress(StagefarmError):  # another one may have it
+            content = target.read(file.path, file.size_bytes)
+        if content and hashlib.sha256(content).hexdigest() == file.sha256:
+            return HeldFile(file.name, content)
+    return None
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from functools import partial
 from orchestrator.formats.releasefile import Releasefile
 from orchestrator.gate.gatekeeper import Compared
 from orchestrator.release import generations
-from orchestrator.release.ancestry import Ancestry
+from orchestrator.release.ancestry import Ancestry, made_before
 from orchestrator.release.catalog import Catalog, File, Stage
 from orchestrator.release.facts import Facts, Reader
 from orchestrator.release.gating import Gate
@@ -376,7 +376,7 @@ class Publisher:
                 sources.get(file.path)
                 or self.store.find(by_path[file.path], file)
                 or (self.gate and self.gate.statements.find(file, self.targets))
-                or None
+                or made_before(file, self.targets)
             )
 
         return find

@@ -17,6 +17,7 @@ from orchestrator.origin.ring import Ring
 from orchestrator.release.ancestry import Ancestry
 from orchestrator.release.catalog import Catalog, Stage
 from orchestrator.release.lineages import lineage_beside
+from orchestrator.release.targets.folder import FolderTarget
 from orchestrator.release.views.sums import Sums, file_name
 from tasks.artifacts.provenance import job_name, record_rebuild, result_name
 from tasks.errors import Untrusted
@@ -142,6 +143,21 @@ def test_a_copied_mirror_shows_it_without_a_network(shop: Nights, tmp_path: Path
     changed = hashlib.sha256(b"changed").hexdigest()
     with pytest.raises(Untrusted, match="nothing beside"):
         lineage_beside(body, changed, RING, Settings(state_dir=str(tmp_path)))
+
+
+def test_a_mirror_that_was_away_gets_it_from_another(shop: Nights, tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    away.touch()  # where a folder should be
+    other = FolderTarget(away / "mirror", (tmp_path / "away/mirror").as_uri())
+    both = {"targets": [other, shop.target], "ancestry": shop.ancestry}
+    shop.put("night-0", seed="", flavour="minimal")
+    outcome = shop.publish("night-0", **both)
+    assert list(outcome.failed) == [other.label]
+    away.unlink()
+    assert not shop.publish(**both).failed
+    for stage in outcome.catalog.stages:
+        for file in stage.files:
+            assert (other.root / file.path).read_bytes() == (shop.mirror / file.path).read_bytes()
 
 
 def test_nothing_is_made_anew_without_a_reason(shop: Nights) -> None:
