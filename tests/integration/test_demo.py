@@ -54,5 +54,6 @@ def test_the_nightly_batch_is_built_and_nothing_goes_on(
     assert "accepted until " in done.stdout
     assert f"+  {stage}  " in done.stdout.partition("accepted until ")[2]
     assert "generation 2 of stable, 7 stages: published" in done.stdout
+    assert len(list((tmp_path / "mirror/stages").glob("*/*.lineage.jsonl"))) == 7
     assert (tmp_path / "mirror/files/SHA256SUMS").exists()
     assert eventually(lambda: not processes_with(str(tmp_path)))
