@@ -12,6 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from orchestrator.gate.attestation import attested, sign_attestation
+from orchestrator.gate.findings import Judgement, StageKey
+from orchestrator.gate.policy import Policy
 from orchestrator.origin.attestation import End, Why, sign_lineage
 from orchestrator.origin.chain import Lineage, carried_chain, chain_of
 from orchestrator.origin.evidence import (
@@ -116,6 +119,16 @@ def test_a_stage_of_packages_has_no_ancestors() -> None:
     )
     assert chain_of([evidence], End(why=Why.PACKAGES), RING).is_shown
     assert not chain_of([evidence], End(why=Why.ROOT, seed=ROOT), RING).is_shown
+
+
+def test_what_the_gate_signs_is_what_a_lineage_reads() -> None:
+    first = Family(1).chain[0]
+    stage = StageKey(product="stage3", arch="amd64", subarch="", variant="")
+    judgement = Judgement(stage=stage, build="stage-0", sha256=first.sha256, against="")
+    said = attested(judgement, "s.tar", policy=Policy())
+    signed_by_release = sign_attestation(said, key("release")).decode()
+    found = examine(msgspec.structs.replace(first, gate=raw(signed_by_release)), RING)
+    assert [(one.result, one.by.name) for one in found.gate] == [("PASSED", "the release")]
 
 
 # Rebuilds
