@@ -107,6 +107,16 @@ def run(*arguments: str, environ: Mapping[str, str], code: int = 0) -> None:
         raise BuildFailed(f"stagefarm {arguments[0]} failed, with exit code {done.returncode}")
 
 
+def output_of(*arguments: str, environ: Mapping[str, str], folder: Path | None = None) -> str:
+    """What a command of this stagefarm prints; `BuildFailed` if it fails."""
+    done = subprocess.run(
+        stagefarm(*arguments), env=environ, cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BuildFailed(f"stagefarm {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
 def wait_for_port(port: int, what: str, log: Path) -> None:
     """Wait until something listens on `port`; `HostUnfit` with the path of the log after START_S
     seconds."""
