@@ -14,8 +14,9 @@ from tasks import __version__
 from tasks.artifacts.manifest import write_build
 from tasks.errors import BadInput, HostUnfit, StagefarmError, of_system
 from tasks.host.process_tree import kill_tree
-from tasks.model import Artifact, Build, BuildState, HookType, Step, StepKind
+from tasks.model import Build, BuildState, HookType, Step, StepKind
 from tasks.reporting import Report
+from tasks.results import Artifact
 from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
 from tasks.step import launcher

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from tasks.model import Progress
-from tasks.reporting import Report
+from tasks.reporting import Progress, Report
 
 EVERY_S = 0.2
 

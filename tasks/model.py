@@ -1,4 +1,4 @@
-"""The types sent between processes and machines: builds, steps and their results.
+"""The types sent between processes and machines: builds and their steps.
 
 All are frozen and sent as JSON (`encode`, `decode`). A `Build` is complete: a host can run it
 without the specfile, the templates and the options of the submitter's machine.
@@ -106,14 +106,6 @@ class BuildState(StrEnum):
     @property
     def ended(self) -> bool:
         return self in (BuildState.SUCCEEDED, BuildState.FAILED, BuildState.CANCELLED)
-
-
-class Stream(StrEnum):
-    """Where a log line came from: a command's two outputs, or stagefarm itself."""
-
-    STDOUT = "stdout"
-    STDERR = "stderr"
-    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,79 +363,6 @@ def short_id(name: str) -> str:
     """The id of a build or a batch as shown in output: with half of its random digits. Commands
     accept any unique beginning of an id."""
     return _ID_END.sub(r"\1", name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
-    """A finished file: `path` is a path on the host, or a URL once it is in the store."""
-
-    name: str
-    path: str
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedOrigin:
-    """Where the tarball of a seed came from, and by what the host knew it: `sha256`, `sha512`,
-    `checksums URL`, `openpgp FINGERPRINT`, `pointer openpgp FINGERPRINT`, or `stagefarm BUILD`
-    for the signed result of another build. Empty: whatever the address gave."""
-
-    uri: str = ""
-    verified: tuple[str, ...] = ()
-
-
-NO_ORIGIN = SeedOrigin()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """The state of a build after step `step` of attempt `attempt`, kept in the store: the root
-    filesystem and the rest of the workspace, each as a tarball. `lineage` is a digest of
-    everything that led to it (`tasks.artifacts.fingerprint`), `seed` that of the seed it started
-    from, `origin` where that came from, and `signed` the envelope of its host
-    (`tasks.trust.statements`)."""
-
-    attempt: int
-    step: int
-    lineage: str
-    rootfs: Artifact
-    workspace: Artifact
-    seed: str = ""
-    signed: str = ""
-    origin: SeedOrigin = NO_ORIGIN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepResult:
-    """The result of a step, for later steps and the record; `sidecars` are the files that describe
-    the artifacts; `seed` is the digest of the seed that the root filesystem started from, if there
-    is one, and `origin` where that came from."""
-
-    artifacts: tuple[Artifact, ...] = ()
-    sidecars: tuple[Artifact, ...] = ()
-    seed: str = ""
-    origin: SeedOrigin = NO_ORIGIN
-    checkpoint: Checkpoint | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One line of a log; `hook` is empty for lines of stagefarm itself."""
-
-    text: str
-    hook: str = ""
-    stream: Stream = Stream.NOTE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Progress of a long task; `total` is 0 while unknown, `unit` is `B` or `files`."""
-
-    what: str
-    done: int
-    total: int = 0
-    unit: str = "B"
 
 
 def encode(value: Any) -> bytes:

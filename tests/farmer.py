@@ -11,17 +11,15 @@ from tasks.model import (
     Build,
     Hook,
     HookType,
-    Line,
     Network,
     Output,
     Privileges,
-    Progress,
     Source,
     SourceType,
     Step,
     StepKind,
-    Stream,
 )
+from tasks.reporting import Line, Progress, Stream
 from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
 from tasks.step.launcher import perform

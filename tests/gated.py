@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.artifacts.gate_tests import GateTest, Outcome, parse
-from tasks.model import Build, Hook, HookType, Network, Step, StepKind, StepResult
+from tasks.model import Build, Hook, HookType, Network, Step, StepKind
+from tasks.results import StepResult
 from tasks.rootfs.workspace import Workspace
 from tasks.step.launcher import perform
 from tests.farmer import Farmer

@@ -9,7 +9,8 @@ from tasks.ledger.answers import ClaimedAttempt, ClaimOutcome, Holder, Requeued
 from tasks.ledger.builds import Ledger
 from tasks.ledger.waiting import Late, Waiting
 from tasks.ledger.watch import Look
-from tasks.model import Artifact, Build, BuildState
+from tasks.model import Build, BuildState
+from tasks.results import Artifact
 from tests.builds import any_build
 from tests.farm import steps_of
 

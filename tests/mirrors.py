@@ -19,8 +19,8 @@ from orchestrator.release.facts import Fact, Facts
 from orchestrator.release.views.view import Signer, View, ViewFile
 from tasks.archive.decompress import Read, pieces_of
 from tasks.artifacts import manifest
-from tasks.model import Artifact
 from tasks.reporting import Silent
+from tasks.results import Artifact
 
 BUILT_AT = 1_795_320_245.0  # 2026-11-22T04:04:05Z
 DAY_S = 24 * 3600.0

@@ -15,7 +15,8 @@ from orchestrator.origin.examine import examine
 from orchestrator.origin.ring import Ring
 from tasks.artifacts.fingerprint import recipe
 from tasks.artifacts.provenance import job_name, result_name
-from tasks.model import Artifact, Output, SeedOrigin, encode
+from tasks.model import Output, encode
+from tasks.results import Artifact, SeedOrigin
 from tasks.trust.builds import Job, sign, stored, verified
 from tasks.trust.envelope import PayloadType, signed, to_text
 from tasks.trust.statements import Made, sign_result

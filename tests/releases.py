@@ -21,7 +21,8 @@ from orchestrator.release.taking import NOTHING, Candidate, Taken, take
 from orchestrator.release.targets.folder import FolderTarget
 from tasks.artifacts.fingerprint import recipe
 from tasks.artifacts.provenance import job_name, result_name
-from tasks.model import NO_ORIGIN, Artifact, Output, SeedOrigin
+from tasks.model import Output
+from tasks.results import NO_ORIGIN, Artifact, SeedOrigin
 from tasks.settings import Settings
 from tasks.trust.builds import sign, stored, verified
 from tasks.trust.statements import Made, sign_result

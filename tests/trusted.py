@@ -10,7 +10,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tasks.model import Artifact, Build, Hook, HookType, Step, StepKind
+from tasks.model import Build, Hook, HookType, Step, StepKind
+from tasks.results import Artifact
 from tasks.trust.builds import Job, sign, stored, verified
 from tasks.trust.keys import PrivateKey
 from tasks.trust.policy import Entry, Submitter, Trust

@@ -15,7 +15,8 @@ from orchestrator.display.terminal import duration, size
 from tasks.errors import StagefarmError
 from tasks.ledger.hosts import Host
 from tasks.ledger.records import Record, Summary
-from tasks.model import BuildState, Progress, decode, short_id
+from tasks.model import BuildState, decode, short_id
+from tasks.reporting import Progress
 
 COLOURS = {
     BuildState.BLOCKED: "dim",

@@ -22,7 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.display.printable import RESET, coloured, plain
-from tasks.model import Artifact, Build, Line, Progress, Step, Stream, short_id
+from tasks.model import Build, Step, short_id
+from tasks.reporting import Line, Progress, Stream
+from tasks.results import Artifact
 
 DIM = "\x1b[2m"
 STYLES = {Stream.STDOUT: "", Stream.STDERR: "\x1b[33m", Stream.NOTE: "\x1b[1;36m"}

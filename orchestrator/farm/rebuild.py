@@ -23,8 +23,9 @@ from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Host, Hosts
 from tasks.ledger.records import Record
 from tasks.metering import Meter
-from tasks.model import Artifact, Build, BuildState
+from tasks.model import Build, BuildState
 from tasks.reporting import Report
+from tasks.results import Artifact
 from tasks.settings import Settings
 from tasks.store.opening import stored_file
 from tasks.store.store import StoredFile

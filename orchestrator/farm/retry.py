@@ -14,7 +14,8 @@ from orchestrator.planning.prepare import render_again
 from tasks.artifacts.fingerprint import difference, usable
 from tasks.errors import BadInput
 from tasks.ledger.builds import Ledger, not_ended
-from tasks.model import Build, Checkpoint
+from tasks.model import Build
+from tasks.results import Checkpoint
 from tasks.settings import Settings
 from tasks.worker.messages import send
 

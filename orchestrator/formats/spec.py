@@ -23,15 +23,7 @@ from orchestrator.formats.reader import (
     read_text,
 )
 from tasks.errors import BadInput, Problem, SpecProblems
-from tasks.model import (
-    Bind,
-    HookType,
-    Network,
-    OutputType,
-    Privileges,
-    RootfsKind,
-    SourceType,
-)
+from tasks.model import Bind, HookType, Network, OutputType, Privileges, RootfsKind, SourceType
 
 SPECFILE, HOOKFILE = "the specfile's folder", "hooks_basedir"
 START = "the folder the command is run in"

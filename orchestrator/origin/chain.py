@@ -10,7 +10,7 @@ from orchestrator.origin.evidence import Carried, Evidence
 from orchestrator.origin.examine import Generation, Vouched, examine
 from orchestrator.origin.ring import Ring, Signer
 from tasks.errors import StagefarmError, Untrusted
-from tasks.model import NO_ORIGIN, SeedOrigin
+from tasks.results import NO_ORIGIN, SeedOrigin
 
 SHOWN_CHARS = 12
 NO_CARRIED: tuple[Evidence, ...] = ()

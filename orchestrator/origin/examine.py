@@ -17,7 +17,8 @@ from orchestrator.origin.evidence import REBUILDS_MAX, Evidence, Sealed
 from orchestrator.origin.ring import Claim, Ring, Signer, Standing, envelope_of
 from tasks.artifacts.fingerprint import recipe
 from tasks.errors import StagefarmError, Untrusted
-from tasks.model import Build, SeedOrigin, decode
+from tasks.model import Build, decode
+from tasks.results import SeedOrigin
 from tasks.trust.builds import digest_of
 from tasks.trust.envelope import PayloadType
 from tasks.trust.statements import HOST_PREFIX, IN_TOTO_NAMES, Digested, Result, read_result

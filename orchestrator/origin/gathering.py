@@ -30,7 +30,7 @@ from orchestrator.origin.examine import Generation, examine
 from orchestrator.origin.ring import Ring, envelope_of
 from tasks.artifacts.provenance import job_name, result_name
 from tasks.errors import StagefarmError, Untrusted
-from tasks.model import SeedOrigin
+from tasks.results import SeedOrigin
 from tasks.trust.statements import read_result
 
 Read = Callable[[str], bytes | None]

@@ -17,7 +17,7 @@ from orchestrator.release.mirror import mirror_at
 from orchestrator.release.shelves import Shelves
 from tasks.artifacts.provenance import rebuilds_beside
 from tasks.errors import HostUnfit
-from tasks.model import SeedOrigin
+from tasks.results import SeedOrigin
 from tasks.store.store import StoredFile
 from tasks.trust.statements import read_result
 

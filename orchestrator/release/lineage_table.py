@@ -16,7 +16,8 @@ from orchestrator.origin.chain import SHOWN_CHARS, Lineage
 from orchestrator.origin.examine import Generation, Outcome, Rebuilt
 from orchestrator.origin.ring import Signer, Standing
 from orchestrator.release.pointer import moment
-from tasks.model import SeedOrigin, short_id
+from tasks.model import short_id
+from tasks.results import SeedOrigin
 
 KEY_CHARS = 20
 SHOWN_MAX_CHARS = 500

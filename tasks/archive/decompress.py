@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,19 +18,17 @@ from queue import Empty, Queue
 from shutil import which
 from typing import Protocol
 
-import zstandard
-
 from tasks.archive.formats import Compression, Damaged
 from tasks.host.pipes import CHUNK_BYTES, drained, feeding, killed_on_error
 from tasks.host.process import piped
 
-_SLICE_BYTES = 8 << 10
-"""How much zstd data is decompressed at once: its output is not limited, and at most 32768 times
-as large. After a slice with more than _PLENTY_BYTES of output, the next ones are shorter."""
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
-_SLICE_MIN_BYTES = 128
-_PLENTY_BYTES = 4 << 20
-
+_SLICE_BYTES = 256 << 10
+"""How much compressed data is given to a decompressor at once; its output is taken in pieces."""
 
 Read = Callable[[int], bytes]
 """Returns up to so many bytes, and none at the end, like the `read` of a file."""
@@ -41,8 +40,7 @@ def decompress(read: Read, compression: Compression) -> Iterator[bytes]:
         return pieces_of(read)
     if compression is Compression.XZ and which("xz"):
         return _through(["xz", "-dc", "--threads=0"], read)
-    slices = _SLICE_BYTES if compression is Compression.ZSTD else 256 << 10
-    return _streams(read, _READERS[compression], slices)
+    return _streams(read, _READERS[compression])
 
 
 def pieces_of(read: Read) -> Iterator[bytes]:
@@ -115,23 +113,6 @@ class _Stream(Protocol):
     def rest(self) -> bytes: ...
 
 
-class _Zstd:
-    def __init__(self) -> None:
-        context = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        self._object = context.decompressobj()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        yield self._object.decompress(data)
-
-    @property
-    def ended(self) -> bool:
-        return self._object.eof
-
-    @property
-    def rest(self) -> bytes:
-        return self._object.unused_data
-
-
 class _Gzip:
     def __init__(self) -> None:
         self._object = zlib.decompressobj(wbits=31)
@@ -151,9 +132,9 @@ class _Gzip:
 
 
 class _Block:
-    """The interface that `lzma` and `bz2` share."""
+    """The interface that `lzma`, `bz2` and `zstd` share."""
 
-    _object: lzma.LZMADecompressor | bz2.BZ2Decompressor
+    _object: lzma.LZMADecompressor | bz2.BZ2Decompressor | zstd.ZstdDecompressor
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         yield self._object.decompress(data, CHUNK_BYTES)
@@ -179,6 +160,14 @@ class _Bzip2(_Block):
         self._object = bz2.BZ2Decompressor()
 
 
+class _Zstd(_Block):
+    def __init__(self) -> None:
+        largest = zstd.DecompressionParameter.window_log_max.bounds()[1]
+        self._object = zstd.ZstdDecompressor(
+            options={zstd.DecompressionParameter.window_log_max: largest}
+        )
+
+
 _READERS: dict[Compression, Callable[[], _Stream]] = {
     Compression.ZSTD: _Zstd,
     Compression.XZ: _Xz,
@@ -187,24 +176,19 @@ _READERS: dict[Compression, Callable[[], _Stream]] = {
 }
 
 
-def _streams(read: Read, new: Callable[[], _Stream], size: int) -> Iterator[bytes]:
+def _streams(read: Read, new: Callable[[], _Stream]) -> Iterator[bytes]:
     """All streams up to the end, or to the zeros that pad it; each must be complete."""
     stream, begun, count = new(), False, 0
-    slice_bytes = size
-    while data := read(slice_bytes):
-        made = 0
+    while data := read(_SLICE_BYTES):
         while data := data if begun or not count else data.lstrip(b"\0"):
             begun = True
             try:
-                for piece in filter(None, stream.feed(data)):
-                    made += len(piece)
-                    yield piece
-            except (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError) as error:
+                yield from filter(None, stream.feed(data))
+            except (zstd.ZstdError, zlib.error, lzma.LZMAError, OSError) as error:
                 raise Damaged(f"it is damaged: {error}" if not count else _GARBAGE) from error
             data = b""
             if stream.ended:
                 data, stream, begun, count = stream.rest, new(), False, count + 1
-        slice_bytes = _SLICE_MIN_BYTES if made > _PLENTY_BYTES else min(2 * slice_bytes, size)
     if begun or not count:
         raise Damaged(_SHORT if not count else _GARBAGE)
 

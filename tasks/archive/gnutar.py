@@ -18,8 +18,7 @@ from tasks.errors import BuildFailed, PackFailed, SourceFailed
 from tasks.host.files import write_all
 from tasks.host.pipes import drained, widened
 from tasks.host.process import STANDARD_PATH, piped
-from tasks.model import Line
-from tasks.reporting import Report
+from tasks.reporting import Line, Report
 
 _METADATA = (
     "--blocking-factor=512",  # 256 KiB at once: a fifth fewer system calls than with 10 KiB

@@ -29,8 +29,9 @@ from tasks.host.files import replaced
 from tasks.host.mount_table import without_mounts
 from tasks.host.process import piped
 from tasks.metering import Meter
-from tasks.model import Artifact, Line, Tarformers
-from tasks.reporting import Report
+from tasks.model import Tarformers
+from tasks.reporting import Line, Report
+from tasks.results import Artifact
 from tasks.settings import DEFAULTS
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from tasks.model import Build, Checkpoint
+from tasks.model import Build
+from tasks.results import Checkpoint
 
 IRRELEVANT = (
     *("description", "timeout_s", "retries", "checkpoint", "number"),

@@ -31,8 +31,9 @@ from tasks.artifacts.gate_tests import GateTest
 from tasks.artifacts.packages import installed
 from tasks.host.checksums import Sums
 from tasks.host.files import replaced
-from tasks.model import Artifact, Line, Tarformers
-from tasks.reporting import Report
+from tasks.model import Tarformers
+from tasks.reporting import Line, Report
+from tasks.results import Artifact
 
 
 def pack(

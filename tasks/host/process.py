@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from tasks.errors import HostUnfit, TimedOut
-from tasks.model import Stream
+from tasks.reporting import Stream
 
 Lines = Callable[[str, Stream], None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tasks.model import Checkpoint
+from tasks.results import Checkpoint
 
 
 class ClaimOutcome(StrEnum):

@@ -29,7 +29,8 @@ from tasks.ledger.answers import (
 )
 from tasks.ledger.connection import Connection, check_schema, connect
 from tasks.ledger.records import FIELDS, Attempt, Record, Summary, to_attempt, to_record, to_summary
-from tasks.model import Artifact, Build, Checkpoint, StepResult, decode, encode
+from tasks.model import Build, decode, encode
+from tasks.results import Artifact, Checkpoint, StepResult
 from tasks.settings import Settings
 
 FIRST_VERSION = "0.1.0"

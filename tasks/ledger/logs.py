@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.ledger.connection import Connection
-from tasks.model import Line, Progress, Stream, encode
+from tasks.model import encode
+from tasks.reporting import Line, Progress, Stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 
 import msgspec
 
-from tasks.model import Artifact, BuildState
+from tasks.model import BuildState
+from tasks.results import Artifact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

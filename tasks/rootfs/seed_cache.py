@@ -32,8 +32,8 @@ from tasks.host.files import private, sync_file_system
 from tasks.host.locks import lock, try_lock
 from tasks.host.machine import boot_id
 from tasks.host.removal import remove_tree
-from tasks.model import Line, decode, encode
-from tasks.reporting import Report
+from tasks.model import decode, encode
+from tasks.reporting import Line, Report
 from tasks.rootfs.pruning import prune
 
 SETTLED_S = 60.0

@@ -23,7 +23,8 @@ from tasks.errors import HostUnfit, SourceFailed
 from tasks.host import process
 from tasks.host.chroot_paths import inside, make_folder
 from tasks.host.mounts import bind, mount
-from tasks.model import Line, Source, Stream
+from tasks.model import Source
+from tasks.reporting import Line, Stream
 from tasks.rootfs.chroot import hide_system
 from tasks.sources.destination import Destination
 from tasks.sources.finalizers import SKIP, environment, recorded, require_recorded

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.host.files import private
-from tasks.model import Line, SeedOrigin
-from tasks.reporting import Report
+from tasks.reporting import Line, Report
+from tasks.results import SeedOrigin
 from tasks.rootfs.storage import Storage
 from tasks.sources.download_index import DigestCache
 from tasks.sources.finalizers import Finalizers

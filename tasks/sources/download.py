@@ -31,8 +31,8 @@ from tasks import __version__
 from tasks.errors import SourceFailed, StagefarmError
 from tasks.host.files import sync_folder, write_all
 from tasks.metering import Meter
-from tasks.model import Line, decode, encode
-from tasks.reporting import Report
+from tasks.model import decode, encode
+from tasks.reporting import Line, Report
 from tasks.settings import DEFAULTS
 from tasks.sources.download_index import Origin
 

@@ -22,8 +22,8 @@ from tasks.errors import HostUnfit, SourceFailed
 from tasks.host import process
 from tasks.host.chroot_paths import inside
 from tasks.host.process import STANDARD_PATH
-from tasks.model import Line, Network, Privileges, Stream
-from tasks.reporting import Report
+from tasks.model import Network, Privileges
+from tasks.reporting import Line, Report, Stream
 from tasks.rootfs.chroot import is_narrow
 from tasks.sources.package_cache import REPOSITORIES
 

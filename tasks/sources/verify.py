@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tasks.errors import HostUnfit, SourceFailed
 from tasks.host import process
-from tasks.model import Source, Stream
+from tasks.model import Source
+from tasks.reporting import Stream
 
 _LENGTHS = {64: "sha256", 128: "sha512"}
 STRONG = ("sha512", "sha256")

@@ -16,8 +16,9 @@ from tasks.archive.tarball import extract, pack, packing
 from tasks.host.checksums import Sums
 from tasks.host.files import replaced
 from tasks.host.mount_table import without_mounts
-from tasks.model import Artifact, Source, SourceType
+from tasks.model import Source, SourceType
 from tasks.reporting import Report
+from tasks.results import Artifact
 from tasks.rootfs.workspace import Workspace
 from tasks.sources.destination import Destination
 from tasks.sources.dispatch import fetch

@@ -22,8 +22,8 @@ from tasks.host import syscalls
 from tasks.host.binfmt import is_foreign, require_handler_of
 from tasks.host.files import make_folder
 from tasks.host.mounts import unmount
-from tasks.model import ChrootKind, Hook, Line, Network, Privileges, SmokeTest, Step, Stream
-from tasks.reporting import Report
+from tasks.model import ChrootKind, Hook, Network, Privileges, SmokeTest, Step
+from tasks.reporting import Line, Report, Stream
 from tasks.rootfs.chroot import Chroot, Way, is_narrow
 from tasks.rootfs.layer import mount_layer
 from tasks.step import boot

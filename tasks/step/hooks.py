@@ -10,8 +10,8 @@ from pathlib import Path
 from tasks.container.container import Enter
 from tasks.errors import BuildFailed, HookFailed, HostUnfit, TimedOut
 from tasks.host.process import STANDARD_LANG, STANDARD_PATH, Limits, run, standard_environment
-from tasks.model import Build, Hook, Line, Step, StepKind, Stream
-from tasks.reporting import Report
+from tasks.model import Build, Hook, Step, StepKind
+from tasks.reporting import Line, Report, Stream
 from tasks.rootfs.chroot import ON_HOST, Chroot, Way
 from tasks.rootfs.workspace import Workspace
 from tasks.step.protocol import Assignment

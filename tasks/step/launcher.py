@@ -22,19 +22,9 @@ from tasks.host import cgroup
 from tasks.host.binfmt import require_handler_for, runnable
 from tasks.host.process import GRACE_S, Limits, run, standard_environment
 from tasks.host.process_tree import record_tree
-from tasks.model import (
-    Build,
-    Line,
-    Network,
-    Privileges,
-    Step,
-    StepLimits,
-    StepResult,
-    Stream,
-    decode,
-    encode,
-)
-from tasks.reporting import Report
+from tasks.model import Build, Network, Privileges, Step, StepLimits, decode, encode
+from tasks.reporting import Line, Report, Stream
+from tasks.results import StepResult
 from tasks.rootfs.chroot import HostFacts
 from tasks.rootfs.workspace import Workspace
 from tasks.settings import DEFAULTS, Settings

@@ -11,18 +11,9 @@ from typing import NoReturn
 from tasks.artifacts import manifest
 from tasks.errors import BadInput, BuildFailed, PackFailed, StagefarmError, of_step
 from tasks.host.locks import exclusive
-from tasks.model import (
-    Build,
-    Line,
-    Progress,
-    RootfsKind,
-    Source,
-    StepKind,
-    StepResult,
-    decode,
-    encode,
-)
-from tasks.reporting import Report
+from tasks.model import Build, RootfsKind, Source, StepKind, decode, encode
+from tasks.reporting import Line, Progress, Report
+from tasks.results import StepResult
 from tasks.rootfs.layer import can_overlay
 from tasks.rootfs.workspace import Workspace
 from tasks.sources import dispatch

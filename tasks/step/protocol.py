@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.errors import StagefarmError, by_name
-from tasks.model import (
-    Build,
-    Checkpoint,
-    Line,
-    Progress,
-    StepResult,
-)
+from tasks.model import Build
+from tasks.reporting import Line, Progress
+from tasks.results import Checkpoint, StepResult
 from tasks.rootfs.chroot import HostFacts
 from tasks.rootfs.workspace import Workspace
 

@@ -12,7 +12,7 @@ from tasks.container.container import Enter
 from tasks.errors import BuildFailed, HostUnfit, TimedOut
 from tasks.host.chroot_paths import inside
 from tasks.host.process import STANDARD_PATH, Limits, Lines, run
-from tasks.model import Stream
+from tasks.reporting import Stream
 
 COMMAND_LIMIT_S = 60.0
 """For one command of a test; all of them are quick."""

@@ -22,7 +22,8 @@ from urllib.parse import unquote, urlsplit
 from tasks.errors import BadInput, HostUnfit, Stale
 from tasks.host.files import replaced, write_all
 from tasks.host.removal import remove_tree
-from tasks.model import Artifact, Build, Checkpoint
+from tasks.model import Build
+from tasks.results import Artifact, Checkpoint
 from tasks.store.store import PIECE_BYTES, OnBytes, Packed, StoredFile, require_packed
 
 logger = logging.getLogger(__name__)

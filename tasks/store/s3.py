@@ -21,7 +21,8 @@ from pathlib import Path, PurePosixPath
 
 from tasks.errors import Altered, BadInput, HostUnfit, Stale
 from tasks.host.files import replaced, write_all
-from tasks.model import Artifact, Build, Checkpoint
+from tasks.model import Build
+from tasks.results import Artifact, Checkpoint
 from tasks.store.objects import Objects
 from tasks.store.store import OnBytes, Packed, StoredFile, require_packed
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from tasks.errors import PackFailed
-from tasks.model import Artifact, Build, Checkpoint
+from tasks.model import Build
+from tasks.results import Artifact, Checkpoint
 
 OnBytes = Callable[[int], object]
 """Is told the size of each piece that has been moved. What it raises ends the transfer."""

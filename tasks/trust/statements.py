@@ -16,7 +16,8 @@ import msgspec
 
 from tasks import __version__
 from tasks.errors import Untrusted
-from tasks.model import NO_ORIGIN, Artifact, Build, Checkpoint, SeedOrigin, encode
+from tasks.model import Build, encode
+from tasks.results import NO_ORIGIN, Artifact, Checkpoint, SeedOrigin
 from tasks.trust.builds import Job
 from tasks.trust.envelope import PayloadType, content, from_text, signed, signer_of, to_text
 from tasks.trust.keys import PrivateKey

@@ -13,7 +13,7 @@ from typing import Self
 
 from tasks.errors import FarmUnreachable
 from tasks.ledger.logs import Logbook, Page
-from tasks.model import Line, Progress
+from tasks.reporting import Line, Progress
 
 FLUSH_S = 0.5
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 
 from tasks.errors import StagefarmError
-from tasks.model import NO_ORIGIN, SeedOrigin, StepResult, encode
+from tasks.model import encode
+from tasks.results import NO_ORIGIN, SeedOrigin, StepResult
 from tasks.step.protocol import Failure
 
 

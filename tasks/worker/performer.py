@@ -28,7 +28,9 @@ from tasks.ledger.answers import Resume
 from tasks.ledger.builds import Ledger
 from tasks.ledger.logs import Logbook, Page
 from tasks.metering import Meter
-from tasks.model import Artifact, Build, Checkpoint, Line, SeedOrigin, StepKind, StepResult
+from tasks.model import Build, StepKind
+from tasks.reporting import Line
+from tasks.results import Artifact, Checkpoint, SeedOrigin, StepResult
 from tasks.settings import Settings
 from tasks.step.launcher import perform
 from tasks.step.protocol import Restore

@@ -21,7 +21,8 @@ from tasks.host.machine import machine_id
 from tasks.ledger.answers import ClaimedAttempt
 from tasks.ledger.builds import Ledger
 from tasks.ledger.records import Attempt
-from tasks.model import Artifact, Build
+from tasks.model import Build
+from tasks.results import Artifact
 from tasks.settings import Settings
 from tasks.store.opening import open_store
 from tasks.store.store import OnBytes, Store

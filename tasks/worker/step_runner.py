@@ -35,8 +35,9 @@ from tasks.host.locks import try_lock_folder
 from tasks.ledger.answers import BeginOutcome, ClaimedAttempt, ClaimOutcome, EndOutcome, Holder
 from tasks.ledger.builds import Ledger
 from tasks.metering import Meter
-from tasks.model import Artifact, Build, BuildState, Line, StepKind
-from tasks.reporting import Report
+from tasks.model import Build, BuildState, StepKind
+from tasks.reporting import Line, Report
+from tasks.results import Artifact
 from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
 from tasks.store.opening import open_store

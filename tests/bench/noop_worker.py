@@ -14,8 +14,9 @@ from celery import Celery
 
 from orchestrator.cli import run
 from tasks.app import app
-from tasks.model import Build, Line, StepResult
-from tasks.reporting import Report
+from tasks.model import Build
+from tasks.reporting import Line, Report
+from tasks.results import StepResult
 from tasks.rootfs.workspace import Workspace
 from tasks.worker import performer
 

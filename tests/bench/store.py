@@ -31,7 +31,7 @@ s3 = client(access)
 size = Path(file).stat().st_size if Path(file).exists() else 0
 """
 OURS = """
-from tasks.model import Artifact
+from tasks.results import Artifact
 from tasks.store.objects import Objects
 from tasks.store.store import Packed
 objects = Objects.at("s3://{bucket}/bench", access)

@@ -15,7 +15,8 @@ from tasks.errors import BadInput
 from tasks.ledger.answers import CancelOutcome, ClaimedAttempt, ClaimOutcome, EndOutcome, Holder
 from tasks.ledger.records import Record
 from tasks.ledger.waiting import Waiting
-from tasks.model import Artifact, BuildState, short_id
+from tasks.model import BuildState, short_id
+from tasks.results import Artifact
 from tests.farm import Farm
 from tests.redis_server import RedisServer
 

@@ -15,7 +15,8 @@ from tasks.ledger.answers import BeginOutcome, ClaimedAttempt, ClaimOutcome, End
 from tasks.ledger.builds import Ledger
 from tasks.ledger.logs import Logbook
 from tasks.ledger.records import Record
-from tasks.model import BuildState, Progress
+from tasks.model import BuildState
+from tasks.reporting import Progress
 from tasks.settings import Settings
 from tests.builds import any_build
 from tests.farm import steps_of

@@ -25,7 +25,8 @@ from tasks.ledger.hosts import Hosts
 from tasks.ledger.locks import PublishingLock
 from tasks.ledger.waiting import Late, Waiting
 from tasks.ledger.watch import Watch
-from tasks.model import Artifact, Build, BuildState, StepResult, encode
+from tasks.model import Build, BuildState, encode
+from tasks.results import Artifact, StepResult
 from tasks.settings import Settings
 from tests.asking_twice import AskingTwice
 from tests.builds import any_build

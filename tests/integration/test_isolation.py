@@ -22,7 +22,6 @@ from tasks.model import (
     ChrootKind,
     Hook,
     HookType,
-    Line,
     Privileges,
     RootfsKind,
     Source,
@@ -31,6 +30,7 @@ from tasks.model import (
     StepKind,
     StepLimits,
 )
+from tasks.reporting import Line
 from tasks.settings import Settings
 from tasks.step.launcher import perform
 from tests.farm import kill_all

@@ -23,14 +23,9 @@ from tasks.ledger.connection import check_schema
 from tasks.ledger.hosts import Hosts
 from tasks.ledger.logs import Logbook, Page
 from tasks.ledger.watch import Watch
-from tasks.model import (
-    Artifact,
-    Build,
-    BuildState,
-    Checkpoint,
-    Line,
-    StepResult,
-)
+from tasks.model import Build, BuildState
+from tasks.reporting import Line
+from tasks.results import Artifact, Checkpoint, StepResult
 from tasks.settings import Settings
 from tests.builds import any_build
 from tests.farm import steps_of

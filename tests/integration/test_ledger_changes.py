@@ -18,7 +18,9 @@ from tasks.ledger.answers import (
 )
 from tasks.ledger.builds import Ledger
 from tasks.ledger.logs import Logbook, Page
-from tasks.model import BuildState, Checkpoint, Line, Progress, StepResult
+from tasks.model import BuildState
+from tasks.reporting import Line, Progress
+from tasks.results import Checkpoint, StepResult
 from tests.ledgers import (
     ARTIFACT,
     ATTEMPTS,

@@ -23,7 +23,8 @@ from tasks.ledger.answers import (
 from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts
 from tasks.ledger.watch import Watch
-from tasks.model import BuildState, StepResult
+from tasks.model import BuildState
+from tasks.results import StepResult
 from tests.ledgers import (
     ARTIFACT,
     ATTEMPTS,

@@ -27,7 +27,9 @@ from tasks.ledger.logs import Logbook, Page
 from tasks.ledger.records import Record
 from tasks.ledger.retrying import patient
 from tasks.ledger.waiting import Late, Waiting
-from tasks.model import BuildState, Line, Progress, StepResult, Stream, encode
+from tasks.model import BuildState, encode
+from tasks.reporting import Line, Progress, Stream
+from tasks.results import StepResult
 from tasks.settings import Settings
 from tests.ledgers import (
     ATTEMPTS,

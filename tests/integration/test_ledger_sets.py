@@ -14,7 +14,9 @@ from tasks.ledger.answers import (
 )
 from tasks.ledger.builds import Ledger
 from tasks.ledger.logs import Logbook, Page
-from tasks.model import BuildState, Line, StepResult
+from tasks.model import BuildState
+from tasks.reporting import Line
+from tasks.results import StepResult
 from tests.ledgers import (
     ATTEMPTS,
     LONG_S,

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import BadInput
-from tasks.model import Artifact, HookType
+from tasks.model import HookType
+from tasks.results import Artifact
 from tasks.step.launcher import perform
 from tests.integration.test_isolation import Farmer
 

@@ -11,7 +11,8 @@ import pytest
 
 from tasks.artifacts.provenance import rebuilds_beside, record_rebuild
 from tasks.errors import Altered, HostUnfit, PackFailed, Stale
-from tasks.model import Artifact, Build, Checkpoint
+from tasks.model import Build
+from tasks.results import Artifact, Checkpoint
 from tasks.settings import Settings
 from tasks.store import s3, s3_reading
 from tasks.store.objects import Objects

@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tasks.errors import HostUnfit, SourceFailed
-from tasks.model import SeedOrigin, Source, SourceType
+from tasks.model import Source, SourceType
 from tasks.reporting import Silent
+from tasks.results import SeedOrigin
 from tasks.rootfs.storage import Storage
 from tasks.settings import Settings
 from tasks.sources import verify

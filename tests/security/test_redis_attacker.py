@@ -20,16 +20,7 @@ import pytest
 
 from orchestrator.farm.context import bundle
 from orchestrator.farm.submit import submit
-from tasks.model import (
-    Bind,
-    Build,
-    BuildState,
-    Hook,
-    HookType,
-    Source,
-    SourceType,
-    encode,
-)
+from tasks.model import Bind, Build, BuildState, Hook, HookType, Source, SourceType, encode
 from tasks.settings import Settings
 from tasks.trust.keys import new_key
 from tasks.worker.messages import send
@@ -414,7 +405,7 @@ def checkpoint_of(farm: Farm, build: Build) -> tuple[str, dict[str, Any]]:
 
 
 def forged_checkpoint(build: Build, told: dict[str, Any]) -> str:
-    from tasks.model import Checkpoint
+    from tasks.results import Checkpoint
     from tasks.trust.statements import sign_checkpoint
     from tests.trusted import key
 

@@ -21,7 +21,7 @@ from orchestrator.release.targets.folder import FolderTarget
 from orchestrator.release.views.sums import Sums, file_name
 from tasks.artifacts.provenance import job_name, record_rebuild, result_name
 from tasks.errors import Untrusted
-from tasks.model import SeedOrigin
+from tasks.results import SeedOrigin
 from tasks.settings import Settings
 from tasks.store.folder import FolderFile
 from tests.releases import Served, Shop

@@ -14,7 +14,7 @@ import zstandard
 from tasks.archive import compress, decompress
 from tasks.archive.tarball import Limits, extract, pack
 from tasks.errors import BadInput, PackFailed, SourceFailed
-from tasks.model import Line, Progress
+from tasks.reporting import Line, Progress
 from tests import trees
 
 ENDINGS = ["tar", "tar.zst", "tar.xz", "tar.gz", "tar.bz2"]

@@ -20,8 +20,9 @@ from tasks.archive.tarball import pack
 from tasks.artifacts import manifest
 from tasks.artifacts.packages import Package, installed
 from tasks.errors import PackFailed
-from tasks.model import Artifact, RenameRule, Tarformers
+from tasks.model import RenameRule, Tarformers
 from tasks.reporting import Silent
+from tasks.results import Artifact
 from tests import trees
 
 

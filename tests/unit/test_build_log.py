@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model import Line
+from tasks.reporting import Line
 from tasks.worker.build_log import LogFile
 
 CUT = b"(log truncated: it reached its size limit)\n"

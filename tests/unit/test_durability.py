@@ -18,7 +18,7 @@ PUT = """
 import sys
 from pathlib import Path
 from tasks.store.folder import FileStore
-from tasks.model import Artifact
+from tasks.results import Artifact
 from tests.builds import any_build
 
 folder, sha256 = Path(sys.argv[1]), sys.argv[2]
@@ -59,7 +59,7 @@ JOURNAL = """
 import sys
 from pathlib import Path
 from tasks.errors import HookFailed
-from tasks.model import StepResult
+from tasks.results import StepResult
 from tasks.worker.journal import Journal, Order
 
 journal = Journal(Path(sys.argv[1]))

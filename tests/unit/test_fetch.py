@@ -10,7 +10,8 @@ import pytest
 from orchestrator.farm.fetch import Copy, bring, check_apart, copies
 from tasks.errors import BadInput, HostUnfit
 from tasks.ledger.records import Record
-from tasks.model import Artifact, Build, BuildState, Output
+from tasks.model import Build, BuildState, Output
+from tasks.results import Artifact
 from tasks.store.folder import FolderFile, file_of
 from tasks.trust.policy import NOT_REQUIRED
 from tests.builds import any_build

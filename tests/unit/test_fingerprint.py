@@ -8,9 +8,7 @@ import pytest
 
 from tasks.artifacts.fingerprint import difference, lineage, recipe, usable
 from tasks.model import (
-    Artifact,
     Build,
-    Checkpoint,
     Hook,
     HookType,
     Output,
@@ -20,6 +18,7 @@ from tasks.model import (
     StepKind,
     Tarformers,
 )
+from tasks.results import Artifact, Checkpoint
 from tests.builds import any_build
 
 

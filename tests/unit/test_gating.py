@@ -26,8 +26,9 @@ from tasks.artifacts import gate_tests
 from tasks.artifacts.gate_tests import GateTest, Outcome
 from tasks.errors import BadInput, Stale, Untrusted
 from tasks.ledger.records import Record
-from tasks.model import Artifact, BuildState, Line, Progress
-from tasks.reporting import Silent
+from tasks.model import BuildState
+from tasks.reporting import Line, Progress, Silent
+from tasks.results import Artifact
 from tests.gating import GatedShop, stage, tarball
 from tests.publishing import Writes
 from tests.releases import DAY_S

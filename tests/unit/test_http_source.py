@@ -14,8 +14,8 @@ import pytest
 
 from tasks.errors import SourceFailed
 from tasks.host.locks import exclusive
-from tasks.model import Line, Source, SourceType
-from tasks.reporting import Report, Silent
+from tasks.model import Source, SourceType
+from tasks.reporting import Line, Report, Silent
 from tasks.rootfs.storage import Storage
 from tasks.settings import Settings
 from tasks.sources import download

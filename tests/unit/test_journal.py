@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.errors import HookFailed, PackFailed
-from tasks.model import NO_ORIGIN, Artifact, Checkpoint, StepResult
+from tasks.results import NO_ORIGIN, Artifact, Checkpoint, StepResult
 from tasks.worker.journal import Journal, Order
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from orchestrator.cli import cli
 from tasks.errors import HostUnfit, StagefarmError, Untrusted
-from tasks.model import SeedOrigin
+from tasks.results import SeedOrigin
 from tasks.settings import current
 from tasks.trust.trust_file import add
 from tests.origins import ROOT, ROOT_ORIGIN, Family, a_job, a_result, digest, with_line

@@ -20,7 +20,7 @@ from tasks.host.process import (
     run,
     standard_environment,
 )
-from tasks.model import Stream
+from tasks.reporting import Stream
 from tests.waiting import eventually
 
 SH = ("/bin/sh", "-c")

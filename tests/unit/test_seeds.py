@@ -16,8 +16,9 @@ from tasks.archive.tarball import pack
 from tasks.errors import SourceFailed
 from tasks.host.machine import boot_id
 from tasks.host.removal import remove_tree
-from tasks.model import Artifact, Progress, Source, SourceType
-from tasks.reporting import Silent
+from tasks.model import Source, SourceType
+from tasks.reporting import Progress, Silent
+from tasks.results import Artifact
 from tasks.rootfs import seed_cache as module
 from tasks.rootfs.seed_cache import Seeds
 from tasks.rootfs.storage import Storage

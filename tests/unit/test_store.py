@@ -12,7 +12,8 @@ import pytest
 
 from tasks.errors import BadInput, HostUnfit, PackFailed, Stale
 from tasks.host.removal import remove_tree
-from tasks.model import Artifact, Build
+from tasks.model import Build
+from tasks.results import Artifact
 from tasks.store.folder import FileStore, file_of
 from tests.builds import any_build
 

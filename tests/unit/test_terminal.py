@@ -6,7 +6,8 @@ import pytest
 from orchestrator.cli import run
 from orchestrator.display.printable import coloured, plain
 from orchestrator.display.terminal import Terminal
-from tasks.model import Line, Progress, Step, StepKind, Stream
+from tasks.model import Step, StepKind
+from tasks.reporting import Line, Progress, Stream
 from tests.builds import any_build
 
 ACTS = [

@@ -19,13 +19,11 @@ from tasks.errors import BadInput, HostUnfit, StagefarmError, Untrusted
 from tasks.model import (
     Bind,
     Build,
-    Checkpoint,
     ChrootKind,
     Hook,
     HookType,
     Output,
     Privileges,
-    SeedOrigin,
     Source,
     SourceType,
     Step,
@@ -34,6 +32,7 @@ from tasks.model import (
     WriterRules,
     encode,
 )
+from tasks.results import Checkpoint, SeedOrigin
 from tasks.settings import Settings
 from tasks.trust.builds import sign, stored, verified
 from tasks.trust.envelope import PayloadType, from_text, signed, signer_of, to_text

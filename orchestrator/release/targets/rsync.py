@@ -25,7 +25,7 @@ from tasks.errors import HostUnfit, Stale
 from tasks.host.files import make_folder
 from tasks.host.locks import try_lock
 from tasks.host.process import Lines, run, standard_environment
-from tasks.model import Stream
+from tasks.reporting import Stream
 
 PASSED_ON = ("SSH_AUTH_SOCK", "RSYNC_RSH", "RSYNC_PASSWORD", "RSYNC_CONNECT_PROG")
 """Variables that rsync and ssh heed: how to get there, and as whom."""

@@ -1,0 +1,62 @@
+"""What the steps of a build give: artifacts, checkpoints, and where the seed came from.
+
+Sent between processes and machines as JSON, as the types of `tasks.model` are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A finished file: `path` is a path on the host, or a URL once it is in the store."""
+
+    name: str
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedOrigin:
+    """Where the tarball of a seed came from, and by what the host knew it: `sha256`, `sha512`,
+    `checksums URL`, `openpgp FINGERPRINT`, `pointer openpgp FINGERPRINT`, or `stagefarm BUILD`
+    for the signed result of another build. Empty: whatever the address gave."""
+
+    uri: str = ""
+    verified: tuple[str, ...] = ()
+
+
+NO_ORIGIN = SeedOrigin()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The state of a build after step `step` of attempt `attempt`, kept in the store: the root
+    filesystem and the rest of the workspace, each as a tarball. `lineage` is a digest of
+    everything that led to it (`tasks.artifacts.fingerprint`), `seed` that of the seed it started
+    from, `origin` where that came from, and `signed` the envelope of its host
+    (`tasks.trust.statements`)."""
+
+    attempt: int
+    step: int
+    lineage: str
+    rootfs: Artifact
+    workspace: Artifact
+    seed: str = ""
+    signed: str = ""
+    origin: SeedOrigin = NO_ORIGIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """The result of a step, for later steps and the record; `sidecars` are the files that describe
+    the artifacts; `seed` is the digest of the seed that the root filesystem started from, if there
+    is one, and `origin` where that came from."""
+
+    artifacts: tuple[Artifact, ...] = ()
+    sidecars: tuple[Artifact, ...] = ()
+    seed: str = ""
+    origin: SeedOrigin = NO_ORIGIN
+    checkpoint: Checkpoint | None = None
