@@ -35,6 +35,7 @@ from orchestrator.origin.gathering import (
     within_limits,
 )
 from orchestrator.origin.ring import Ring
+from orchestrator.release.announcing import ENDING
 from orchestrator.release.catalog import Catalog, File, Stage
 from orchestrator.release.evidence_finding import Finder
 from orchestrator.release.shelves import Shelves
@@ -71,7 +72,7 @@ class Ancestry:
 def made_before(file: File, targets: Iterable[Target]) -> StoredFile | None:
     """A file that an earlier publication made, as one of the mirrors has it; None for other files,
     or if none has it."""
-    if not file.name.endswith((f".{LINEAGE}", f".{REBUILDS}")):
+    if not file.name.endswith((f".{LINEAGE}", f".{REBUILDS}", f".{ENDING}")):
         return None
     for target in targets:
         content = None

@@ -12,6 +12,7 @@ from orchestrator.formats.releasefile import Releasefile
 from orchestrator.gate.gatekeeper import Compared
 from orchestrator.release import generations
 from orchestrator.release.ancestry import Ancestry, made_before
+from orchestrator.release.announcing import announced
 from orchestrator.release.catalog import Catalog, File, Stage
 from orchestrator.release.facts import Facts, Reader
 from orchestrator.release.gating import Gate
@@ -100,7 +101,8 @@ class Publisher:
             if self.ancestry:
                 targets = [one.target for one in found]
                 catalog, sources = self.ancestry.complete(catalog, sources, targets)
-            return Plan(catalog=catalog, before=before, sources=sources, taken=passed)
+            catalog, made = announced(catalog, before, self.key)
+            return Plan(catalog=catalog, before=before, sources={**sources, **made}, taken=passed)
 
         return self._advance(make)
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from packageurl import PackageURL
+from securesystemslib.dsse import Envelope
 
 from orchestrator.release.mirror import mirror_at
 from orchestrator.release.verify import Seen, check_content, current_pointer, fetch_catalog
@@ -43,9 +45,31 @@ def test_a_stage_is_published_with_what_its_host_signed(shop: Shop) -> None:
         "stage3-generic_64.tar.zst.sha256",
         "stage3-generic_64.tar.zst.job.json",
         "stage3-generic_64.tar.zst.intoto.jsonl",
+        "stage3-generic_64.tar.zst.release.intoto.jsonl",
     ]
     assert read(shop) == ["a-1"]
     assert not list(shop.mirror.rglob("build.log"))
+
+
+def test_the_release_says_that_a_stage_is_part_of_it(shop: Shop) -> None:
+    """In the words of in-toto's predicate, and of its first generation for good."""
+    shop.put("a-1", at=1_764_212_645.0)
+    shop.publish("a-1")
+    shop.put("a-2")
+    stage = shop.publish("a-2").catalog.stages[-1]
+    (file,) = (one for one in stage.files if one.name.endswith(".release.intoto.jsonl"))
+    envelope = Envelope.from_dict(json.loads((shop.mirror / file.path).read_text()))
+    (public,) = KEYS
+    envelope.verify([public.verifier], threshold=1)
+    said = json.loads(envelope.payload)
+    assert said["predicateType"] == "https://in-toto.io/attestation/release/v0.1"
+    assert said["subject"] == [
+        {"name": stage.tarball.name, "digest": {"sha256": stage.tarball.sha256}}
+    ]
+    assert said["predicate"]["releaseId"] == "nightly/stable/1"
+    purl = PackageURL.from_string(said["predicate"]["purl"])
+    assert (purl.type, purl.name, purl.version) == ("generic", "stage3", "20251127T030405Z")
+    assert purl.qualifiers["variant"] == "minimal"
 
 
 def test_versions_rise_and_nothing_new_is_no_generation(shop: Shop) -> None:
@@ -283,7 +307,7 @@ def test_a_journal_that_names_other_peoples_files_removes_nothing_of_them(
 
 
 def test_what_is_asked_of_a_mirror_depends_on_what_is_new(shop: Shop) -> None:
-    """One new stage: its four files, the catalog, the pointer, and a list of the view."""
+    """One new stage: its five files, the catalog, the pointer, and a list of the view."""
     names = [f"a-{number}" for number in range(20)]
     for name in names:
         shop.put(name, flavour=name)
@@ -298,6 +322,6 @@ def test_what_is_asked_of_a_mirror_depends_on_what_is_new(shop: Shop) -> None:
         ("GET", "by-name"),
         ("GET", "catalogs"),
         ("GET", "stable.json"),
-        *[("GET", "stages")] * 4,
+        *[("GET", "stages")] * 5,
         ("HEAD", "by-name"),
     ]

@@ -89,7 +89,7 @@ def point_to(shop: Shop, content: bytes, **changes: Any) -> None:
 def test_a_mirror_is_verified_and_its_key_is_remembered(call: Call, shop: Shop) -> None:
     code, out, err = verify(call, shop)
     assert code == 0, err
-    assert "generation 2 of nightly stable: 8 files verified" in out
+    assert "generation 2 of nightly stable: 10 files verified" in out
     assert "stage3 minimal x86-64bit.generic_64" in out
     code, out, _ = verify(call, shop, "--quick", "--json", by="")
     assert (code, json.loads(out)["fetched"]) == (0, False)
