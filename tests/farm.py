@@ -171,10 +171,12 @@ class Farm:
         self.processes.append(process)
         return process
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, folder: Path = Path(__file__).parents[1]
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "orchestrator", *arguments],
-            cwd=Path(__file__).parents[1],
+            cwd=folder,
             env=self.environment("tester", arguments[0]),
             capture_output=True,
             text=True,

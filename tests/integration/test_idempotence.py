@@ -378,6 +378,12 @@ def looked_for_late_ones(asked: Asked) -> None:
     assert late == [Late(a_build().queue, "b-1", 1)]
 
 
+@about("note_gate")
+def noted_by_the_gate(asked: Asked) -> None:
+    asked.ledger.submit([a_build()])
+    assert asked.ledger.note_gate("b-1", "1 finding")
+
+
 @about("forget")
 def forgotten(asked: Asked) -> None:
     asked.ledger.submit([a_build()])

@@ -91,7 +91,7 @@ def write(
 
 def submit(farm: Farm, specs: Path) -> Build:
     asked = ("--specfile", str(specs / "stages.yaml"), "--job", "stage", "--json")
-    said = farm.command("submit", *asked)
+    said = farm.command("submit", *asked, folder=specs)
     assert said.returncode == 0, said.stderr
     return farm.ledger.build(json.loads(said.stdout)[0]["id"])
 
