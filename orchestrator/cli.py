@@ -100,6 +100,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "orchestrator.commands.lineage:lineage",
             "Show where a stage comes from, generation by generation.",
         ),
+        "report": (
+            "orchestrator.commands.report:report",
+            "Write a web site about stages and builds.",
+        ),
     },
     "Run the farm": {
         "demo": (

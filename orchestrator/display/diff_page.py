@@ -9,20 +9,18 @@ it says how much is left out.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby, islice
-from pathlib import Path
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from orchestrator.display.printable import escaped, visible
+from orchestrator.display.html import TEMPLATES, digest_of, shown, style_sheet
+from orchestrator.display.printable import visible
 from orchestrator.display.terminal import size
 from orchestrator.display.treemap import Box, Folder, Tile, folders, tiles
 from tasks.inspection.compare import Difference, difference
@@ -31,10 +29,6 @@ from tasks.inspection.inventory import Entry, Inventory, Kind
 ROWS_MAX = 500
 """Most rows of each list."""
 
-NAME_MAX = 200
-"""Most characters of one name; the middle of longer ones is left out."""
-
-_TEMPLATES = Path(__file__).parent / "templates"
 _LAYOUTS = (("wide", Box(0, 0, 1200, 640)), ("tall", Box(0, 0, 420, 720)))
 _LETTER, _LINE = 7.2, 15.0
 
@@ -164,14 +158,14 @@ def diff_page(
         folders=_listed(_changed_folders(root)),
         drawings=tuple(Drawing(name, box, tuple(_shapes(root, box))) for name, box in _LAYOUTS),
     )
-    style = (_TEMPLATES / "page.css").read_text()
+    style = style_sheet()
     return (
         _environment()
         .get_template("diff.html.j2")
         .render(
             page=page,
             style=Markup(style),  # noqa: S704 our own file, no input
-            style_digest=_digest(style),
+            style_digest=digest_of(style),
         )
     )
 
@@ -314,35 +308,20 @@ def _cut(text: str, letters: int) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "shown": _shown,
+        "shown": shown,
         "visible": visible,
         "size": size,
         "delta": lambda folder: _delta(folder.before, folder.after),
         "rights": _rights,
     }
     return environment
-
-
-def _shown(text: str) -> Markup:
-    """`text` for the page: on one line, not too long, with visible escapes."""
-    if len(text) > NAME_MAX:
-        text = f"{text[: NAME_MAX // 2]}…{text[-NAME_MAX // 2 :]}"
-    parts = []
-    for is_plain, run in groupby(text, str.isprintable):
-        if is_plain:
-            parts.append(Markup.escape("".join(run)))
-        else:
-            parts.append(
-                Markup('<span class="escape">{}</span>').format("".join(map(escaped, run)))
-            )
-    return Markup().join(parts)
 
 
 def _delta(before: int, after: int) -> str:
@@ -371,8 +350,3 @@ _TYPES = {
     Kind.BLOCK_DEVICE: stat.S_IFBLK,
     Kind.FIFO: stat.S_IFIFO,
 }
-
-
-def _digest(style: str) -> str:
-    """The digest of the style sheet by which the policy of the page allows it."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

@@ -18,6 +18,7 @@ from tasks.trust.keys import PublicKey
 RELEASE = "the release file's folder"
 DAY_S = 24 * 3600
 NONE, FEW = Count(0), Count(3)
+NO_LIMIT = Seconds(0)
 WEEK, FORTNIGHT = Seconds(7 * DAY_S), Seconds(14 * DAY_S)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 """Names become names of files on the mirror."""
@@ -57,6 +58,10 @@ class Selection:
     variant: Annotated[
         str, Key("Tells apart stages of one product and architecture, such as `$release-systemd`.")
     ] = ""
+    max_age: Annotated[
+        Seconds,
+        Key("How old what users can download may be, since it was built; default: no limit."),
+    ] = NO_LIMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

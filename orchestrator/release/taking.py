@@ -75,7 +75,7 @@ def candidates_in(
     for record in records:
         if record.state is not BuildState.SUCCEEDED or record.rebuild_of:
             continue
-        if _selection(release.stages, record.job, record.batch):
+        if selection_of(release.stages, record.job, record.batch):
             key = (record.job, record.queue, record.variant)
             (wanted if record.id in held else groups.setdefault(key, [])).append(record)
     for group in groups.values():
@@ -122,10 +122,10 @@ def _stage(candidate: Candidate, release: Releasefile, trust: Trust) -> Stage:
     build = found.job.build
     if build.rebuild_of:
         raise BadInput(f"{build.id} only repeats {build.rebuild_of}", "publish that one")
-    selection = _selection(release.stages, build.job, build.batch)
+    selection = selection_of(release.stages, build.job, build.batch)
     if not selection:
         raise Untrusted(f"{build.id} is signed as a build of {build.job}, which is not published")
-    product, variant, options = _named(selection, build)
+    product, variant, options = names_of(selection, build)
     stage = Stage(
         product=product,
         variant=variant,
@@ -145,7 +145,7 @@ def _stage(candidate: Candidate, release: Releasefile, trust: Trust) -> Stage:
     return stage
 
 
-def _selection(selections: Sequence[Selection], job: str, batch: str) -> Selection | None:
+def selection_of(selections: Sequence[Selection], job: str, batch: str) -> Selection | None:
     """The first that takes the builds of `job` in the batch with that id."""
     name = _BATCH_END.sub("", batch)
     for one in selections:
@@ -156,7 +156,7 @@ def _selection(selections: Sequence[Selection], job: str, batch: str) -> Selecti
     return None
 
 
-def _named(selection: Selection, build: Build) -> tuple[str, str, dict[str, str]]:
+def names_of(selection: Selection, build: Build) -> tuple[str, str, dict[str, str]]:
     """Product and variant of the build, and the options that they are made of."""
     known = {
         **build.environment,

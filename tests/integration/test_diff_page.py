@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import run
-from orchestrator.display.diff_page import NAME_MAX, ROWS_MAX, diff_page
+from orchestrator.display.diff_page import ROWS_MAX, diff_page
+from orchestrator.display.html import NAME_MAX
 from orchestrator.display.treemap import Box, squarified
 from orchestrator.gate.findings import Finding, Verdict
 from tasks.inspection.inventory import Entry, Inventory, Kind

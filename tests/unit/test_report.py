@@ -1,0 +1,439 @@
+"""The site about stages: states, the matrix, logs, and what is written when."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from orchestrator.gate.findings import Finding, StageKey
+from orchestrator.gate.holds import Hold, Holds
+from orchestrator.report.charts import HEIGHT, chart, spans
+from orchestrator.report.documents import feed
+from orchestrator.report.folder import OWN, UNFINISHED, SiteFolder, site_folder
+from orchestrator.report.logs import LINE_MAX, PAGE_LINES, PAGES_MAX, failure_in, pages_of
+from orchestrator.report.matrix import matrices, stage_views
+from orchestrator.report.model import (
+    Farm,
+    Freshness,
+    Mark,
+    Release,
+    StageName,
+    StageView,
+    Try,
+    freshness,
+    page_name,
+)
+from orchestrator.report.pages import render
+from orchestrator.report.site import write_site
+from tasks.errors import BadInput, StagefarmError
+from tasks.model import BuildState
+from tasks.settings import Settings
+from tests.releases import DAY_S, Shop
+from tests.reports import a_shop, report, source_of
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return a_shop(tmp_path)
+
+
+def site(shop: Shop) -> dict[str, str]:
+    """The pages of the shop's site, by their paths."""
+    root = shop.folder / "site"
+    files = (file for file in root.rglob("*") if file.is_file() and OWN not in file.parts)
+    return {str(file.relative_to(root)): file.read_text() for file in files}
+
+
+def packages(**versions: str) -> dict[str, bytes]:
+    """The sidecar file of a stage with these packages."""
+    found = [{"manager": "dpkg", "name": name, "version": v} for name, v in versions.items()]
+    return {"packages.json": json.dumps({"packages": found}).encode()}
+
+
+# States
+
+
+@pytest.mark.parametrize(
+    ("age_days", "state"),
+    [(0, "fresh"), (5.2, "fresh"), (5.25, "due"), (7, "due"), (7.01, "stale"), (900, "stale")],
+)
+def test_the_age_of_a_stage_is_judged_by_its_contract(age_days: float, state: str) -> None:
+    assert freshness(NOW - age_days * DAY_S, 7 * DAY_S, NOW) == state
+
+
+def test_a_stage_may_have_no_contract_or_no_build() -> None:
+    assert freshness(NOW - 900 * DAY_S, 0, NOW) is Freshness.UNBOUND
+    assert freshness(0, 7 * DAY_S, NOW) is Freshness.NEVER
+
+
+NAME = StageName(release="nightly stable", product="stage3", variant="minimal", arch="riscv")
+
+
+def a_try(state: BuildState, **more: object) -> Try:
+    made = Try(
+        id="b-1", job="stage3", queue="riscv", state=state, attempt=1, digest="d", stages=(NAME,)
+    )
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def view_of(*tries: Try, holds: tuple[Hold, ...] = ()) -> StageView:
+    return StageView(name=NAME, max_age_s=0, freshness=Freshness.NEVER, tries=tries, holds=holds)
+
+
+@pytest.mark.parametrize(
+    ("state", "gate", "mark"),
+    [
+        (BuildState.SUCCEEDED, "", Mark.SUCCEEDED),
+        (BuildState.SUCCEEDED, "held by the gate: 1 finding", Mark.HELD),
+        (BuildState.RUNNING, "", Mark.RUNNING),
+        (BuildState.QUEUED, "", Mark.WAITING),
+        (BuildState.BLOCKED, "", Mark.WAITING),
+        (BuildState.FAILED, "", Mark.FAILED),
+        (BuildState.CANCELLED, "", Mark.CANCELLED),
+    ],
+)
+def test_the_last_attempt_is_a_mark(state: BuildState, gate: str, mark: Mark) -> None:
+    older = a_try(BuildState.SUCCEEDED, id="b-0")
+    assert view_of(a_try(state, gate=gate), older).mark is mark
+
+
+def a_hold(build: str = "b-1") -> Hold:
+    return Hold(
+        stage=StageKey(product="stage3", variant="minimal", arch="riscv"),
+        build=build, tarball="a.tar", sha256="ab", built_at=NOW, since=NOW,
+        findings=(Finding(check="setuid", path="/bin/su", message="became setuid"),),
+    )  # fmt: skip
+
+
+def test_what_the_gate_holds_is_known_without_the_farm() -> None:
+    assert view_of(holds=(a_hold(),)).mark is Mark.HELD
+    assert view_of(a_try(BuildState.SUCCEEDED), holds=(a_hold(),)).mark is Mark.HELD
+    assert view_of(a_try(BuildState.FAILED, id="b-2"), holds=(a_hold(),)).mark is Mark.FAILED
+    assert view_of().mark is Mark.NONE
+
+
+def test_the_matrix_has_what_is_published_and_what_was_only_tried(shop: Shop) -> None:
+    shop.put("b-1", "minimal", at=shop.now - DAY_S)
+    shop.put("b-2", "musl", at=shop.now - 8 * DAY_S, subarch="haswell")
+    shop.publish("b-1", "b-2")
+    tried = StageName(
+        release="nightly stable", product="stage3", variant="systemd",
+        arch="x86-64bit", subarch="haswell",
+    )  # fmt: skip
+    farm = Farm(tries=(a_try(BuildState.FAILED, stages=(tried,)),), stages=((tried, 60.0),))
+    (matrix,) = matrices(stage_views([source_of(shop).read()], farm, shop.now))
+    assert matrix.columns == ("x86-64bit.generic_64", "x86-64bit.haswell")
+    found = [
+        (row.title, [cell and (cell.freshness.value, cell.mark.value) for cell in row.cells])
+        for row in matrix.rows
+    ]
+    assert found == [
+        ("stage3 minimal", [("fresh", "no build known"), None]),
+        ("stage3 musl", [None, ("stale", "no build known")]),
+        ("stage3 systemd", [None, ("never published", "failed")]),
+    ]
+    assert matrix.counts == {Freshness.FRESH: 1, Freshness.STALE: 1, Freshness.NEVER: 1}
+
+
+def test_names_of_pages_are_apart_and_safe() -> None:
+    names = [NAME, replace(NAME, release="other stable"), replace(NAME, variant="Minimal")]
+    names += [replace(NAME, product="../../etc/passwd"), replace(NAME, product="\u202e<b>")]
+    slugs = {name.slug for name in names}
+    assert len(slugs) == len(names)
+    assert all("/" not in slug and slug.isascii() and not slug.startswith(".") for slug in slugs)
+    assert page_name("stage3-20261122-7f3a") == "stage3-20261122-7f3a"
+    for hostile in ("../x", ".hidden", "a/b", "", "x" * 300, "a~2", "ü", "\udcff"):
+        assert page_name(hostile).startswith("build-")
+
+
+# Logs
+
+
+def test_a_log_is_cut_into_pages_with_its_own_numbers() -> None:
+    log = [f"line {number}" for number in range(1, 2 * PAGE_LINES + 2)]
+    first, second, third = pages_of(log, failure=PAGE_LINES + 1)
+    assert (first.suffix, second.suffix, third.suffix) == ("", "~2", "~3")
+    assert [line.number for line in second.lines if line.is_failure] == [PAGE_LINES + 1]
+    assert [(line.number, line.text) for line in third.lines] == [(10_001, "line 10001")]
+
+
+def test_of_a_long_log_the_newest_pages_are_shown() -> None:
+    pages = list(pages_of(["x"] * (PAGE_LINES * (PAGES_MAX + 2))))
+    assert len(pages) == PAGES_MAX
+    assert (pages[0].number, pages[0].suffix, pages[1].suffix) == (3, "", "~4")
+
+
+def test_the_failure_is_the_last_line_that_speaks_of_one() -> None:
+    log = ["checking", "error: early", "make: *** failed", "leaving", ""]
+    assert (found := failure_in(log))
+    assert found.line == 3
+    assert [line.number for line in found.around if line.is_failure] == [3]
+    assert (quiet := failure_in(["one", "two", ""]))
+    assert quiet.line == 2
+    assert failure_in([]) is None
+    assert failure_in(["", ""]) is None
+
+
+def test_lines_are_shown_without_escape_sequences_and_cut() -> None:
+    text = "\x1b[31mred\x1b[0m\x1b]0;title\x07\ttab\r" + "x" * 3 * LINE_MAX
+    (page,) = pages_of([text])
+    shown = page.lines[0].text
+    assert shown.startswith("red    tabxx")
+    assert len(shown) == LINE_MAX + 1
+
+
+# Charts
+
+
+def test_bars_are_as_high_as_their_values() -> None:
+    made = chart("Size", [("a", 50.0), ("b", 100.0)], str)
+    assert made
+    assert [bar.height for bar in made.bars] == [HEIGHT / 2, HEIGHT]
+    assert (made.low, made.high) == ("50.0", "100.0")
+    assert [bar.title for bar in made.bars] == ["a: 50.0", "b: 100.0"]
+    assert chart("Size", [("a", 50.0)], str) is None
+
+
+def test_steps_lie_where_they_ran() -> None:
+    first, second, third = spans([(100.0, 125.0), (125.0, 0.0), (0.0, 0.0)], 200.0)
+    assert first
+    assert second
+    assert (first.start, first.width) == (0.0, 25.0)
+    assert (second.start, second.width) == (25.0, 75.0)
+    assert third is None
+
+
+# The folder
+
+
+def fill(root: Path, pages: dict[str, str], look: str = "1") -> SiteFolder:
+    with site_folder(root, look) as folder:
+        for path, text in pages.items():
+            folder.put(path, text, made(path, text))
+    return folder
+
+
+def made(path: str, text: str) -> Callable[[], dict[str, str]]:
+    return lambda: {path: text}
+
+
+def test_only_what_changed_is_written(tmp_path: Path) -> None:
+    assert fill(tmp_path / "site", {"a.html": "a", "b/b.html": "b"}).written == 2
+    before = (tmp_path / "site/b/b.html").stat()
+    again = fill(tmp_path / "site", {"a.html": "new", "b/b.html": "b"})
+    assert (again.written, again.removed) == (1, 0)
+    assert (tmp_path / "site/b/b.html").stat() == before
+    assert fill(tmp_path / "site", {"a.html": "new", "b/b.html": "b"}).written == 0
+    assert fill(tmp_path / "site", {"a.html": "new", "b/b.html": "b"}, look="2").written == 2
+
+
+def test_pages_that_are_not_made_any_more_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.html": "a", "b/b.html": "b"})
+    (tmp_path / "favicon.ico").write_text("the operator's")
+    assert fill(tmp_path, {"a.html": "a"}).removed == 1
+    assert sorted(path.name for path in tmp_path.rglob("*.*") if path.is_file()) == [
+        "a.html", "favicon.ico", "index.json",
+    ]  # fmt: skip
+
+
+def test_a_page_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.html": "a"})
+    (tmp_path / "a.html").unlink()
+    assert fill(tmp_path, {"a.html": "a"}).written == 1
+
+
+def test_after_an_error_no_page_is_made_twice_and_none_is_removed(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.html": "a", "b.html": "b"})
+    with pytest.raises(StagefarmError, match="cannot be a page"):
+        fill(tmp_path, {"a.html": "new", "../b": "b"})
+    assert (tmp_path / "b.html").exists()
+    assert fill(tmp_path, {"a.html": "new", "b.html": "b"}).written == 0
+
+
+def test_after_a_crash_all_pages_are_made_again(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.html": "a", "b.html": "b"})
+    (tmp_path / "a.html").write_text("what a writer left that was killed")
+    (tmp_path / UNFINISHED).touch()
+    again = fill(tmp_path, {"a.html": "a"})
+    assert (again.written, again.removed) == (1, 1)
+    assert (tmp_path / "a.html").read_text() == "a"
+    assert not (tmp_path / UNFINISHED).exists()
+
+
+def test_the_mark_of_a_crash_is_there_while_pages_are_written(tmp_path: Path) -> None:
+    def look() -> dict[str, str]:
+        seen.append((tmp_path / UNFINISHED).exists())
+        return {"b.html": "b"}
+
+    seen: list[bool] = []
+    with site_folder(tmp_path, "1") as folder:
+        folder.put("a.html", "a", made("a.html", "a"))
+        folder.put("b.html", "b", look)
+    assert seen == [True]
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(BadInput, match="not empty"), site_folder(tmp_path, "1"):
+        pass
+
+
+def test_no_page_can_leave_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(StagefarmError, match="cannot be a page"):
+        fill(tmp_path / "site", {"../a.html": "a"})
+    assert not (tmp_path / "a.html").exists()
+
+
+# The site of a release, without a farm
+
+
+def test_what_is_published_is_shown_without_redis(shop: Shop) -> None:
+    shop.put("b-1", at=shop.now - 9 * DAY_S, sidecars=packages(bash="5.1", gone="1"))
+    shop.put("b-2", at=shop.now - DAY_S, sidecars=packages(bash="5.2", new="3"))
+    shop.publish("b-1", "b-2")
+    assert report(shop).counts == {"fresh": 1}
+    pages = site(shop)
+    assert "fresh" in pages["index.html"]
+    assert "The farm does not answer" in pages["index.html"]
+    assert "is unknown" in pages["index.html"]
+    (page,) = (text for path, text in pages.items() if path.startswith("stage/"))
+    rows = [line for line in page.splitlines() if "<tr><td><code>" in line]
+    words = [re.sub(r"<[^>]+>", " ", row).split() for row in rows]
+    assert [row[0] for row in words] == ["b-2", "b-1", "bash", "gone", "new"]
+    assert words[2:] == [["bash", "5.1", "5.2"], ["gone", "1", "–"], ["new", "–", "3"]]
+
+
+def test_a_second_report_writes_nothing_until_a_stage_ages(shop: Shop) -> None:
+    shop.put("b-1")
+    shop.put("b-2", "musl")
+    shop.publish("b-1", "b-2")
+    first = report(shop)
+    assert first.written > 5
+    again = report(shop, now=shop.now + 3600)
+    assert (again.written, again.removed) == (0, 0)
+    due = report(shop, now=shop.now + 6 * DAY_S)
+    assert due.counts == {"due": 2}
+    assert due.written == 2 + 2 + 2, "the matrix, status.json, each stage and its badge"
+    assert report(shop, now=shop.now + 8 * DAY_S).counts == {"stale": 2}
+
+
+def test_nothing_is_published_yet(shop: Shop) -> None:
+    assert report(shop).stages == 0
+    assert "Nothing is published yet" in site(shop)["index.html"]
+    assert json.loads(site(shop)["status.json"])["releases"][0]["generation"] == 0
+
+
+def test_programs_read_the_state_of_each_stage(shop: Shop) -> None:
+    shop.put("b-1", at=shop.now)
+    built_at = shop.now
+    shop.publish("b-1")
+    report(shop)
+    status = json.loads(site(shop)["status.json"])
+    assert status["version"] == 1
+    assert status["farm"] == {"current": False, "seen": 0.0}
+    (stage,) = status["stages"]
+    assert stage["freshness"] == "fresh"
+    assert (stage["build"], stage["built_at"]) == ("b-1", built_at)
+    assert stage["stale_at"] == built_at + 7 * DAY_S
+    assert stage["page"] in site(shop)
+    badge = ElementTree.fromstring(site(shop)[stage["badge"]])
+    assert badge.attrib["aria-label"] == "stage3 minimal: fresh"
+
+
+def test_holds_are_on_the_page_of_their_stage_and_in_the_feed(shop: Shop) -> None:
+    shop.put("b-1")
+    shop.publish("b-1")
+    key = StageKey(product="stage3", variant="minimal", arch="x86-64bit", subarch="generic_64")
+    Holds(file=shop.folder / "holds.json").note([replace(a_hold("b-2"), stage=key)])
+    report(shop)
+    pages = site(shop)
+    (page,) = (text for path, text in pages.items() if path.startswith("stage/"))
+    assert "became setuid" in page
+    assert "held by the gate" in pages["index.html"]
+    assert entries(pages["feed.atom"]) == [
+        "Held by the gate: stage3 minimal x86-64bit.generic_64",
+        "Published: generation 1 of nightly stable",
+    ]
+
+
+def entries(text: str) -> list[str]:
+    atom = "{http://www.w3.org/2005/Atom}"
+    found = ElementTree.fromstring(text).findall(f"{atom}entry/{atom}title")
+    return sorted(title.text or "" for title in found)
+
+
+def test_the_feed_tells_of_failures_and_takes_any_text() -> None:
+    hostile = a_try(BuildState.FAILED, id="b<\x00\udcff", reason="]]>&\x1b[1m\uffff", ended=NOW)
+    text = feed([], [], Farm(tries=(hostile,)), {hostile.id})
+    assert entries(text.encode("utf-8", "backslashreplace").decode()) == ["Failed: b<\\x00\\xff"]
+
+
+def test_releases_that_are_one_are_refused(shop: Shop, tmp_path: Path) -> None:
+    from orchestrator.report.published import sources_of
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.yaml").write_text("stages: [{}]\ntargets: [{to: mirror}]\n")
+    files = [tmp_path / "a/same.yaml", tmp_path / "b/same.yaml"]
+    with pytest.raises(BadInput, match="is release 'same stable' too"):
+        sources_of(files, Settings(state_dir=str(tmp_path / "state")), print)
+
+
+def test_two_releases_are_two_tables(shop: Shop) -> None:
+    shop.put("b-1")
+    shop.publish("b-1")
+    sources = [replace(source_of(shop), title=title) for title in ("one stable", "two stable")]
+    made = write_site(sources, None, shop.folder / "site", Settings(), now=shop.now, builds_max=1)
+    assert made.stages == 2
+    assert site(shop)["index.html"].count("<table") == 2
+
+
+# Hostile names
+
+HOSTILE = [
+    "<script>document.title='ran'</script>",
+    "\" onmouseover=document.title='ran' x=\"",
+    "{{ 7 * 7 }}",
+    "left\u202etfel\u2066",
+    os.fsdecode(b"not-utf8-\xff"),
+    "line\nbreak\x1b[31m",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_text(name: str) -> None:
+    stage = StageName(release=name, product=name, variant=name, arch=name, subarch=name)
+    view = replace(view_of(a_try(BuildState.FAILED, id=name, host=name)), name=stage)
+    release = Release(title=name, url=name, catalog=None)
+    tables = tuple(matrices([view]))
+    values = {"builds": {name}, "farm_seen": None}
+    pages = [
+        render("index.html.j2", root="", matrices=tables, releases=[release], **values),
+        render(
+            "stage.html.j2", root="../", view=view, changes=(), charts=[], mirror=name, **values
+        ),
+    ]
+    for page in pages:
+        assert page.encode()
+        assert "<script" not in page
+        assert "onmouseover=document.title='ran'" not in page
+        assert not any(sign in page for sign in "\u202e\u2066\x1b")
+        assert "{{" in page or "{{" not in name
+
+
+def test_only_web_addresses_become_links() -> None:
+    release = Release(title="a stable", url="javascript:alert(1)", catalog=None)
+    page = render(
+        "stage.html.j2", root="../", view=view_of(), changes=(), charts=[], mirror=release.url,
+        builds=set(), farm_seen=None,
+    )  # fmt: skip
+    assert 'href="javascript' not in page
