@@ -18,13 +18,16 @@ from typing import Any
 import pytest
 
 from orchestrator.cli import run
+from tasks.artifacts import gate_tests
+from tasks.artifacts.gate_tests import GateTest, Outcome
 from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts
+from tasks.results import Artifact, StepResult
 from tasks.settings import Settings, current
 from tests.browser import Browser, pictures_in
 from tests.gating import write_key
 from tests.ledgers import ONE, retry
-from tests.releases import DAY_S, Served, Shop
+from tests.releases import DAY_S, Served, Shop, put_stage
 from tests.reports import a_shop, begun, failed, report, succeeded
 
 pytestmark = pytest.mark.redis
@@ -138,6 +141,26 @@ def test_builds_are_on_the_page_of_their_stage(shop: Shop, ledger: Ledger) -> No
     assert "stage3 musl ○ never published ▶ running" in matrix
     hosts = words((shop.folder / "site/hosts.html").read_text())
     assert "one up 2 x86-64bit.generic_64" in hosts
+
+
+def test_a_build_shows_its_steps_artifacts_and_tests(shop: Shop, ledger: Ledger) -> None:
+    failing = GateTest(name="shell", outcome=Outcome.FAILED, message="no <b>bash</b>")
+    tests = gate_tests.content([failing])
+    tarball = put_stage(shop.store, "b-1", sidecars={"tests.json": tests})
+    claim = begun(ledger, "b-1")
+    for step in range(3):
+        ledger.begin_step(claim, step, "token")
+        ledger.end_step(claim, step, StepResult())
+    made = Artifact(name=tarball.name, path=tarball.as_uri(), size_bytes=5_000_000, sha256="ab")
+    ledger.finish(claim, (made,), tarball.parent.as_uri())
+    report(shop, ledger)
+    page = page_of(shop, "build", "b-1")
+    assert page.count('class="timeline"') == 3
+    text = words(page)
+    assert f"{tarball.name} 5.0 MB ab" in text
+    assert "shell failed no <b>bash</b>" in text
+    assert "Why it" not in text
+    assert not (shop.folder / "site/log").exists()
 
 
 def test_an_event_writes_only_the_pages_that_it_changes(shop: Shop, ledger: Ledger) -> None:

@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from orchestrator.formats.reader import Seconds
+from orchestrator.formats.releasefile import Selection
 from orchestrator.gate.findings import Finding, StageKey
 from orchestrator.gate.holds import Hold, Holds
 from orchestrator.report.charts import HEIGHT, chart, spans
@@ -142,6 +144,22 @@ def test_the_matrix_has_what_is_published_and_what_was_only_tried(shop: Shop) ->
         ("stage3 systemd", [None, ("never published", "failed")]),
     ]
     assert matrix.counts == {Freshness.FRESH: 1, Freshness.STALE: 1, Freshness.NEVER: 1}
+
+
+def test_each_stage_has_the_contract_of_its_job(shop: Shop) -> None:
+    shop.stages = (
+        Selection(jobs=("big-*",), max_age=Seconds(30 * DAY_S)),
+        Selection(jobs=("small",), batch="nightly", max_age=Seconds(DAY_S)),
+        Selection(jobs=("small",)),
+    )
+    end = "20261120-00000000000000ff"
+    shop.put(f"big-desktop-{end}", job="big-desktop")
+    shop.put(f"small-{end}", job="small", batch=f"nightly-{end}")
+    shop.publish(f"big-desktop-{end}", f"small-{end}")
+    contracts = source_of(shop).read().contracts
+    assert {name.product: age for name, age in contracts.items()} == {
+        "big-desktop": 30 * DAY_S, "small": DAY_S,
+    }  # fmt: skip
 
 
 def test_names_of_pages_are_apart_and_safe() -> None:
