@@ -68,6 +68,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "orchestrator.commands.submit:submit",
             "Submit a job, or a batch of jobs, to the farm.",
         ),
+        "schedule": (
+            "orchestrator.commands.schedule:schedule",
+            "Look at the nights that are due, pause them, run one now.",
+        ),
         "status": (
             "orchestrator.commands.status:status",
             "Show builds and batches, or one of them.",

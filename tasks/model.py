@@ -351,6 +351,11 @@ class Build:
         return queue_name(self.arch, self.subarch)
 
 
+def slug_of(name: str) -> str:
+    """The part of `name` that is valid as a file name and in a Redis key."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[:80]
+
+
 def queue_name(arch: str, subarch: str) -> str:
     """`<arch>.<subarch>`; `noarch.generic` for a job with neither."""
     return f"{arch or 'noarch'}.{subarch or 'generic'}"

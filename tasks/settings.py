@@ -79,6 +79,9 @@ class Settings:
     release_dir: Name = "/etc/stagefarm/releases"
     """Folder of the release files that batches may name, on the machine that publishes."""
 
+    schedule_dir: str = ""
+    """Folder of the batch files whose nights the supervisor makes; none: it makes none."""
+
     key_prefix: Name = "stagefarm"
     """First part of every key in Redis, so that several farms can share one server."""
 

@@ -55,7 +55,16 @@ ROLES = {
     "worker": ("worker", "-A"),
     "supervisor": ("supervisor",),
     "flower": ("flower",),
-    "submitter": ("submit", "cancel", "retry", "rebuild", "drain", "undrain", "publish"),
+    "submitter": (
+        "submit",
+        "cancel",
+        "retry",
+        "rebuild",
+        "drain",
+        "undrain",
+        "publish",
+        "schedule",
+    ),
     "monitoring": (
         *("status", "follow", "logs", "why", "workers"),
         *("fetch", "release", "gate", "lineage"),

@@ -11,8 +11,9 @@ import click
 def supervisor() -> None:
     """Supervise the farm until stopped: the builds of lost hosts are queued again, lost messages
     are sent again, and batches that name a release are published once they have ended. With
-    `rebuilds_per_day`, hosts that have nothing to do repeat what is published. Run one, or several
-    on different machines; one leads.
+    `rebuilds_per_day`, hosts that have nothing to do repeat what is published; with `schedule_dir`,
+    the nights of the batches in it are submitted when they are due. Run one, or several on
+    different machines; one leads.
 
     \b
     Example:
@@ -20,6 +21,7 @@ def supervisor() -> None:
     """
     from orchestrator.farm.batch_releases import BatchReleases
     from orchestrator.farm.lookup import open_ledger, warn_of_forgetful_redis
+    from orchestrator.farm.scheduled_nights import ScheduledNights
     from orchestrator.farm.spare_rebuilds import SpareRebuilds
     from orchestrator.farm.supervisor import Supervisor
     from tasks.app import app
@@ -29,6 +31,9 @@ def supervisor() -> None:
     warn_of_forgetful_redis(ledger)
     releases = BatchReleases(current(), ledger, click.echo)
     rebuilds = SpareRebuilds(current(), ledger, app, click.echo)
-    watcher = Supervisor(current(), ledger, app, click.echo, releases=releases, rebuilds=rebuilds)
+    nights = ScheduledNights(current(), ledger, app, click.echo)
+    watcher = Supervisor(
+        current(), ledger, app, click.echo, releases=releases, rebuilds=rebuilds, nights=nights
+    )
     signal.signal(signal.SIGTERM, lambda *_: watcher.stopping.set())
     watcher.run()

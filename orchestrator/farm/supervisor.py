@@ -1,5 +1,5 @@
 """The supervisor: requeues the builds of lost hosts, resends lost messages, and looks after what is
-due: releases of batches, rebuilds on hosts that have nothing to do.
+due: nights of schedules, releases of batches, rebuilds on hosts that have nothing to do.
 
 Any number of supervisors may run; one leads, and another takes over when it stops. Its
 state is in the ledger.
@@ -16,6 +16,7 @@ from typing import Any
 from celery import Celery
 
 from orchestrator.farm.batch_releases import BatchReleases
+from orchestrator.farm.scheduled_nights import ScheduledNights
 from orchestrator.farm.spare_rebuilds import SpareRebuilds
 from tasks.errors import FarmUnreachable, HostUnfit
 from tasks.ledger.answers import Requeued, RequeueOutcome
@@ -45,6 +46,7 @@ class Supervisor:
     stopping: threading.Event = field(default_factory=threading.Event)
     releases: BatchReleases | None = None
     rebuilds: SpareRebuilds | None = None
+    nights: ScheduledNights | None = None
     _missing: set[Late] = field(default_factory=set)
 
     def run(self) -> None:
@@ -69,10 +71,9 @@ class Supervisor:
             for build, attempt in look.expired:
                 self._requeue(self.ledger.expire(build, attempt, self.settings.attempts_max))
             self._sweep()
-            if self.releases:
-                self.releases.look()
-            if self.rebuilds:
-                self.rebuilds.look()
+            for duty in (self.nights, self.releases, self.rebuilds):
+                if duty:
+                    duty.look()
             if forgotten := self.ledger.forget(self.settings.keep_days * DAY_S):
                 self.say(f"removed the records of {forgotten} builds that ended long ago")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from orchestrator.formats.reader import (
@@ -39,6 +40,39 @@ class BatchEntry:
     timeout: Annotated[Seconds, Key("Time limit of each build; 0: that of the job.")] = NO_LIMIT
 
 
+class Missed(StrEnum):
+    """What becomes of a night that was missed while no supervisor ran."""
+
+    RUN = "run"
+    SKIP = "skip"
+
+
+class Overlap(StrEnum):
+    """What becomes of a night that is due while the night before goes on."""
+
+    SKIP = "skip"
+    WAIT = "wait"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """When nights of a batch are due."""
+
+    LONE: ClassVar[bool] = True
+
+    cron: Annotated[str, Key("When: minute, hour, day of the month, month, day of the week.")]
+    timezone: Annotated[str, Key("Time zone of `cron`, such as Europe/Berlin.")] = "UTC"
+    missed: Annotated[
+        Missed,
+        Key("Whether the newest night that was missed while no supervisor ran is caught up."),
+    ] = Missed.RUN
+    overlap: Annotated[
+        Overlap,
+        Key("What becomes of a night that is due while builds of the night before go on."),
+    ] = Overlap.SKIP
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batchfile:
     """Builds that belong together. Other top-level keys are allowed, for anchors."""
@@ -53,4 +87,8 @@ class Batchfile:
     gate: Annotated[
         bool, Key("Test each stage on its build host, except where its job says `gate: false`.")
     ] = False
+    schedule: Annotated[
+        tuple[Line, ...],
+        Key("When the supervisor submits the batch by itself, if it is in its `schedule_dir`."),
+    ] = ()
     builds: Annotated[tuple[BatchEntry, ...], Key("What to build.")] = ()

@@ -182,6 +182,11 @@ def short_key(kind: type) -> str:
     return str(getattr(kind, "SHORT", ""))
 
 
+def is_lone(kind: Any) -> bool:
+    """Whether a list of one `kind` may be written without being a list."""
+    return bool(getattr(kind, "LONE", False))
+
+
 def is_open(kind: type) -> bool:
     """Whether `kind` allows unknown keys, for anchors."""
     return bool(getattr(kind, "OPEN", False))
@@ -215,6 +220,8 @@ class Reader:
         return self.read_scalar(node, kind, path)
 
     def read_list(self, node: Node, kind: Any, path: str) -> Any:
+        if is_lone(kind) and isinstance(node, yaml12.Mapping):
+            return tuple(one for one in [self.read(node, kind, path)] if one is not MISSING)
         if not isinstance(node, Sequence):
             return self.unfit(node, path, "a list", "begin each item with `- `")
         given = [item for item in node.items if kind is Any or not is_null(item)]

@@ -20,6 +20,7 @@ from orchestrator.formats.reader import (
     Seconds,
     Size,
     fields_of,
+    is_lone,
     is_open,
     short_key,
     without_none,
@@ -120,7 +121,9 @@ def _or_short(found: dict[str, Any], kind: type, definitions: dict[str, Any]) ->
 def _of_kind(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     kind = without_none(kind)
     if get_origin(kind) is tuple:
-        return {"type": ["array", "null"], "items": _of_kind(get_args(kind)[0], definitions)}
+        item = _of_kind(get_args(kind)[0], definitions)
+        several = {"type": ["array", "null"], "items": item}
+        return {"anyOf": [item, several]} if is_lone(get_args(kind)[0]) else several
     if get_origin(kind) is dict:
         values = _of_kind(get_args(kind)[1], definitions)
         return {"type": ["object", "null"], "additionalProperties": values}

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from orchestrator.formats.batchfile import BatchEntry, Batchfile
+from orchestrator.formats.batchfile import BatchEntry, Batchfile, Line
 from orchestrator.formats.reader import (
     Document,
     did_you_mean,
@@ -17,6 +17,7 @@ from orchestrator.formats.reader import (
 )
 from orchestrator.formats.releasefile import NAME
 from orchestrator.formats.spec import Specfile, load_specfile
+from orchestrator.nights.files import schedule_problems
 from orchestrator.planning.render import merge, problems_of
 from tasks.errors import BadInput, Problem, SpecProblems
 
@@ -41,6 +42,7 @@ class Batch:
     builds: tuple[BatchBuild, ...]
     release: str = ""
     gate: bool = False
+    schedule: tuple[Line, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
 
@@ -52,6 +54,7 @@ def load_batch(file: Path) -> Batch:
     builds = tuple(expansion.builds())
     if not builds and not expansion.problems:
         expansion.add("builds", "the batch has no builds", "list specfiles under `builds:`")
+    expansion.problems += schedule_problems(document)
     value = document.value
     if value.release and not NAME.fullmatch(value.release):
         hint = "the name of a release file on the supervisor's machine, without .yaml"
@@ -63,6 +66,7 @@ def load_batch(file: Path) -> Batch:
         builds=builds,
         release=value.release,
         gate=value.gate,
+        schedule=value.schedule,
         warnings=document.warnings,
     )
 

@@ -18,15 +18,22 @@ from tasks.model import Build
 
 
 def plan_batch(
-    file: Path, *, overrides: Mapping[str, Any], now: datetime, gate: bool = False
+    file: Path,
+    *,
+    overrides: Mapping[str, Any],
+    now: datetime,
+    gate: bool = False,
+    batch_id: str = "",
+    folder: Path | None = None,
 ) -> list[Build]:
     """The builds of the batch at `file`, each after the one it starts from; `overrides` override
-    the options of the batch, and `gate` asks for tests as the batch can. `SpecProblems` with all
+    the options of the batch, and `gate` asks for tests as the batch can. The batch has a new id
+    unless it is given; `folder` is sent along (default: the current one). `SpecProblems` with all
     problems of all builds."""
     batch = load_batch(file)
     every = PlanOptions(
         farm=True,
-        batch=new_id(batch.name, now),
+        batch=batch_id or new_id(batch.name, now),
         release=batch.release,
         gate=gate or batch.gate,
     )
@@ -34,7 +41,7 @@ def plan_batch(
     problems: dict[Problem, None] = {}  # a set that keeps its order: jobs share hook files
     for build in batch.builds:
         try:
-            builds.append(_plan(build, every, overrides, now))
+            builds.append(_plan(build, every, overrides, now, folder))
         except BadInput as error:
             problems |= dict.fromkeys(problems_of(error))
     if problems:
@@ -43,7 +50,11 @@ def plan_batch(
 
 
 def _plan(
-    build: BatchBuild, every: PlanOptions, overrides: Mapping[str, Any], now: datetime
+    build: BatchBuild,
+    every: PlanOptions,
+    overrides: Mapping[str, Any],
+    now: datetime,
+    folder: Path | None,
 ) -> Build:
     given = merge(dict(build.overrides), dict(overrides))
     options = replace(
@@ -59,4 +70,5 @@ def _plan(
         overrides=given,
         now=now,
         options=options,
+        folder=folder,
     )

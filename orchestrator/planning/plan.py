@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -41,6 +40,7 @@ from tasks.model import (
     StepKind,
     StepLimits,
     Tarformers,
+    slug_of,
 )
 
 DEFAULT_ENTRYPOINT = ("/bin/bash", "-c")
@@ -120,8 +120,7 @@ def _require_kept_networks(build: Build) -> None:
 
 def build_id(job: str, day: str, token: str) -> str:
     """`<job>-<YYYYMMDD>-<token>`, valid as a file name and in a Redis key."""
-    slug = re.sub(r"[^A-Za-z0-9._]+", "-", job).strip("-.")[:80]
-    return f"{slug or 'job'}-{day}-{token}"
+    return f"{slug_of(job) or 'job'}-{day}-{token}"
 
 
 def environment(rendered: RenderedJob) -> dict[str, str]:

@@ -124,11 +124,11 @@ def _epoch(environ: Mapping[str, str]) -> int | None:
     return int(_parse_moment(f"@{given}", "SOURCE_DATE_EPOCH").timestamp()) if given else None
 
 
-def moment(given: str | None, environ: Mapping[str, str]) -> datetime:
+def moment(given: str | None, environ: Mapping[str, str], *, what: str = "--now") -> datetime:
     """The value of `now`: `given`, else $SOURCE_DATE_EPOCH (in UTC), else the current time in the
     machine's zone."""
     if given:
-        return _parse_moment(given, "--now")
+        return _parse_moment(given, what)
     if epoch := environ.get("SOURCE_DATE_EPOCH"):
         return _parse_moment(f"@{epoch}", "SOURCE_DATE_EPOCH")
     return datetime.now().astimezone()

@@ -32,7 +32,7 @@ from tasks.store.opening import stored_file
 from tasks.store.store import StoredFile
 from tasks.trust.policy import Trust
 
-_BATCH_END = re.compile(r"-[0-9]{8}-[0-9a-f]{16}$")
+_BATCH_END = re.compile(r"-[0-9]{8}(-[0-9a-f]{16}|T[0-9]{4}([0-9]{2})?Z)$")
 
 
 @dataclass(frozen=True, slots=True)

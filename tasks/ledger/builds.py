@@ -63,13 +63,8 @@ class Ledger:
         `signatures` are those of each build's JSON, by id (`tasks.trust`)."""
         pipeline = self.connection.client.pipeline(transaction=False)
         for build in builds:
-            self.connection.script(
-                "submit",
-                *(build.id, encode(build).decode(), build.queue, build.job, build.batch),
-                *(int(build.optional), _titles(build), build.variant, build.after, __version__),
-                *(signatures.get(build.id, ""), build.rebuild_of),
-                through=pipeline,
-            )
+            written = as_added(build, signatures.get(build.id, ""))
+            self.connection.script("submit", *written, through=pipeline)
         answers = self.connection.run(pipeline)
         return [build.id for build, answer in zip(builds, answers, strict=True) if answer != "ok"]
 
@@ -361,6 +356,15 @@ class Ledger:
 
 def not_ended(build: str) -> BadInput:
     return BadInput(f"build {build} has not ended", f"cancel it first: stagefarm cancel {build}")
+
+
+def as_added(build: Build, signatures: str) -> list[str | int]:
+    """What the scripts take of a new build."""
+    return [
+        *(build.id, encode(build).decode(), build.queue, build.job, build.batch),
+        *(int(build.optional), _titles(build), build.variant, build.after, __version__),
+        *(signatures, build.rebuild_of),
+    ]
 
 
 def unreadable(build: str, version: str, error: StagefarmError) -> HostUnfit:

@@ -214,7 +214,8 @@ REFUSED = {
         "lrange stagefarm:celery:x86-64bit.generic_64 0 -1", "del stagefarm:celery:unacked",
         "publish stagefarm:celery:/0.celery.pidbox x",
         "publish stagefarm:celery:/0.celeryev/worker.online x",
-        "psubscribe stagefarm:celery:/0.celeryev/*",
+        "psubscribe stagefarm:celery:/0.celeryev/*", "sadd stagefarm:schedules x",
+        "del stagefarm:schedule:x",
     ),
     "worker": (
         "del stagefarm:build:x", "zadd stagefarm:builds 1 x", "sadd stagefarm:queues x",
@@ -223,13 +224,14 @@ REFUSED = {
         "rpush stagefarm:batch:x:builds y", "del stagefarm:batch:x", "zrem stagefarm:ended x",
         "lrange stagefarm:celery:x86-64bit.generic_64 0 -1",
         "del stagefarm:celery:x86-64bit.generic_64", "zrem stagefarm:hosts one",
-        "psubscribe stagefarm:celery:/0.celeryev/*",
+        "psubscribe stagefarm:celery:/0.celeryev/*", "hgetall stagefarm:schedule:x",
+        "hset stagefarm:schedule:x last 1",
     ),
     "supervisor": (
-        "zadd stagefarm:batches 1 x", "zadd stagefarm:leases 1 x", "set stagefarm:context:0 x",
+        "del stagefarm:schedule:x", "zadd stagefarm:leases 1 x", "del stagefarm:context:0",
         "get stagefarm:context:0", "hset stagefarm:host:one left 1", "zadd stagefarm:hosts 1 one",
         "hset stagefarm:drained one 1", "set stagefarm:schema 3", "srem stagefarm:queues x",
-        "hsetnx stagefarm:drained one 1", "rpush stagefarm:batch:x:builds x",
+        "hsetnx stagefarm:drained one 1", "lpush stagefarm:batch:x:builds x",
         "xadd stagefarm:build:x:log * t x", "brpop stagefarm:celery:x86-64bit.generic_64 1",
         "del stagefarm:celery:x86-64bit.generic_64", "hget stagefarm:celery:unacked x",
         "publish stagefarm:celery:/0.celery.pidbox x",
@@ -250,7 +252,7 @@ REFUSED = {
         "lrange stagefarm:celery:host.one 0 -1", "script load return_1", "script exists 0",
         "evalsha 0 0", "evalsha_ro 0 0", "eval_ro return_1 0", "fcall_ro x 0", "multi", "info",
         "publish stagefarm:celery:/0.celery.pidbox x",
-        "psubscribe stagefarm:celery:/0.celeryev/*",
+        "psubscribe stagefarm:celery:/0.celeryev/*", "hset stagefarm:schedule:x paused 1",
     ),
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.formats.batchfile import Line, Missed, Overlap
 from orchestrator.formats.spec import load_specfile
 from orchestrator.planning.batch import Batch, BatchBuild, load_batch
 from tasks.errors import BadInput, Problem, SpecProblems
@@ -133,3 +134,40 @@ def test_a_batch_without_builds_is_refused(tmp_path: Path) -> None:
 def test_a_missing_batch_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no such batch file"):
         load_batch(tmp_path / "x.yaml")
+
+
+SCHEDULED = "builds:\n- specfile: specs/stages.yaml\nschedule:"
+
+
+def test_one_line_of_a_schedule_or_several(tmp_path: Path) -> None:
+    one = Line(cron="30 2 * * *", timezone="Europe/Berlin", overlap=Overlap.WAIT)
+    mapping = '{cron: "30 2 * * *", timezone: Europe/Berlin, overlap: wait}'
+    assert batch(tmp_path, f"{SCHEDULED} {mapping}\n").schedule == (one,)
+    two = f'\n- {mapping}\n- {{cron: "0 9 * * 1", missed: skip}}\n'
+    other = Line(cron="0 9 * * 1", missed=Missed.SKIP)
+    assert batch(tmp_path, f"{SCHEDULED}{two}").schedule == (one, other)
+    assert batch(tmp_path, f"{SCHEDULED} []\n").schedule == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "place", "message"),
+    [
+        (' {cron: "61 * * * *"}', (3, 18, "schedule.cron"), "not a line of cron: Bad minute"),
+        (' {cron: "@daily"}', (3, 18, "schedule.cron"), "'@daily' is not a line of cron"),
+        (' {cron: "0 0 * * * 30"}', (3, 18, "schedule.cron"), "is not a line of cron"),
+        ('\n- {cron: "0 0 31 2 *"}', (4, 10, "schedule[0].cron"), "Bad day-of-month"),
+        (
+            "\n- cron: 0 0 * * *\n- cron: 1 1 * * *\n  timezone: Berlin",
+            (6, 13, "schedule[1].timezone"),
+            "'Berlin' is not a time zone",
+        ),
+        (" {cron: 0 0 * * *, missed: no}", (3, 37, "schedule.missed"), "use one of run, skip"),
+        (" {timezone: UTC}", (3, 11, "schedule"), "`cron` is missing"),
+    ],
+)
+def test_mistakes_in_a_schedule_have_their_place(
+    tmp_path: Path, written: str, place: tuple[int, int, str], message: str
+) -> None:
+    (problem,) = problems(tmp_path, f"{SCHEDULED}{written}\n")
+    assert (problem.line, problem.column, problem.path) == place
+    assert message in problem.message
