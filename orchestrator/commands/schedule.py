@@ -157,6 +157,7 @@ def run(*, name: str, as_json: bool) -> None:
     """
     from orchestrator.farm.lookup import open_ledger, warn_of_forgetful_redis
     from orchestrator.farm.nights import make, prepare_now
+    from orchestrator.farm.scheduled_nights import counted
     from orchestrator.nights.files import schedule_named
     from tasks.app import app
     from tasks.settings import current
@@ -174,7 +175,7 @@ def run(*, name: str, as_json: bool) -> None:
         values = {"night": night.id, "builds": [build.id for build in night.builds]}
         click.echo(json.dumps(values, indent=2))
     else:
-        click.echo(f"{night.id}: {len(night.builds)} builds submitted")
+        click.echo(f"{night.id}: {counted(len(night.builds))} submitted")
 
 
 @schedule.command(short_help="Make no nights for a while.")

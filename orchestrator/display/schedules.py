@@ -35,17 +35,17 @@ class Shown:
 
 
 def schedules_table(schedules: Sequence[Shown]) -> Table:
-    """One line per schedule, and its problem below it."""
+    """One line per schedule, with its problem below its last night."""
     table = Table(show_edge=False, box=None, pad_edge=False)
     for title in ("schedule", "state", "when", "next", "last night"):
         table.add_column(title, overflow="fold")
     for one in schedules:
         table.add_row(
             _text(one.state.name),
-            "\n".join([one.word, *map(_text, _problems(one.state))]),
+            one.word,
             _text("\n".join(one.lines)),
             clock(one.next) if one.next and not one.state.broken else "",
-            _text(one.state.night),
+            _text("\n".join(filter(None, (one.state.night, *_problems(one.state))))),
         )
     return table
 

@@ -156,13 +156,18 @@ class ScheduledNights:
         self._last[file.name] = slot.seconds
         self._said.pop(file.name, None)
         if is_ours:
-            self.say(f"schedule {file.name}: {night.id} has {len(night.builds)} builds")
+            self.say(f"schedule {file.name}: {night.id}, {counted(len(night.builds))}")
 
     def _say_once(self, name: str, text: str) -> None:
         """Say it unless it was the last that was said of that schedule."""
         if self._said.get(name) != text:
             self._said[name] = text
             self.say(text)
+
+
+def counted(builds: int) -> str:
+    """`1 build`, `2 builds`."""
+    return f"{builds} build{'s' * (builds != 1)}"
 
 
 def _shown(slot: Slot) -> str:
