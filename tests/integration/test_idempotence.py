@@ -23,6 +23,7 @@ from tasks.ledger.answers import (
 from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts
 from tasks.ledger.locks import PublishingLock
+from tasks.ledger.schedules import Schedules
 from tasks.ledger.waiting import Late, Waiting
 from tasks.ledger.watch import Watch
 from tasks.model import Build, BuildState, encode
@@ -109,6 +110,15 @@ def submitted(asked: Asked) -> None:
 def id_is_taken(asked: Asked) -> None:
     asked.ledger.submit([a_build()])
     assert asked.ledger.submit([a_build(job="other")]) == ["b-1"]
+
+
+@about("make_night")
+def night_made(asked: Asked) -> None:
+    night = [a_build(), a_build(id="b-2", after="b-1")]
+    schedules = Schedules(asked.connection)
+    assert schedules.make_night("nightly", 7, "night", night, {})
+    assert asked.ledger.batch("night") == ["b-1", "b-2"]
+    assert not schedules.make_night("nightly", 7, "night", [a_build(id="b-3")], {})
 
 
 @about("sign")
