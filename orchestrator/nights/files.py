@@ -16,6 +16,7 @@ from orchestrator.formats.reader import Document, did_you_mean, read_document, r
 from orchestrator.formats.releasefile import NAME
 from orchestrator.nights.slots import problem_of
 from tasks.errors import BadInput, Problem, SpecProblems
+from tasks.model import slug_of
 
 _HAS_SCHEDULE = re.compile(r"(?m)^[\"']?schedule[\"']?\s*:")
 
@@ -45,19 +46,18 @@ def schedule_problems(document: Document[Batchfile]) -> list[Problem]:
 
 
 def schedules_in(folder: Path) -> list[ScheduleFile]:
-    """The schedules of a folder, by name. A broken file has its error and holds up no other;
-    `BadInput` if there is no such folder."""
+    """The schedules of a folder, by name. A broken file has its error and holds up no other; so
+    have those whose nights would have the same ids. `BadInput` if there is no such folder."""
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
+        files = sorted(path for path in folder.iterdir() if path.suffix == ".yaml")
     except OSError as error:
         hint = "set schedule_dir to the folder of the batch files"
         raise BadInput(f"cannot read {folder}: {error.strerror}", hint) from error
     read = [found for path in files if (found := _read(path))]
-    batches = Counter(one.batch for one in read if not one.error)
-    names = Counter(one.name for one in read)
+    nights = Counter(slug_of(one.batch) for one in read if not one.error)
     return [
         replace(one, error=f"another file has the batch {one.batch!r} too: give it a `name:`")
-        if batches[one.batch] > 1 or names[one.name] > 1
+        if not one.error and nights[slug_of(one.batch)] > 1
         else one
         for one in read
     ]

@@ -48,7 +48,7 @@ def of_the_year(lines: tuple[Line, ...]) -> list[int]:
     return [slot.seconds for slot in due(lines, BEGIN - timedelta(seconds=1), END)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(lines, st.lists(moments, max_size=40))
 def test_each_slot_of_a_year_comes_once_whenever_somebody_looks(
     lines: tuple[Line, ...], looks: list[datetime]
@@ -61,7 +61,7 @@ def test_each_slot_of_a_year_comes_once_whenever_somebody_looks(
     assert len(found) == len(set(found))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(lines, moments)
 def test_what_comes_next_does_not_depend_on_when_one_begins(
     lines: tuple[Line, ...], moment: datetime
@@ -218,6 +218,14 @@ def test_files_without_a_schedule_are_left_alone(tmp_path: Path) -> None:
     assert "rename the file" in found.error
     with pytest.raises(BadInput, match="cannot read"):
         schedules_in(tmp_path / "missing")
+
+
+def test_schedules_whose_nights_would_have_the_same_ids_are_told(tmp_path: Path) -> None:
+    for name, batch in {"a": "my night", "b": "my-night", "c": "other"}.items():
+        (tmp_path / f"{name}.yaml").write_text(f'name: {batch}\nschedule: {{cron: "0 0 * * *"}}\n')
+    assert [bool(one.error) for one in schedules_in(tmp_path)] == [True, True, False]
+    with pytest.raises(BadInput, match="another file has the batch"):
+        schedule_named(tmp_path, "a")
 
 
 def test_a_link_leads_to_the_folder_of_its_file(tmp_path: Path) -> None:
