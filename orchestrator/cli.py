@@ -78,7 +78,11 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "follow": ("orchestrator.commands.follow:follow", "Watch builds until they have ended."),
         "logs": ("orchestrator.commands.logs:logs", "Print a build's log, or follow it."),
-        "why": ("orchestrator.commands.status:why", "Say why a build waits."),
+        "why": ("orchestrator.commands.status:why", "Say why a build waits, or failed."),
+        "cause": (
+            "orchestrator.commands.cause:cause",
+            "Find the cause of a failure in a log, by rules.",
+        ),
         "cancel": ("orchestrator.commands.change:cancel", "Stop builds, or whole batches."),
         "retry": ("orchestrator.commands.change:retry", "Build ended builds again."),
         "fetch": ("orchestrator.commands.fetch:fetch", "Copy tarballs from the farm's store."),

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from tasks import __version__
 from tasks.artifacts.manifest import write_build
+from tasks.causes.kept_log import KeptLog
 from tasks.errors import BadInput, HostUnfit, StagefarmError, of_system
 from tasks.host.process_tree import kill_tree
 from tasks.model import Build, BuildState, HookType, Step, StepKind
 from tasks.reporting import Report
-from tasks.results import Artifact
+from tasks.results import Artifact, Cause
 from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
 from tasks.step import launcher
@@ -31,11 +32,13 @@ class FinishedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The times and artifacts of a finished build; `failure` is what ended it early."""
+    """The times and artifacts of a finished build; `failure` is what ended it early, `cause` what
+    its log says about that."""
 
     build: Build
     steps: tuple[FinishedStep, ...]
     failure: StagefarmError | None = None
+    cause: Cause | None = None
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -49,6 +52,7 @@ class Summary:
         if self.failure:
             told["error"] = type(self.failure).__name__
             told |= {"reason": str(self.failure), "hint": self.failure.hint}
+            told["cause"] = asdict(self.cause) if self.cause else None
         told["steps"] = [
             {"number": t.step.number, "title": t.step.title, "seconds": round(t.seconds, 3)}
             for t in self.steps
@@ -71,15 +75,17 @@ def run_here(
     """
     done: list[FinishedStep] = []
     failure: StagefarmError | None = None
+    log = KeptLog(report)
     try:
-        _run_here(build, settings, report, keep=keep, on_step=on_step, done=done)
+        _run_here(build, settings, log, keep=keep, on_step=on_step, done=done)
     except StagefarmError as error:
         failure = error
     except BrokenPipeError:  # nobody reads what is printed any more
         raise
     except OSError as error:
         failure = of_system(error)
-    return Summary(build=build, steps=tuple(done), failure=failure)
+    cause = log.cause(settings, failure) if failure else None
+    return Summary(build=build, steps=tuple(done), failure=failure, cause=cause)
 
 
 def _run_here(

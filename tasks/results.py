@@ -1,4 +1,4 @@
-"""What the steps of a build give: artifacts, checkpoints, and where the seed came from.
+"""What the steps of a build give: artifacts, checkpoints, where the seed came from; why it failed.
 
 Sent between processes and machines as JSON, as the types of `tasks.model` are.
 """
@@ -60,3 +60,27 @@ class StepResult:
     seed: str = ""
     origin: SeedOrigin = NO_ORIGIN
     checkpoint: Checkpoint | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberedLine:
+    """A line of a log, counted from 1."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why a build failed, as its log says (`tasks.causes`). `rule` is the one that found it, `line`
+    the line of the log that it matched (0: none, the error itself), `excerpt` some lines around it.
+    Like failures share a `fingerprint`. Everything here comes from a log, and is as hostile."""
+
+    rule: str
+    kind: str
+    message: str
+    fingerprint: str
+    phase: str = ""
+    package: str = ""
+    line: int = 0
+    excerpt: tuple[NumberedLine, ...] = ()

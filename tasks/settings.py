@@ -120,6 +120,9 @@ class Settings:
     log_file_limit_bytes: Limit = 256 * 1024 * 1024
     """Largest log file of a build on its host and in the store."""
 
+    cause_rules_dir: str = ""
+    """Folder of rules of your own (`*.toml`) that say why a build failed, besides those shipped."""
+
     rootfs: Annotated[str, Meta(pattern="^(auto|overlay|plain)$")] = "auto"
     """`overlay`, `plain`, or `auto`: overlay if the machine supports it."""
 

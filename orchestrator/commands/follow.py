@@ -81,10 +81,12 @@ def _common_name(records: Sequence[Record]) -> str:
 
 
 def _reasons(bad: Sequence[Record], count: int) -> str:
-    lines = [
-        f"  {short_id(record.id)}: {record.reason or record.cancel or record.state}"
-        for record in bad
-    ]
+    from orchestrator.display.cause import described
+
+    lines = []
+    for record in bad:
+        lines.append(f"  {short_id(record.id)}: {record.reason or record.cancel or record.state}")
+        lines += [f"    {described(record.cause)}"] if record.cause else []
     return "\n".join([f"{len(bad)} of {count} builds did not succeed:", *lines])
 
 

@@ -110,6 +110,8 @@ def run(
         )
     if as_json:
         click.echo(summary.as_json())
+    if summary.cause and not as_json:
+        terminal.cause(summary.cause)
     if summary.failure:
         raise summary.failure
     if not as_json:

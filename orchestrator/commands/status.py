@@ -94,12 +94,12 @@ def workers(*, as_json: bool) -> None:
         console().print(hosts_table(hosts, now, lease_s))
 
 
-@click.command(short_help="Say why a build waits.")
+@click.command(short_help="Say why a build waits, or failed.")
 @click.argument("build", shell_complete=complete_build)
 @json_option
 def why(*, build: str, as_json: bool) -> None:
     """Say why BUILD waits: no host serves its queue, all slots are busy, hosts refused it, or the
-    build it starts from has not succeeded yet.
+    build it starts from has not succeeded yet. Of a build that failed, say the cause in its log.
 
     \b
     Example:
@@ -141,6 +141,7 @@ def _values(ledger: Ledger, record: Record) -> dict[str, object]:
 def _show_one(ledger: Ledger, record: Record) -> None:
     from rich.markup import escape
 
+    from orchestrator.display.cause import excerpt
     from orchestrator.display.table import artifacts_table, console, stage_of, times_table
 
     screen, now = console(), ledger.now()
@@ -149,6 +150,8 @@ def _show_one(ledger: Ledger, record: Record) -> None:
     screen.print(stage_of(record), markup=False, highlight=False)
     if record.rebuild_of:
         screen.print(f"rebuild of {record.rebuild_of}", markup=False, highlight=False)
+    for line in excerpt(record.cause) if record.cause else ():
+        screen.print(line, markup=False, highlight=False)
     if record.hint:
         screen.print(f"hint: {record.hint}", markup=False, highlight=False)
     times = ledger.step_times(record.id, record.attempt, len(record.titles))

@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.display.cause import brief, described
 from orchestrator.display.printable import plain
 from orchestrator.display.terminal import duration, size
 from tasks.errors import StagefarmError
@@ -54,7 +55,8 @@ def stage_of(record: Record) -> str:
         return f"blocked until {short_id(record.after)} has succeeded"
     reason = record.reason or record.cancel
     gate = f", {gate_of(record)}" if gate_of(record) else ""
-    return f"{record.state}{f': {reason}' if reason else ''}{gate}"
+    cause = f"; {described(record.cause)}" if record.cause else ""
+    return f"{record.state}{f': {reason}' if reason else ''}{cause}{gate}"
 
 
 def gate_of(record: Record) -> str:
@@ -93,7 +95,7 @@ ORDER = {
 
 def _cells(record: Record, now: float) -> tuple[str | Text, ...]:
     repeats = f"rebuild of {short_id(record.rebuild_of)}" if record.rebuild_of else ""
-    said = gate_of(record) or record.reason or record.cancel
+    said = gate_of(record) or brief(record.cause) or record.reason or record.cancel
     step = escape(said or record.step_title or repeats)
     if record.state is BuildState.BLOCKED:
         step = escape(f"after {short_id(record.after)}")

@@ -21,10 +21,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.display.cause import described, excerpt
 from orchestrator.display.printable import RESET, coloured, plain
 from tasks.model import Build, Step, short_id
 from tasks.reporting import Line, Progress, Stream
-from tasks.results import Artifact
+from tasks.results import Artifact, Cause
 
 DIM = "\x1b[2m"
 STYLES = {Stream.STDOUT: "", Stream.STDERR: "\x1b[33m", Stream.NOTE: "\x1b[1;36m"}
@@ -124,6 +125,13 @@ class Terminal:
 
     def progress(self, progress: Progress) -> None:
         self._bars.progress(progress)
+
+    def cause(self, cause: Cause) -> None:
+        """Print what the log says about a failure."""
+        self._bars.end()
+        self._console.print(Text.assemble(("cause: ", "bold"), described(cause)))
+        for line in excerpt(cause):
+            self._console.print(Text(line, "dim"))
 
     def summary(self, times: Sequence[tuple[str, float]], artifacts: Sequence[Artifact]) -> None:
         """Print the build's steps, each with its seconds, and its artifacts."""

@@ -1,10 +1,11 @@
-"""Explains why a build waits. Pure: from the ledger's records of the build and the hosts."""
+"""Explains why a build waits, or failed. Pure: from the ledger's records of builds and hosts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from orchestrator.display.cause import described, excerpt
 from orchestrator.display.table import gate_of
 from orchestrator.display.terminal import duration
 from tasks.ledger.hosts import Host
@@ -33,7 +34,7 @@ def explain(
         ended = (
             f"It is not waiting: it is {record.state}{f', {record.reason}' * bool(record.reason)}."
         )
-        return [ended, *_held(record), *_left_behind(record.id, hosts)]
+        return [ended, *_caused(record), *_held(record), *_left_behind(record.id, hosts)]
     lines = [f"It has waited in {record.queue} for {duration(now - record.queued)}."]
     serving = [host for host in hosts if record.queue in host.queues]
     if not [host for host in serving if host.alive(now, lease_s)]:
@@ -42,6 +43,13 @@ def explain(
         said = _closed(host, now, lease_s) or _open(host, record.job, running, refusals, now)
         lines.append(f"{host.name}: {said}.")
     return lines + _left_behind(record.id, hosts)
+
+
+def _caused(record: Record) -> list[str]:
+    """What the log says about a failure, with some of its lines."""
+    if not record.cause:
+        return []
+    return [f"Its cause: {described(record.cause)}.", *excerpt(record.cause)]
 
 
 def _held(record: Record) -> list[str]:

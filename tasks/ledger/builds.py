@@ -30,7 +30,7 @@ from tasks.ledger.answers import (
 from tasks.ledger.connection import Connection, check_schema, connect
 from tasks.ledger.records import FIELDS, Attempt, Record, Summary, to_attempt, to_record, to_summary
 from tasks.model import Build, decode, encode
-from tasks.results import Artifact, Checkpoint, StepResult
+from tasks.results import Artifact, Cause, Checkpoint, StepResult
 from tasks.settings import Settings
 
 FIRST_VERSION = "0.1.0"
@@ -154,9 +154,16 @@ class Ledger:
         return EndOutcome(self.connection.script("finish", *claim.args, listed, url))
 
     def fail(
-        self, claim: ClaimedAttempt, error: str, reason: str, hint: str, url: str = ""
+        self,
+        claim: ClaimedAttempt,
+        error: str,
+        reason: str,
+        hint: str,
+        url: str = "",
+        cause: Cause | None = None,
     ) -> EndOutcome:
-        return EndOutcome(self.connection.script("fail", *claim.args, error, reason, hint, url))
+        told = (error, reason, hint, url, encode(cause).decode() if cause else "")
+        return EndOutcome(self.connection.script("fail", *claim.args, *told))
 
     def cancelled(self, claim: ClaimedAttempt) -> EndOutcome:
         return EndOutcome(self.connection.script("cancelled", *claim.args))

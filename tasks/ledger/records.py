@@ -9,13 +9,14 @@ from dataclasses import dataclass, fields
 import msgspec
 
 from tasks.model import BuildState
-from tasks.results import Artifact
+from tasks.results import Artifact, Cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One build; times in seconds since 1970 on Redis's clock, 0 if not set yet; `step` is the one
-    begun last, -1 before the first. `gate` is what a publisher says of it, a hint only."""
+    begun last, -1 before the first. `gate` is what a publisher says of it, a hint only; `cause`
+    what the log of its newest attempt says, if that failed."""
 
     id: str
     job: str
@@ -44,6 +45,7 @@ class Record:
     url: str = ""
     artifacts: tuple[Artifact, ...] = ()
     gate: str = ""
+    cause: Cause | None = None
 
     @property
     def step_title(self) -> str:
@@ -85,6 +87,7 @@ def to_record(build: str, values: Sequence[str | None]) -> Record:
     }
     for name in ("titles", "artifacts"):
         found[name] = json.loads(str(found.get(name, "[]")))
+    found["cause"] = json.loads(str(found.get("cause", "null")))
     return msgspec.convert({**found, "id": build}, Record, strict=False)
 
 

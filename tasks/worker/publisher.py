@@ -22,7 +22,7 @@ from tasks.ledger.answers import ClaimedAttempt
 from tasks.ledger.builds import Ledger
 from tasks.ledger.records import Attempt
 from tasks.model import Build
-from tasks.results import Artifact
+from tasks.results import Artifact, Cause
 from tasks.settings import Settings
 from tasks.store.opening import open_store
 from tasks.store.store import OnBytes, Store
@@ -64,10 +64,13 @@ class Publisher:
             extras[result_name(artifact.name)] = signed.encode()
         return self._put(claim, job.build, home, made, ended, extras, on_bytes)
 
-    def record_failure(self, claim: ClaimedAttempt, home: Path, error: StagefarmError) -> str:
+    def record_failure(
+        self, claim: ClaimedAttempt, home: Path, error: StagefarmError, cause: Cause | None = None
+    ) -> str:
         """Store the log and the record of a failed build; returns the folder's URL, empty if
         the store cannot take them, which must not delay the failure."""
-        ended = {"state": "failed", "error": type(error).__name__, "reason": str(error)}
+        ended: dict[str, Any] = {"state": "failed", "cause": cause}
+        ended |= {"error": type(error).__name__, "reason": str(error)}
         try:
             return self._put(claim, kept_job(home).build, home, [], ended)[0]
         except (OSError, StagefarmError) as failed:

@@ -1,7 +1,8 @@
 """How an attempt ends on its host: the decision (`judge`) and the order in which it is recorded.
 
-The order is always the same: the process tree is killed; the verdict goes to the journal, the store
-and the ledger; then the folder is removed (`tasks.worker.cleaning`), which delays nothing else.
+The order is always the same: the process tree is killed; the verdict goes to the journal; the cause
+of a failure is read, within limits of time (`tasks.causes.launcher`); both go to the store and the
+ledger; then the folder is removed (`tasks.worker.cleaning`), which delays nothing else.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from tasks.causes.launcher import cause_of
 from tasks.errors import (
     BuildCancelled,
     BuildFailed,
@@ -140,9 +142,11 @@ class Ending:
 
     def _fail(self, claim: ClaimedAttempt, home: Path, error: StagefarmError) -> StagefarmError:
         Journal(home).failed(error)
-        url = Publisher(self.settings, self.ledger).record_failure(claim, home, error)
         name, text, hint = type(error).__name__, str(error), error.hint
-        match self.ledger.fail(claim, name, text, hint, url):
+        rules = self.settings.cause_rules_dir
+        cause = cause_of(home / "build.log", rules, error=name, reason=text)
+        url = Publisher(self.settings, self.ledger).record_failure(claim, home, error, cause)
+        match self.ledger.fail(claim, name, text, hint, url, cause):
             case EndOutcome.CANCELLED:
                 return self._cancel(claim)
             case EndOutcome.STALE:

@@ -8,6 +8,7 @@ from orchestrator.display.why import explain
 from tasks.ledger.hosts import Host
 from tasks.ledger.records import Record
 from tasks.model import BuildState
+from tasks.results import Cause, NumberedLine
 
 NOW = 1_000.0
 WAITING = Record(
@@ -80,3 +81,26 @@ def test_what_a_gate_holds_is_not_waiting() -> None:
         "It is held by the gate: 2 findings: stagefarm gate show RELEASE_FILE b-1",
     ]
     assert len(why(record=replace(done, state=BuildState.FAILED))) == 1
+
+
+def test_why_a_build_failed() -> None:
+    cause = Cause(
+        rule="gcc-error",
+        kind="compile",
+        message="unknown type\x1b[2J name",
+        fingerprint="3f2a",
+        phase="compile",
+        package="sys-devel/gcc-13",
+        line=12,
+        excerpt=(NumberedLine(number=11, text="before"), NumberedLine(number=12, text="it")),
+    )
+    failed = replace(WAITING, state=BuildState.FAILED, reason="it broke", cause=cause)
+    assert why(record=failed) == [
+        "It is not waiting: it is failed, it broke.",
+        (
+            "Its cause: compile of sys-devel/gcc-13: unknown type\\x1b[2J name; fingerprint 3f2a; "
+            "log lines 11-12."
+        ),
+        "        11 │ before",
+        "  >     12 │ it",
+    ]

@@ -29,7 +29,7 @@ if state == 'succeeded' then
   set(id, 'earlier_artifacts', artifacts)
 end
 set(id, 'cancel', '', 'lost', 0, 'error', '', 'reason', '', 'hint', '', 'ended', '',
-  'artifacts', '', 'url', '', 'checkpoint', from)
+  'artifacts', '', 'url', '', 'cause', '', 'checkpoint', from)
 redis.call('ZREM', key('ended'), id)
 enqueue(id, attempt + 1)
 resume(id, attempt + 1, from, 'asked')

@@ -1,0 +1,1 @@
+"""Causes: what a failed build's log says about why it failed, found by rules."""
