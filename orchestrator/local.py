@@ -13,7 +13,7 @@ from pathlib import Path
 from tasks import __version__
 from tasks.artifacts.manifest import write_build
 from tasks.causes.kept_log import KeptLog
-from tasks.errors import BadInput, HostUnfit, StagefarmError, of_system
+from tasks.errors import BadInput, BuildFailed, HostUnfit, StagefarmError, of_system
 from tasks.host.process_tree import kill_tree
 from tasks.model import Build, BuildState, HookType, Step, StepKind
 from tasks.reporting import Report
@@ -84,7 +84,7 @@ def run_here(
         raise
     except OSError as error:
         failure = of_system(error)
-    cause = log.cause(settings, failure) if failure else None
+    cause = log.cause(settings, failure) if isinstance(failure, BuildFailed) else None
     return Summary(build=build, steps=tuple(done), failure=failure, cause=cause)
 
 

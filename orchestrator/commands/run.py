@@ -110,7 +110,7 @@ def run(
         )
     if as_json:
         click.echo(summary.as_json())
-    if summary.cause and not as_json:
+    if summary.cause and summary.cause.rule and not as_json:
         terminal.cause(summary.cause)
     if summary.failure:
         raise summary.failure

@@ -125,6 +125,19 @@ def test_json_of_a_build_that_fails_says_how_far_it_came_and_why(folder: Path) -
     assert summary["artifacts"] == []
 
 
+def test_a_build_that_fails_shows_its_cause(folder: Path) -> None:
+    failing = ("-o", "phase=inner-chroot", "-o", "command=frobnicate")
+    told = stagefarm(folder, "run", *failing)
+    assert "cause: hook: frobnicate: command not found; fingerprint " in told.stdout
+    done = stagefarm(folder, "run", "--json", *failing)
+    cause = json.loads(done.stdout)["cause"]
+    assert (cause["rule"], cause["message"]) == (
+        "command-not-found",
+        "frobnicate: command not found",
+    )
+    assert cause["fingerprint"] in told.stdout
+
+
 @pytest.mark.parametrize(
     ("make", "code", "error"),
     [("touch out", 3, "HostUnfit"), ("mkdir -p work/.stagefarm/tree.pid", 3, "HostUnfit")],
