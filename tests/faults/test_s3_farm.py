@@ -171,7 +171,8 @@ def test_a_host_that_is_killed_while_it_uploads(
     fault = s3_line.will(How.HOLD, f"{PART}2")
     assert eventually(lambda: fault.hit, 60.0), farm.logs()
     victim = next(build for build in builds if build.id in fault.hit)
-    assert eventually(lambda: '"upload"' in farm.record(victim).progress), farm.record(victim)
+    uploads = lambda: '"upload"' in farm.record(victim).progress  # noqa: E731
+    assert eventually(uploads, 60.0), farm.record(victim)
     host = farm.record(victim).host
     lose_power(hosts.pop(host))
     s3_line.go.set()
