@@ -62,5 +62,5 @@ def nothing_left(farm: Farm) -> None:
     assert eventually(lambda: not list(homes.glob("*/builds/*"))), farm.logs()
     client = farm.ledger.connection.client
     assert eventually(lambda: not client.zcard("test:leases")), client.zrange("test:leases", 0, -1)
-    assert not list(client.scan_iter("test:host:*:builds"))
+    assert eventually(lambda: not list(client.scan_iter("test:host:*:builds")))
     assert eventually(lambda: not processes_with(str(farm.folder / "workspace")))

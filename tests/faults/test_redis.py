@@ -46,22 +46,52 @@ def test_a_step_that_ends_while_redis_is_away_is_not_done_again(
     assert attempts_begun(farm, build) == ["1"]
 
 
-def back(farm: Farm, host: str) -> bool:
+class Unit:
+    """A worker that is started again where it has failed, as systemd does: kombu gives up where
+    Redis dies once more while it closes the connection from before."""
+
+    def __init__(self, farm: Farm) -> None:
+        self._farm = farm
+        self._process = farm.worker("one", slots=2)
+
+    def keep_up(self) -> None:
+        if self._process.poll():
+            self._process = self._farm.worker("one", slots=2)
+
+    def see_through(self, builds: list[Build]) -> None:
+        """Keep it up until all `builds` have ended."""
+
+        def ended() -> bool:
+            self.keep_up()
+            records = self._farm.ledger.records(build.id for build in builds)
+            return all(record.state.ended for record in records)
+
+        assert eventually(ended, 60.0), self._farm.logs()
+
+
+def back(farm: Farm, host: str, unit: Unit | None = None) -> bool:
     """Whether the worker of `host` finds its way to Redis again."""
     with farm.redis.client() as client:
         before = client.zscore("test:hosts", host)
-        return eventually(lambda: client.zscore("test:hosts", host) != before)
+
+        def is_back() -> bool:
+            if unit:
+                unit.keep_up()
+            return bool(client.zscore("test:hosts", host) != before)
+
+        return eventually(is_back)
 
 
 def test_redis_dies_again_and_again_while_builds_run(farm: Farm, settled: Settled) -> None:
     farm.start(["supervisor"])
-    farm.worker("one", slots=2)
+    unit = Unit(farm)
     tell = hook("echo $PWD >> $MARKDEVKIT_WORKSPACE/../notes; sleep 0.2")
     builds = farm.submit(*[farm.build_of((tell,), (tell,), name="many") for _ in range(4)])
     for _ in range(4):
         farm.redis.kill()
         farm.redis.start()
-        assert back(farm, "one")
+        assert back(farm, "one", unit)
+    unit.see_through(builds)
     settled(*builds)  # a cut may cost an attempt where the machine is slow, and never a build
     assert all(record.attempt <= farm.settings.attempts_max for record in farm.wait(*builds))
 
@@ -69,13 +99,14 @@ def test_redis_dies_again_and_again_while_builds_run(farm: Farm, settled: Settle
 def test_every_connection_is_cut_again_and_again(farm: Farm, settled: Settled) -> None:
     farm.quick["lease_s"] = 30.0
     farm.start(["supervisor"])
-    farm.worker("one", slots=2)
+    unit = Unit(farm)
     builds = farm.submit(*[farm.build("sleep 0.3", name="cut") for _ in range(6)])
     with farm.redis.client() as client:
         for _ in range(12):
             for kind in ("normal", "pubsub"):
                 client.client_kill_filter(_type=kind, skipme=True)
-            assert back(farm, "one")
+            assert back(farm, "one", unit)
+    unit.see_through(builds)
     settled(*builds)  # a cut may cost an attempt where the machine is slow, and never a build
     assert all(record.attempt <= farm.settings.attempts_max for record in farm.wait(*builds))
 

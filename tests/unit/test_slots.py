@@ -18,7 +18,7 @@ from orchestrator.formats.reader import fields_of
 from orchestrator.formats.releasefile import Selection
 from orchestrator.nights.files import schedule_named, schedules_in
 from orchestrator.nights.slots import LATE_S, Slot, Turn, coming, decide, due, night_id, slots
-from orchestrator.release.taking import _selection
+from orchestrator.release.taking import selection_of
 from tasks.errors import BadInput
 
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "UTC")
@@ -249,4 +249,4 @@ def test_a_link_leads_to_the_folder_of_its_file(tmp_path: Path) -> None:
 )
 def test_a_release_takes_nights_by_the_name_of_their_batch(batch: str, is_taken: bool) -> None:
     selection = Selection(jobs=("*",), batch="nightly")
-    assert (_selection([selection], "job", batch) is selection) is is_taken
+    assert (selection_of([selection], "job", batch) is selection) is is_taken
