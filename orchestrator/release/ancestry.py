@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -17,8 +16,6 @@ import msgspec
 
 from orchestrator.origin.attestation import End, read_attestation, sign_lineage
 from orchestrator.origin.evidence import (
-    LINEAGE,
-    REBUILDS,
     Carried,
     Evidence,
     envelopes,
@@ -35,14 +32,13 @@ from orchestrator.origin.gathering import (
     within_limits,
 )
 from orchestrator.origin.ring import Ring
-from orchestrator.release.announcing import ENDING
 from orchestrator.release.catalog import Catalog, File, Stage
 from orchestrator.release.evidence_finding import Finder
+from orchestrator.release.made import with_file
 from orchestrator.release.shelves import Shelves
 from orchestrator.release.targets.target import Target
 from tasks.artifacts.provenance import rebuilds_beside
 from tasks.errors import HostUnfit, StagefarmError, Untrusted
-from tasks.store.held import HeldFile
 from tasks.store.store import StoredFile
 from tasks.trust.keys import PrivateKey
 
@@ -67,20 +63,6 @@ class Ancestry:
         `targets`."""
         work = _Completion(self, dict(sources), targets)
         return replace(catalog, stages=work.done(catalog.stages)), work.sources
-
-
-def made_before(file: File, targets: Iterable[Target]) -> StoredFile | None:
-    """A file that an earlier publication made, as one of the mirrors has it; None for other files,
-    or if none has it."""
-    if not file.name.endswith((f".{LINEAGE}", f".{REBUILDS}", f".{ENDING}")):
-        return None
-    for target in targets:
-        content = None
-        with suppress(StagefarmError):  # another one may have it
-            content = target.read(file.path, file.size_bytes)
-        if content and hashlib.sha256(content).hexdigest() == file.sha256:
-            return HeldFile(file.name, content)
-    return None
 
 
 @dataclass(slots=True)
@@ -216,11 +198,9 @@ class _Completion:
 
     def _adding(self, stage: Stage, name: str, content: bytes) -> Stage:
         """The stage with a file, in the place of one of the same name."""
-        digest = hashlib.sha256(content).hexdigest()
-        file = File(name=name, size_bytes=len(content), sha256=digest)
-        self.sources[file.path] = HeldFile(name, content)
-        others = tuple(one for one in stage.sidecars if one.name != name)
-        return replace(stage, sidecars=(*others, file))
+        changed, made = with_file(stage, name, content)
+        self.sources |= made
+        return changed
 
 
 def _sidecar(stage: Stage, name: str) -> File | None:

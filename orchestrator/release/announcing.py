@@ -7,7 +7,6 @@ first one with the stage.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -16,14 +15,13 @@ import msgspec
 from packageurl import PackageURL
 
 from orchestrator.release.catalog import Catalog, File, Stage
-from tasks.store.held import HeldFile
+from orchestrator.release.made import RELEASE, with_file
 from tasks.store.store import StoredFile
 from tasks.trust.envelope import PayloadType, signed, to_text
 from tasks.trust.keys import PrivateKey
 from tasks.trust.statements import IN_TOTO_NAMES, STATEMENT, Digested
 
-ENDING = "release.intoto.jsonl"
-RELEASE: Literal["https://in-toto.io/attestation/release/v0.1"] = (
+PREDICATE: Literal["https://in-toto.io/attestation/release/v0.1"] = (
     "https://in-toto.io/attestation/release/v0.1"
 )
 
@@ -37,7 +35,7 @@ class Predicate(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True, rename=IN_TOTO_NAMES):
     type: Literal["https://in-toto.io/Statement/v1"] = STATEMENT
-    predicate_type: Literal["https://in-toto.io/attestation/release/v0.1"] = RELEASE
+    predicate_type: Literal["https://in-toto.io/attestation/release/v0.1"] = PREDICATE
     subject: tuple[Digested, ...]
     predicate: Predicate
 
@@ -54,18 +52,17 @@ def announced(
     def complete(stage: Stage) -> Stage:
         if _said_of(stage):
             return stage
-        if not (file := known.get((stage.id, stage.tarball.sha256))):
-            name, content = _name(stage), _statement(stage, catalog, key)
-            digest = hashlib.sha256(content).hexdigest()
-            file = File(name=name, size_bytes=len(content), sha256=digest)
-            made[file.path] = HeldFile(name, content)
-        return replace(stage, sidecars=(*stage.sidecars, file))
+        if file := known.get((stage.id, stage.tarball.sha256)):
+            return replace(stage, sidecars=(*stage.sidecars, file))
+        changed, files = with_file(stage, _name(stage), _statement(stage, catalog, key))
+        made.update(files)
+        return changed
 
     return replace(catalog, stages=tuple(map(complete, catalog.stages))), made
 
 
 def _name(stage: Stage) -> str:
-    return f"{stage.tarball.name}.{ENDING}"
+    return f"{stage.tarball.name}.{RELEASE}"
 
 
 def _said_of(stage: Stage) -> File | None:

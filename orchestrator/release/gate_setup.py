@@ -17,7 +17,6 @@ from orchestrator.gate.waivers import Accepters, Waivers, read_waivers, waivers_
 from orchestrator.release.facts import Fact, Facts
 from orchestrator.release.gating import Gate
 from orchestrator.release.known import Known
-from orchestrator.release.statements import Statements
 from tasks.errors import BadInput
 from tasks.inspection.stored import Inventories
 from tasks.reporting import Report
@@ -46,7 +45,6 @@ def gate_of(
         keeper=gatekeeper_of(policy, _folder(document, settings), settings, facts, report),
         waivers=lambda now: waivers_of(document, settings, now, key),
         holds=holds_of(document, settings, policy),
-        statements=Statements(_folder(document, settings) / "statements"),
         notifier=Notifier(name_of(document), Path(document.file), policy.urls),
         key=key,
         say=say,

@@ -19,7 +19,7 @@ from orchestrator.gate.notifying import Notifier
 from orchestrator.gate.waivers import Waivers
 from orchestrator.release.catalog import Catalog, Stage
 from orchestrator.release.facts import Reader
-from orchestrator.release.statements import Statements
+from orchestrator.release.made import with_file
 from orchestrator.release.taking import Taken
 from tasks.artifacts.gate_tests import ENDING, LIMIT_BYTES, GateTest, parse
 from tasks.errors import StagefarmError, Untrusted, of_system
@@ -37,7 +37,6 @@ class Gate:
     keeper: Gatekeeper
     waivers: Callable[[float], Waivers]
     holds: Holds
-    statements: Statements
     notifier: Notifier
     key: PrivateKey
     say: Callable[[str], object] = lambda _: None
@@ -75,7 +74,6 @@ class Gate:
         published: dict[StageKey, Published] = {}
         for stage in catalog.latest:
             published[key_of(stage)] = Published(build=stage.build, built_at=stage.built_at)
-        self.statements.prune(file.path for file in catalog.files)
         return self.holds.settle(published, {stage.build for stage in catalog.stages})
 
     def tell(self, now: float) -> list[str]:
@@ -145,9 +143,9 @@ class _Pass:
             against=_digested(latest) if latest else None,
         )
         content = sign_attestation(said, self.gate.key)
-        file, self.sources[file.path] = self.gate.statements.keep(name, content)
-        others = tuple(one for one in stage.sidecars if one.name != name)
-        self.passed.append(replace(stage, sidecars=(*others, file)))
+        passed, made = with_file(stage, name, content)
+        self.sources |= made
+        self.passed.append(passed)
 
 
 def key_of(stage: Stage) -> StageKey:

@@ -11,12 +11,13 @@ from functools import partial
 from orchestrator.formats.releasefile import Releasefile
 from orchestrator.gate.gatekeeper import Compared
 from orchestrator.release import generations
-from orchestrator.release.ancestry import Ancestry, made_before
+from orchestrator.release.ancestry import Ancestry
 from orchestrator.release.announcing import announced
 from orchestrator.release.catalog import Catalog, File, Stage
 from orchestrator.release.facts import Facts, Reader
 from orchestrator.release.gating import Gate
 from orchestrator.release.known import Known
+from orchestrator.release.made import made_before
 from orchestrator.release.mirror import mirror_at, whole
 from orchestrator.release.mirrored import (
     Mirrored,
@@ -376,9 +377,8 @@ class Publisher:
         def find(file: File) -> StoredFile | None:
             return (
                 sources.get(file.path)
-                or self.store.find(by_path[file.path], file)
-                or (self.gate and self.gate.statements.find(file, self.targets))
                 or made_before(file, self.targets)
+                or self.store.find(by_path[file.path], file)
             )
 
         return find
