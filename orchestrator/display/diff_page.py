@@ -16,11 +16,10 @@ from functools import cache
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from orchestrator.display.html import TEMPLATES, digest_of, shown, style_sheet
-from orchestrator.display.printable import visible
+from orchestrator.display.html import TEMPLATES, digest_of, environment_of, style_sheet
 from orchestrator.display.terminal import size
 from orchestrator.display.treemap import Box, Folder, Tile, folders, tiles
 from tasks.inspection.compare import Difference, difference
@@ -307,21 +306,12 @@ def _cut(text: str, letters: int) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "shown": shown,
-        "visible": visible,
+    filters = {
         "size": size,
         "delta": lambda folder: _delta(folder.before, folder.after),
         "rights": _rights,
     }
-    return environment
+    return environment_of(TEMPLATES, filters)
 
 
 def _delta(before: int, after: int) -> str:

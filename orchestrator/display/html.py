@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from orchestrator.display.printable import escaped
+from orchestrator.display.printable import escaped, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,6 +35,19 @@ def shown(text: str, limit: int = NAME_MAX) -> Markup:
                 Markup('<span class="escape">{}</span>').format("".join(map(escaped, run)))
             )
     return Markup().join(parts)
+
+
+def environment_of(templates: Path, filters: Mapping[str, Callable[..., Any]]) -> Environment:
+    """An environment that escapes all that templates are given; what is missing is an error."""
+    made = Environment(
+        loader=FileSystemLoader(templates),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"shown": shown, "visible": visible, **filters}
+    return made
 
 
 def style_sheet() -> str:

@@ -7,18 +7,18 @@ given, names go through `shown`, and the pages' Content-Security-Policy lets not
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2 import Environment, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-from orchestrator.display.html import shown, style_sheet
-from orchestrator.display.printable import visible
+from orchestrator.display.html import environment_of, shown, style_sheet
 from orchestrator.display.terminal import duration, size
 from orchestrator.release.pointer import moment
 from orchestrator.report.model import Freshness, Mark, page_name, possible_size
@@ -63,16 +63,7 @@ def look() -> str:
 
 @cache
 def environment() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
-        "shown": shown,
-        "visible": visible,
+    filters: dict[str, Callable[..., Any]] = {
         "size": lambda size_bytes: size(possible_size(size_bytes)),
         "duration": lambda seconds: duration(seconds) if seconds else "–",
         "moment": _moment,
@@ -84,6 +75,7 @@ def environment() -> Environment:
         "build": _build,
         "outside": _outside,
     }
+    made = environment_of(TEMPLATES, filters)
     made.globals["symbols"] = SYMBOLS
     return made
 
