@@ -32,6 +32,7 @@ from tasks.errors import (
     Stale,
     StepKilled,
 )
+from tasks.host.locks import is_locked
 from tasks.host.machine import boot_id
 from tasks.host.process_tree import kill_tree
 from tasks.ledger.answers import ClaimedAttempt, Holder, RepeatOutcome, Requeued, RequeueOutcome
@@ -217,7 +218,8 @@ class Agent:
         if self._suspects.get(key) != state:
             self._suspects[key] = state  # a dead process is still missing in the next pass
         elif lease.running:
-            self._take_up(lease)
+            if not is_locked(self._home(lease)):  # else a process began it, and `busy` is late
+                self._take_up(lease)
         elif now - max(lease.ended, lease.claimed) > self.settings.resend_s:
             logger.warning("sending the messages of %s again", lease.build)
             self._go_on(lease, lease.step + 1)
@@ -244,12 +246,10 @@ class Agent:
     def _may_go_again(self, lease: Lease) -> bool:
         """Whether the step is repeatable, and was not repeated before."""
         with suppress(HostUnfit, IndexError):
-            if kept_job(self._home(lease)).build.steps[lease.step].kind not in REPEATABLE:
-                return False
-        return (
-            self.ledger.allow_repeat(self._claim(lease), lease.step, lease.token)
-            is not RepeatOutcome.SPENT
-        )
+            if kept_job(self._home(lease)).build.steps[lease.step].kind in REPEATABLE:
+                allowed = self.ledger.allow_repeat(self._claim(lease), lease.step, lease.token)
+                return allowed is not RepeatOutcome.SPENT
+        return False
 
     def _end_stale(self, leftovers: list[Path], busy: set[tuple[str, int]]) -> None:
         """Stop the processes that still work on attempts which are no longer this host's."""

@@ -31,7 +31,10 @@ def verified_job(ledger: Ledger, settings: Settings, build: str, queues: tuple[s
 
 
 def keep_job(home: Path, job: Job) -> None:
-    """Write the job to the attempt's folder; `HostUnfit` if that fails."""
+    """Write the job to the attempt's folder, unless there is one, which stays; `HostUnfit` if that
+    fails. Only for who holds the folder's lock."""
+    if (home / JOB_FILE).exists():
+        return
     try:
         with replaced(home / JOB_FILE) as file:
             file.write(job.text.encode())

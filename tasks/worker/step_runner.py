@@ -96,6 +96,7 @@ class StepRunner:
             if not self._begin(work):
                 return "done before"
             try:
+                keep_job(work.home, work.job)
                 said = self._carry_out(work)
             except Exception as error:
                 self._end(work, self._judge(work, error))
@@ -158,19 +159,22 @@ class StepRunner:
 
     @contextmanager
     def _home(self, work: Work) -> Iterator[None]:
-        """Lock the attempt's folder, which the first step creates."""
+        """Lock the attempt's folder, which the first step creates. A second message of the same
+        attempt may be handled by another process of this host at the same time."""
         if work.number == 0:
-            try:
-                work.workspace.create()
-                keep_job(work.home, work.job)
-            except HostUnfit as error:
-                self._end(work, Verdict(How.UNFIT, error))
+            self._make_home(work)
         elif not work.home.exists():
             raise Stale(f"attempt {work.claim.attempt} has no folder on this host")
         with try_lock_folder(work.home) as mine:
             if not mine:
                 raise Stale("another message of this attempt is being handled")
             yield
+
+    def _make_home(self, work: Work) -> None:
+        try:
+            work.workspace.create()
+        except HostUnfit as error:
+            self._end(work, Verdict(How.UNFIT, error))
 
     def _begin(self, work: Work) -> bool:
         """Whether the step has to run; False if it has already ended."""

@@ -6,9 +6,17 @@ from collections.abc import Callable
 
 import pytest
 
+from tasks.errors import Stale
+from tasks.host.locks import try_lock_folder
+from tasks.ledger.answers import Holder
+from tasks.ledger.hosts import Hosts
 from tasks.model import BuildState
+from tasks.rootfs.workspace import Workspace
+from tasks.settings import Settings
 from tasks.worker.messages import send
-from tests.farm import Farm, lose_power
+from tasks.worker.refusals import Refusals
+from tasks.worker.step_runner import StepRunner
+from tests.farm import QUEUE, Farm, lose_power
 from tests.farm_builds import attempts_begun, go, hanging, hangs, read_again, stop_reading
 from tests.waiting import eventually
 
@@ -26,6 +34,29 @@ def test_every_message_delivered_twice(farm: Farm, settled: Settled) -> None:
     settled(*builds)
     for build in builds:
         assert attempts_begun(farm, build) == ["1"]
+
+
+def test_a_message_that_comes_twice_leaves_the_files_of_the_first_alone(farm: Farm) -> None:
+    (build,) = farm.submit(farm.build())
+    settings, holder = farm.settings_of("one"), Holder("one", "life-1")
+    home = Workspace.home_on_farm(build.id, 1, settings)
+    home.mkdir(parents=True)
+    being_written = home / ".job.json.partial"
+    with try_lock_folder(home):
+        being_written.touch()
+        with pytest.raises(Stale, match="another message of this attempt is being handled"):
+            runner_of(farm, settings, holder).do(build.id, 1, 0)
+        assert being_written.exists()
+    assert (record := farm.ledger.record(build.id)).state is BuildState.RUNNING
+    assert record.attempt == 1
+
+
+def runner_of(farm: Farm, settings: Settings, holder: Holder) -> StepRunner:
+    def nothing(*_: object) -> None:
+        pass
+
+    refusals = Refusals(Hosts(farm.ledger.connection), farm.ledger, holder.host, settings.lease_s)
+    return StepRunner(settings, farm.ledger, holder, (QUEUE,), refusals, nothing, nothing, nothing)
 
 
 def test_messages_of_every_step_sent_again_while_it_runs(farm: Farm, settled: Settled) -> None:

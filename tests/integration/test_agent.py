@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.ledger.answers import ClaimedAttempt, ClaimOutcome, Holder
+from tasks.host.locks import try_lock_folder
+from tasks.ledger.answers import BeginOutcome, ClaimedAttempt, ClaimOutcome, Holder
 from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts
+from tasks.model import BuildState
+from tasks.rootfs.workspace import Workspace
 from tasks.settings import Settings
 from tasks.worker.agent import Agent, Worker
 from tests.farm import Farm
@@ -37,6 +40,29 @@ def agent_of(settings: Settings, holder: Holder, busy: threading.Event) -> Agent
 
     worker = Worker((), 1, wait, lambda *_: None, lambda _: None)
     return Agent(settings, Ledger.open(settings), holder, worker)
+
+
+def test_a_step_whose_folder_is_locked_is_not_taken_for_dead(farm: Farm) -> None:
+    """What the pool's processes do is told by Celery, which may be late."""
+    settings, holder = farm.settings_of("one"), Holder("one", "life-1")
+    (build,) = farm.submit(farm.build())
+    told = threading.Event()
+    told.set()
+    agent = agent_of(settings, holder, told)
+    agent.arrive()
+    claim = ClaimedAttempt(build.id, 1, holder)
+    assert farm.ledger.claim(claim, 90.0) is ClaimOutcome.CLAIMED
+    home = Workspace.home_on_farm(build.id, 1, settings)
+    home.mkdir(parents=True)
+    with try_lock_folder(home):
+        assert farm.ledger.begin_step(claim, 0, "token") is BeginOutcome.RUN
+        for _ in range(4):
+            agent.look()
+        assert farm.ledger.record(build.id).state is BuildState.RUNNING
+    for _ in range(4):
+        agent.look()
+    record = farm.ledger.record(build.id)
+    assert (record.state, record.attempt) == (BuildState.QUEUED, 2)
 
 
 def test_leases_are_renewed_while_a_look_takes_long(farm: Farm) -> None:
