@@ -19,7 +19,7 @@ from shutil import which
 from typing import Protocol
 
 from tasks.archive.formats import Compression, Damaged
-from tasks.host.pipes import CHUNK_BYTES, drained, feeding, killed_on_error
+from tasks.host.pipes import drained, feeding, killed_on_error
 from tasks.host.process import piped
 
 if sys.version_info >= (3, 14):
@@ -27,8 +27,9 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_SLICE_BYTES = 256 << 10
-"""How much compressed data is given to a decompressor at once; its output is taken in pieces."""
+PIECE_BYTES = 4 << 20
+"""Most that is given to a decompressor, or taken from it, at once. With smaller pieces, two threads
+wait for each other more often, which takes longer than to fill the memory of large ones."""
 
 Read = Callable[[int], bytes]
 """Returns up to so many bytes, and none at the end, like the `read` of a file."""
@@ -44,7 +45,7 @@ def decompress(read: Read, compression: Compression) -> Iterator[bytes]:
 
 
 def pieces_of(read: Read) -> Iterator[bytes]:
-    return iter(lambda: read(CHUNK_BYTES), b"")
+    return iter(lambda: read(PIECE_BYTES), b"")
 
 
 @contextmanager
@@ -76,8 +77,8 @@ def ahead(pieces: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
         thread.join()
 
 
-_AHEAD = 8
-JOINED_BYTES = 256 << 10
+_AHEAD = 4
+JOINED_BYTES = 1 << 20
 _LOOK_S = 0.05
 
 
@@ -119,7 +120,7 @@ class _Gzip:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
-            yield self._object.decompress(data, CHUNK_BYTES)
+            yield self._object.decompress(data, PIECE_BYTES)
             data = self._object.unconsumed_tail
 
     @property
@@ -137,9 +138,9 @@ class _Block:
     _object: lzma.LZMADecompressor | bz2.BZ2Decompressor | zstd.ZstdDecompressor
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        yield self._object.decompress(data, CHUNK_BYTES)
+        yield self._object.decompress(data, PIECE_BYTES)
         while not self._object.eof and not self._object.needs_input:
-            yield self._object.decompress(b"", CHUNK_BYTES)
+            yield self._object.decompress(b"", PIECE_BYTES)
 
     @property
     def ended(self) -> bool:
@@ -179,7 +180,7 @@ _READERS: dict[Compression, Callable[[], _Stream]] = {
 def _streams(read: Read, new: Callable[[], _Stream]) -> Iterator[bytes]:
     """All streams up to the end, or to the zeros that pad it; each must be complete."""
     stream, begun, count = new(), False, 0
-    while data := read(_SLICE_BYTES):
+    while data := read(PIECE_BYTES):
         while data := data if begun or not count else data.lstrip(b"\0"):
             begun = True
             try:

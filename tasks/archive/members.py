@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 from tasks.archive.formats import Damaged
 from tasks.archive.pax_headers import BLOCK, HEADER_MAX_BYTES, number, padded, records_of
-from tasks.host.pipes import CHUNK_BYTES
 
 HEADERS_MAX_BYTES = 512 << 20
 """Most that the names and attributes of all members may have."""
@@ -37,6 +36,9 @@ _SPARSE_SIZES = frozenset((b"GNU.sparse.size", b"GNU.sparse.realsize"))
 _ZEROS = bytes(1 << 20)
 _DIGITS_MAX = 20
 _TIME_MAX = 40
+Data = bytes | memoryview
+"""A piece of content; mostly a part of the stream's own piece, which is not copied."""
+
 _Records = dict[bytes, bytes]
 _Segments = list[tuple[int, int]]
 
@@ -59,7 +61,7 @@ class Member(NamedTuple):
     xattrs: tuple[tuple[str, str], ...]
     offset: int
     stored: int
-    data: Iterator[bytes]
+    data: Iterator[Data]
 
 
 def members(pieces: Iterator[bytes]) -> Iterator[Member]:
@@ -80,6 +82,7 @@ class _Source:
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._piece = b""
+        self._view = memoryview(b"")
         self._at = 0
         self._before = 0
         self._headers_left = HEADERS_MAX_BYTES
@@ -96,15 +99,16 @@ class _Source:
             return self._piece[start:end]
         return b"".join(self.chunks(size))
 
-    def chunks(self, size: int) -> Iterator[bytes]:
+    def chunks(self, size: int) -> Iterator[Data]:
         """The next `size` bytes, in pieces."""
         while size:
             if self._at == len(self._piece):
                 self._before += self._at
                 self._piece, self._at = next(filter(None, self._pieces), b""), 0
+                self._view = memoryview(self._piece)
                 if not self._piece:
                     raise Damaged("it ends too early")
-            chunk = self._piece[self._at : self._at + min(size, CHUNK_BYTES)]
+            chunk = self._view[self._at : self._at + size]
             self._at += len(chunk)
             size -= len(chunk)
             yield chunk
@@ -116,13 +120,15 @@ class _Source:
             raise Damaged(f"it has a header of {size:,} bytes, or too many")
         return self.take(padded(size))[:size]
 
-    def file(self, size: int) -> Iterator[bytes]:
+    def file(self, size: int) -> Iterator[Data]:
         """The content of a file; a small one is mostly in one piece."""
-        if 0 < size <= CHUNK_BYTES and self._at + padded(size) <= len(self._piece):
-            return iter((self.take(padded(size))[:size],))
+        at = self._at
+        if size and (end := at + padded(size)) <= len(self._piece):
+            self._at = end
+            return iter((self._view[at : at + size],))
         return self._file(size)
 
-    def _file(self, size: int) -> Iterator[bytes]:
+    def _file(self, size: int) -> Iterator[Data]:
         yield from self.chunks(size)
         self.skip(padded(size) - size)
 
@@ -130,7 +136,7 @@ class _Source:
         for _ in self.chunks(size):
             pass
 
-    def zeros(self, size: int) -> Iterator[bytes]:
+    def zeros(self, size: int) -> Iterator[Data]:
         self._holes_left -= size
         if self._holes_left < 0:
             raise Damaged("it has sparse files that are too large")
@@ -274,7 +280,7 @@ def _sparse(
     stored: int,
     records: _Records,
     pairs: list[tuple[bytes, bytes]],
-) -> tuple[int, Iterator[bytes]]:
+) -> tuple[int, Iterator[Data]]:
     """The size and content of a sparse file, with its holes."""
     if header[156:157] == b"S":
         segments, real = _old_map(source, header)
@@ -315,7 +321,7 @@ def _old_map(source: _Source, header: bytes) -> tuple[_Segments, int]:
     return list(zip(found[::2], found[1::2], strict=True)), real
 
 
-def _mapped_in_data(source: _Source, real: int, stored: int) -> Iterator[bytes]:
+def _mapped_in_data(source: _Source, real: int, stored: int) -> Iterator[Data]:
     """Format 1.0: the content begins with the map, decimal numbers in lines, the first of which is
     how many segments there are."""
     block, wanted, used = b"", 1, 0
@@ -333,7 +339,7 @@ def _mapped_in_data(source: _Source, real: int, stored: int) -> Iterator[bytes]:
     yield from _with_holes(source, _segments(lines[1:wanted]), real, stored - used)
 
 
-def _with_holes(source: _Source, segments: _Segments, real: int, stored: int) -> Iterator[bytes]:
+def _with_holes(source: _Source, segments: _Segments, real: int, stored: int) -> Iterator[Data]:
     at, left = 0, stored
     for offset, size in segments:
         if offset < at or offset + size > real or size > left:

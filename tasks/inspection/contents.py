@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import struct
 import tempfile
-from itertools import chain
 from typing import IO, Any
 
-from tasks.archive.members import Member
+from blake3 import blake3
+
+from tasks.archive.members import Data, Member
 from tasks.inspection.inventory import Compiled, Mark, Program
 from tasks.inspection.marking import Marking
 from tasks.inspection.programs import MAGIC, DamagedProgram, read_program
@@ -50,17 +50,18 @@ class Contents:
         return self.programs, self.scripts, self.texts, self.marks, self.compiled
 
     def read(self, path: str, member: Member, copy: IO[bytes] | None) -> str:
-        """Read a file to its end, and write it to `copy` if there is one; returns its sha256."""
-        head = _head(member)
+        """Read a file to its end, and write it to `copy` if there is one; returns its digest."""
+        first = _first_of(member)
+        head = bytes(first[:_HEAD_BYTES])
         is_program = head.startswith(MAGIC)
         if is_program or copy or self._wanted.group_of(path):
-            sha256 = self._read_whole(path, member, head, copy)
+            digest = self._read_whole(path, member, first, copy, is_program=is_program)
         else:
-            sha256 = _read(member, head)
+            digest = _read(member, first)
         self._look(path, head)
         if marks := self._marking.marks(member.offset, member.offset + member.stored):
             self._mark(path, *(marks - {Mark.PRIVATE_KEY} if is_program else marks))
-        return sha256
+        return digest
 
     def _mark(self, path: str, *marks: Mark) -> None:
         if marks:
@@ -75,25 +76,26 @@ class Contents:
             if not flags:
                 self.compiled[path] = Compiled(source_mtime=mtime, source_size=size)
 
-    def _read_whole(self, path: str, member: Member, head: bytes, copy: IO[bytes] | None) -> str:
+    def _read_whole(
+        self, path: str, member: Member, first: Data, copy: IO[bytes] | None, *, is_program: bool
+    ) -> str:
         """Read a file of which more than the beginning is of interest."""
-        is_program = head.startswith(MAGIC)
         group = self._wanted.group_of(path)
         copies = (copy,) if copy else ()
         is_kept = group is not None and self._wanted.has_room(group, member.size)
         if (is_program and member.size > PROGRAM_MAX_BYTES) or (group and not is_kept):
             self._mark(path, Mark.UNREAD)
-            return _read(member, head, *copies)
+            return _read(member, first, *copies)
         if not is_program and not is_kept:
-            return _read(member, head, *copies)
+            return _read(member, first, *copies)
         with _room(member.size) as whole:
-            sha256 = _read(member, head, *copies, whole)
+            digest = _read(member, first, *copies, whole)
             if is_kept:
                 whole.seek(0)
                 self.texts[path] = whole.read()
             elif is_program:
                 self._read_program(path, whole)
-        return sha256
+        return digest
 
     def _read_program(self, path: str, whole: IO[bytes]) -> None:
         whole.seek(0)
@@ -103,12 +105,12 @@ class Contents:
             self._mark(path, Mark.DAMAGED)
 
 
-def _head(member: Member) -> bytes:
-    """The beginning of a file, at least _HEAD_BYTES or the whole file."""
-    head = next(member.data, b"")
-    while len(head) < min(_HEAD_BYTES, member.size):
-        head += next(member.data)
-    return head
+def _first_of(member: Member) -> Data:
+    """The first piece of a file, at least _HEAD_BYTES or the whole file."""
+    first = next(member.data, b"")
+    while len(first) < min(_HEAD_BYTES, member.size):
+        first = b"".join((first, next(member.data)))
+    return first
 
 
 def _room(size: int) -> IO[bytes]:
@@ -116,10 +118,13 @@ def _room(size: int) -> IO[bytes]:
     return io.BytesIO() if size <= _IN_MEMORY_BYTES else tempfile.TemporaryFile()
 
 
-def _read(member: Member, head: bytes, *copies: IO[bytes]) -> str:
-    """Read a file after its head, and write all of it to `copies`; returns its sha256."""
-    digest = hashlib.sha256()
-    for piece in chain((head,), member.data):
+def _read(member: Member, first: Data, *copies: IO[bytes]) -> str:
+    """Read a file after its first piece, and write all of it to `copies`; returns its digest.
+    BLAKE3 takes less than half the time of SHA-256."""
+    digest = blake3(first)
+    for copy in copies:
+        copy.write(first)
+    for piece in member.data:
         digest.update(piece)
         for copy in copies:
             copy.write(piece)

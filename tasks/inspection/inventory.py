@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 from tasks.artifacts.packages import Package
 
 
@@ -31,11 +33,10 @@ class Mark(StrEnum):
     DAMAGED = "damaged"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One file of a stage. `content` is the sha256 of a file, the target of a link, the first name
-    of a hard link, or the numbers of a device, `major:minor`. `mtime` is in seconds since 1970.
-    `xattrs` have names such as `SCHILY.xattr.security.capability`."""
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One file of a stage. `content` is the BLAKE3 digest of a file, the target of a link, the
+    first name of a hard link, or the numbers of a device, `major:minor`. `mtime` is in seconds
+    since 1970. `xattrs` have names such as `SCHILY.xattr.security.capability`."""
 
     kind: Kind
     mode: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import random
 import struct
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from tasks.archive.tarball import pack
 from tasks.errors import BadInput
@@ -61,7 +61,7 @@ def test_every_kind_of_file_is_seen_as_it_is(tmp_path: Path, ending: str) -> Non
         assert entry.mtime == pytest.approx(status.st_mtime, abs=1e-6)
         if entry.kind is Kind.FILE:
             assert entry.size == status.st_size
-            assert entry.content == hashlib.sha256(path.read_bytes()).hexdigest()
+            assert entry.content == blake3(path.read_bytes()).hexdigest()
     assert found.files["/disk"].content == "8:0"
     assert found.files["/link"].content == "../../outside"
     assert found.files["/folder/hardlink"].content == "/file"
@@ -90,7 +90,7 @@ def test_every_format_of_tar_is_read(tmp_path: Path, form: str) -> None:
         found = inventory(made.read_bytes())
         for each in (name, "sparse"):
             assert found.files[f"/{each}"].size == (root / each).stat().st_size
-            content = hashlib.sha256((root / each).read_bytes()).hexdigest()
+            content = blake3((root / each).read_bytes()).hexdigest()
             assert found.files[f"/{each}"].content == content, (form, version)
 
 
