@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test trial-anise fuzz soak mutants release lint bench clean
+.PHONY: help install demo test trial-anise fuzz soak trials mutants release lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -44,6 +44,9 @@ bench: install ## Measure archives, inventories, the farm, the store and, as roo
 
 soak: install ## Break a farm at random for some minutes; SOAK_SEED=N does it again
 	SOAK_BUILDS=120 SOAK_FAULTS=36 SOAK_LIMIT_S=900 $(BIN)/pytest -q -s -o timeout=1500 tests/faults/test_soak.py
+
+trials: install ## Kill a publisher before every one of its writes
+	KILL_EVERY=1 $(BIN)/pytest -q -s -o timeout=1800 tests/faults/test_publishing.py
 
 mutants: install ## Take guards away one at a time, as root: a test has to notice; MUTANTS=claim.lua
 	$(BIN)/python -m tests.mutants $(MUTANTS)
