@@ -6,6 +6,7 @@ Sent between processes and machines as JSON, as the types of `tasks.model` are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,3 +85,39 @@ class Cause:
     package: str = ""
     line: int = 0
     excerpt: tuple[NumberedLine, ...] = ()
+
+
+class Blamed(StrEnum):
+    """What a second try says of a failure: it passed on another host, so the first is suspect; it
+    failed alike there, so the stage is broken; or something else became of it."""
+
+    HOST = "host"
+    STAGE = "stage"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondTry:
+    """A build that failed on `host`, and what became of it on `other`, empty if no other host took
+    it. `reason` and `fingerprint` are those of the failure, and `url` is its folder in the
+    store."""
+
+    build: str
+    outcome: Blamed
+    host: str
+    other: str = ""
+    reason: str = ""
+    fingerprint: str = ""
+    url: str = ""
+
+    @property
+    def told(self) -> str:
+        """What became of it, as the end of a sentence about the build."""
+        match self.outcome:
+            case Blamed.HOST:
+                return f"failed on {self.host} and passed on {self.other}: {self.host} is suspect"
+            case Blamed.STAGE:
+                return f"fails on {self.other} as on {self.host}: the stage is broken"
+            case Blamed.UNCLEAR:
+                where = f"on {self.other}" if self.other else "elsewhere"
+                return f"failed on {self.host}; its second try {where} does not say why"

@@ -141,6 +141,13 @@ class Settings:
     rebuilds_per_day: Limit = 0
     """So many published builds a day are repeated on hosts that have nothing to do."""
 
+    second_tries: bool = True
+    """Whether another host that has nothing to do tries once more what failed."""
+
+    drain_suspects: Limit = 3
+    """Of its last five failures that another host tried again, so many that passed there drain a
+    host; 0: no number does."""
+
     resend_s: Seconds = 120.0
     """How long a build may be queued without a message before a new one is sent."""
 

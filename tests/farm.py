@@ -48,8 +48,10 @@ QUICK = {
     "store_wait_s": 2.0,
     "disk_free_min_bytes": 1,
     "context_limit_bytes": 1024 * 1024,
+    "second_tries": False,
 }
-"""Times short enough for a test; a lease must outlast two gaps of the supervisor (3.5 scans)."""
+"""Times short enough for a test; a lease must outlast two gaps of the supervisor (3.5 scans). What
+fails is tried by no other host unless the test is about that."""
 
 ROLES = {
     "worker": ("worker", "-A"),

@@ -152,6 +152,8 @@ def _show_one(ledger: Ledger, record: Record) -> None:
         screen.print(f"rebuild of {record.rebuild_of}", markup=False, highlight=False)
     for line in excerpt(record.cause) if record.cause else ():
         screen.print(line, markup=False, highlight=False)
+    if record.second_try:
+        screen.print(record.second_try.told, markup=False, highlight=False)
     if record.hint:
         screen.print(f"hint: {record.hint}", markup=False, highlight=False)
     times = ledger.step_times(record.id, record.attempt, len(record.titles))

@@ -10,7 +10,8 @@ import click
 @click.command(short_help="Requeue the builds of lost hosts.")
 def supervisor() -> None:
     """Supervise the farm until stopped: the builds of lost hosts are queued again, lost messages
-    are sent again, and batches that name a release are published once they have ended. With
+    are sent again, what failed is tried once more by another host that has nothing to do, and
+    batches that name a release are published once they have ended. With
     `rebuilds_per_day`, hosts that have nothing to do repeat what is published; with `schedule_dir`,
     the nights of the batches in it are submitted when they are due. Run one, or several on
     different machines; one leads.
@@ -22,6 +23,7 @@ def supervisor() -> None:
     from orchestrator.farm.batch_releases import BatchReleases
     from orchestrator.farm.lookup import open_ledger, warn_of_forgetful_redis
     from orchestrator.farm.scheduled_nights import ScheduledNights
+    from orchestrator.farm.second_opinions import SecondOpinions
     from orchestrator.farm.spare_rebuilds import SpareRebuilds
     from orchestrator.farm.supervisor import Supervisor
     from tasks.app import app
@@ -32,8 +34,8 @@ def supervisor() -> None:
     releases = BatchReleases(current(), ledger, click.echo)
     rebuilds = SpareRebuilds(current(), ledger, app, click.echo)
     nights = ScheduledNights(current(), ledger, app, click.echo)
-    watcher = Supervisor(
-        current(), ledger, app, click.echo, releases=releases, rebuilds=rebuilds, nights=nights
-    )
+    opinions = SecondOpinions(current(), ledger, app, click.echo)
+    duties = (nights, opinions, releases, rebuilds)
+    watcher = Supervisor(current(), ledger, app, click.echo, duties=duties)
     signal.signal(signal.SIGTERM, lambda *_: watcher.stopping.set())
     watcher.run()

@@ -18,6 +18,7 @@ from tasks.ledger.hosts import Host
 from tasks.ledger.records import Record, Summary
 from tasks.model import BuildState, decode, short_id
 from tasks.reporting import Progress
+from tasks.results import Blamed
 
 COLOURS = {
     BuildState.BLOCKED: "dim",
@@ -190,7 +191,10 @@ def troubles_of(host: Host, now: float) -> list[str]:
         for job, found in sorted(host.unfit.items())
         if found.until > now
     ]
-    return unfit + [f"cannot clean up: {reason}" for reason in host.cleaning.values()]
+    passed = sum(one.outcome is Blamed.HOST for one in host.second_tries)
+    count = f"{passed} of its last {len(host.second_tries)} failures passed on other hosts"
+    suspect = [f"suspect: {count}"] * bool(passed)
+    return suspect + unfit + [f"cannot clean up: {reason}" for reason in host.cleaning.values()]
 
 
 def artifacts_table(records: Sequence[Record]) -> Table:

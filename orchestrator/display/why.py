@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import PurePath
 
 from orchestrator.display.cause import described, excerpt
@@ -34,8 +35,11 @@ def explain(
         ended = (
             f"It is not waiting: it is {record.state}{f', {record.reason}' * bool(record.reason)}."
         )
-        return [ended, *_caused(record), *_held(record), *_left_behind(record.id, hosts)]
+        more = (_caused(record), _tried_again(record), _held(record))
+        return [ended, *chain.from_iterable(more), *_left_behind(record.id, hosts)]
     lines = [f"It has waited in {record.queue} for {duration(now - record.queued)}."]
+    if record.second_after:
+        lines.append("It failed, and waits for its second try by another host.")
     serving = [host for host in hosts if record.queue in host.queues]
     if not [host for host in serving if host.alive(now, lease_s)]:
         lines.append(f"No host serves {record.queue} now: stagefarm worker --queue {record.queue}")
@@ -50,6 +54,10 @@ def _caused(record: Record) -> list[str]:
     if not record.cause:
         return []
     return [f"Its cause: {described(record.cause)}.", *excerpt(record.cause)]
+
+
+def _tried_again(record: Record) -> list[str]:
+    return [f"It {record.second_try.told}."] if record.second_try else []
 
 
 def _held(record: Record) -> list[str]:

@@ -51,6 +51,8 @@ def retry(
     known = known_job(build_id, ledger, settings).build
     if not ledger.record(build_id).state.ended:
         raise not_ended(build_id)
+    if not known.rebuild_of:
+        known = replace(known, not_by="")  # of its second try: any host may build it again
     build = replace(render_again(known), after=known.after) if respecified else known
     point, step = _point(known, build, start, ledger) if start else ("", 0)
     if respecified:

@@ -1,5 +1,5 @@
-"""The supervisor: requeues the builds of lost hosts, resends lost messages, and looks after what is
-due: nights of schedules, releases of batches, rebuilds on hosts that have nothing to do.
+"""The supervisor: requeues the builds of lost hosts, resends lost messages, and has its duties look
+after what is due: nights of schedules, releases of batches, work for hosts that have nothing to do.
 
 Any number of supervisors may run; one leads, and another takes over when it stops. Its
 state is in the ledger.
@@ -11,13 +11,10 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from celery import Celery
 
-from orchestrator.farm.batch_releases import BatchReleases
-from orchestrator.farm.scheduled_nights import ScheduledNights
-from orchestrator.farm.spare_rebuilds import SpareRebuilds
 from tasks.errors import FarmUnreachable, HostUnfit
 from tasks.ledger.answers import Requeued, RequeueOutcome
 from tasks.ledger.builds import Ledger
@@ -37,6 +34,12 @@ SENT_MAX = 500
 """So many messages are sent again in one scan."""
 
 
+class Duty(Protocol):
+    """Something else that the leading supervisor looks after in each scan."""
+
+    def look(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Supervisor:
     settings: Settings
@@ -44,9 +47,7 @@ class Supervisor:
     app: Celery
     say: Callable[[str], None]
     stopping: threading.Event = field(default_factory=threading.Event)
-    releases: BatchReleases | None = None
-    rebuilds: SpareRebuilds | None = None
-    nights: ScheduledNights | None = None
+    duties: Sequence[Duty] = ()
     _missing: set[Late] = field(default_factory=set)
 
     def run(self) -> None:
@@ -71,9 +72,8 @@ class Supervisor:
             for build, attempt in look.expired:
                 self._requeue(self.ledger.expire(build, attempt, self.settings.attempts_max))
             self._sweep()
-            for duty in (self.nights, self.releases, self.rebuilds):
-                if duty:
-                    duty.look()
+            for duty in self.duties:
+                duty.look()
             if forgotten := self.ledger.forget(self.settings.keep_days * DAY_S):
                 self.say(f"removed the records of {forgotten} builds that ended long ago")
 

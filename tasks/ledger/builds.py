@@ -85,8 +85,8 @@ class Ledger:
         `respecified` and its signatures in its place; returns its attempt. `request` is a unique id
         of this request; a repeated call passes the same one. `BadInput` if the build has not
         ended."""
-        spec = _written(respecified, signatures) if respecified else []
-        answer, attempt = self.connection.script("retry", build, request, point, *spec)
+        spec = as_respecified(respecified, signatures) if respecified else []
+        answer, attempt = self.connection.script("retry", build, request, point, "", *spec)
         if self._known(build, answer) == "running":
             raise not_ended(build)
         if answer == "broken":
@@ -382,7 +382,7 @@ def unreadable(build: str, version: str, error: StagefarmError) -> HostUnfit:
     )
 
 
-def _written(build: Build, signatures: str) -> list[str]:
+def as_respecified(build: Build, signatures: str) -> list[str]:
     """The fields of a build that `retry` replaces."""
     return [encode(build).decode(), build.queue, _titles(build), __version__, signatures]
 

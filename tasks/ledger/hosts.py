@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 from tasks.ledger.answers import Holder, Requeued, RequeueOutcome
 from tasks.ledger.connection import Connection
 from tasks.model import decode, encode
+from tasks.results import SecondTry
 
 Info = Mapping[str, str | int | float]
 
@@ -57,7 +58,8 @@ class Unfit:
 class Host:
     """One host; `left` is when its worker shut down cleanly, 0 if it did not. `refuses` is why it
     takes no new builds, `unfit` why it takes no build of a job, by job, and `cleaning` why it
-    cannot remove the folder of an attempt that has ended, by folder."""
+    cannot remove the folder of an attempt that has ended, by folder. `second_tries` are the last
+    builds that failed on it and were tried by another host, newest first."""
 
     name: str
     seen: float
@@ -76,6 +78,7 @@ class Host:
     cleaning: Mapping[str, str] = field(default_factory=dict)
     unfit: Mapping[str, Unfit] = field(default_factory=dict)
     builds: tuple[str, ...] = ()
+    second_tries: tuple[SecondTry, ...] = ()
 
     def alive(self, now: float, lease_s: float) -> bool:
         return not self.left and now - self.seen < lease_s
@@ -117,8 +120,9 @@ class Hosts:
             return bool(client.hsetnx(self.connection.key("drained"), host, seconds))
 
     def undrain(self, host: str) -> bool:
-        """`host` takes builds again; False if it was not drained."""
+        """`host` takes builds again, and is not suspect any more; False if it was not drained."""
         with self.connection.reaching() as client:
+            client.delete(self.connection.key("host", host, "second_tries"))
             return bool(client.hdel(self.connection.key("drained"), host))
 
     def say_unfit(self, host: str, job: str, unfit: Unfit) -> None:
@@ -149,12 +153,11 @@ class Hosts:
             pipeline.hgetall(self.connection.key("host", name))
             pipeline.smembers(self.connection.key("host", name, "builds"))
             pipeline.hgetall(self.connection.key("host", name, "unfit"))
-        found = self.connection.run(pipeline)
+            pipeline.lrange(self.connection.key("host", name, "second_tries"), 0, -1)
+        found = iter(self.connection.run(pipeline))
         return [
-            to_host(name, seen.get(name, 0.0), drained.get(name, 0), fields, builds, unfit)
-            for name, fields, builds, unfit in zip(
-                names, found[::3], found[1::3], found[2::3], strict=True
-            )
+            to_host(name, seen.get(name, 0.0), drained.get(name, 0), *parts)
+            for name, *parts in zip(names, found, found, found, found, strict=True)
         ]
 
     def forget(self, host: str) -> None:
@@ -162,9 +165,8 @@ class Hosts:
         with self.connection.reaching() as client:
             client.zrem(self.connection.key("hosts"), host)
             client.hdel(self.connection.key("drained"), host)
-            client.delete(
-                self.connection.key("host", host), self.connection.key("host", host, "unfit")
-            )
+            keys = (("host", host), ("host", host, "unfit"), ("host", host, "second_tries"))
+            client.delete(*(self.connection.key(*parts) for parts in keys))
 
 
 def pairs(info: Info) -> list[str | int | float]:
@@ -186,10 +188,12 @@ def to_host(
     fields: Mapping[str, str],
     builds: set[str],
     unfit: Mapping[str, str],
+    second_tries: Sequence[str],
 ) -> Host:
     values: dict[str, object] = {key: text for key, text in fields.items() if text}
     values["queues"] = fields.get("queues", "").split()
     values["cleaning"] = msgspec.json.decode(fields.get("cleaning") or "{}")
     values["unfit"] = {job: msgspec.json.decode(text) for job, text in unfit.items()}
+    values["second_tries"] = [msgspec.json.decode(text) for text in second_tries]
     values.update(name=name, seen=seen, drained=drained or 0, builds=sorted(builds))
     return msgspec.convert(values, Host, strict=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import msgspec
 
 from tasks.model import BuildState
-from tasks.results import Artifact, Cause
+from tasks.results import Artifact, Cause, SecondTry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,8 @@ class Record:
     artifacts: tuple[Artifact, ...] = ()
     gate: str = ""
     cause: Cause | None = None
+    second_after: int = 0
+    second_try: SecondTry | None = None
 
     @property
     def step_title(self) -> str:
@@ -55,7 +57,7 @@ class Record:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """How one attempt ended, and where: `how` is a final state, `lost` or `handed back`; `url` is
-    its folder in the store."""
+    its folder in the store; `fingerprint` is that of its cause, if it failed and a rule knew it."""
 
     number: int
     how: str
@@ -65,6 +67,7 @@ class Attempt:
     ended: float = 0.0
     reason: str = ""
     url: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +90,8 @@ def to_record(build: str, values: Sequence[str | None]) -> Record:
     }
     for name in ("titles", "artifacts"):
         found[name] = json.loads(str(found.get(name, "[]")))
-    found["cause"] = json.loads(str(found.get("cause", "null")))
+    for name in ("cause", "second_try"):
+        found[name] = json.loads(str(found.get(name, "null")))
     return msgspec.convert({**found, "id": build}, Record, strict=False)
 
 

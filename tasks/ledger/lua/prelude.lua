@@ -31,14 +31,21 @@ local function event(id, what, detail)
     'build', id, 'event', what, 'detail', detail or '')
 end
 
+-- As what a batch counts a build in `state`. One that is tried again by another host counts as failed
+-- until that has ended: its batch does not wait for it.
+local function counted(state, second_after)
+  local goes_on = state == 'queued' or state == 'blocked' or state == 'running'
+  return (second_after or '') ~= '' and goes_on and 'failed' or state
+end
+
 -- The build's state, and its batch's count of builds in each state.
 local function move(id, state)
-  local before, batch = get(id, 'state', 'batch')
+  local before, batch, second_after = get(id, 'state', 'batch', 'second_after')
   if batch and batch ~= '' then
     if before then
-      redis.call('HINCRBY', key('batch', batch), before, -1)
+      redis.call('HINCRBY', key('batch', batch), counted(before, second_after), -1)
     end
-    redis.call('HINCRBY', key('batch', batch), state, 1)
+    redis.call('HINCRBY', key('batch', batch), counted(state, second_after), 1)
   end
   set(id, 'state', state)
 end
@@ -61,11 +68,13 @@ end
 -- Store how the current attempt ended, for the history of the build and for repeated calls of its
 -- holder.
 local function close_attempt(id, how, reason)
-  local attempt, host, incarnation, claimed, step, url =
-    get(id, 'attempt', 'host', 'incarnation', 'claimed', 'step', 'url')
+  local attempt, host, incarnation, claimed, step, url, cause =
+    get(id, 'attempt', 'host', 'incarnation', 'claimed', 'step', 'url', 'cause')
+  local known, found = pcall(cjson.decode, cause or '')
   redis.call('HSET', key('build', id, 'attempts'), attempt, cjson.encode({
     host = host, incarnation = incarnation, claimed = claimed, step = step, ended = stamp(now()),
-    how = how, reason = reason, url = url or ''}))
+    how = how, reason = reason, url = url or '',
+    fingerprint = known and type(found) == 'table' and found.fingerprint or ''}))
 end
 
 -- What `close_attempt` stored of an attempt, nil if it has not ended.
