@@ -96,7 +96,6 @@ class StepRunner:
             if not self._begin(work):
                 return "done before"
             try:
-                keep_job(work.home, work.job)
                 said = self._carry_out(work)
             except Exception as error:
                 self._end(work, self._judge(work, error))
@@ -162,17 +161,19 @@ class StepRunner:
         """Lock the attempt's folder, which the first step creates. A second message of the same
         attempt may be handled by another process of this host at the same time."""
         if work.number == 0:
-            self._make_home(work)
+            self._or_unfit(work, work.workspace.create)
         elif not work.home.exists():
             raise Stale(f"attempt {work.claim.attempt} has no folder on this host")
         with try_lock_folder(work.home) as mine:
             if not mine:
                 raise Stale("another message of this attempt is being handled")
+            if work.number == 0:
+                self._or_unfit(work, lambda: keep_job(work.home, work.job))
             yield
 
-    def _make_home(self, work: Work) -> None:
+    def _or_unfit(self, work: Work, prepare: Callable[[], None]) -> None:
         try:
-            work.workspace.create()
+            prepare()
         except HostUnfit as error:
             self._end(work, Verdict(How.UNFIT, error))
 

@@ -231,7 +231,7 @@ REFUSED = {
         "del stagefarm:schedule:x", "zadd stagefarm:leases 1 x", "del stagefarm:context:0",
         "get stagefarm:context:0", "hset stagefarm:host:one left 1", "zadd stagefarm:hosts 1 one",
         "hset stagefarm:drained one 1", "set stagefarm:schema 3", "srem stagefarm:queues x",
-        "hsetnx stagefarm:drained one 1", "lpush stagefarm:batch:x:builds x",
+        "hdel stagefarm:drained one", "lpush stagefarm:batch:x:builds x",
         "xadd stagefarm:build:x:log * t x", "brpop stagefarm:celery:x86-64bit.generic_64 1",
         "del stagefarm:celery:x86-64bit.generic_64", "hget stagefarm:celery:unacked x",
         "publish stagefarm:celery:/0.celery.pidbox x",
