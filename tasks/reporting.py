@@ -26,7 +26,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Progress of a long task; `total` is 0 while unknown, `unit` is `B` or `files`."""
+    """Progress of a long task; `total` is 0 while unknown, `unit` is `B`, `files` or `days`."""
 
     what: str
     done: int

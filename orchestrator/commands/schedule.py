@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
+from orchestrator.commands.schedule_simulate import simulate
 from tasks.errors import BadInput, StagefarmError
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ def schedule() -> None:
       stagefarm schedule list
       stagefarm schedule pause nightly --until 2026-12-01
     """
+
+
+schedule.add_command(simulate)
 
 
 @schedule.command("list", short_help="List the schedules.")

@@ -6,9 +6,13 @@ import click
 
 
 @click.command(short_help="Print the JSON Schema of a file format, for editors.")
-@click.argument("name", type=click.Choice(["specfile", "hooks", "batch", "release", "gate"]))
+@click.argument(
+    "name",
+    type=click.Choice(["specfile", "hooks", "batch", "release", "gate", "scenario"]),
+)
 def schema(name: str) -> None:
-    """Print the JSON Schema (2020-12) of specfiles, hook files, batches, releases or gates.
+    """Print the JSON Schema (2020-12) of specfiles, hook files, batches, releases, gates
+    or scenarios.
 
     \b
     Example:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--no-render", is_flag=True, help="Only read the files; render no templates.")
 @click.option(
     "--kind",
-    type=click.Choice(["specfile", "hooks", "batch", "release", "gate"]),
+    type=click.Choice(["specfile", "hooks", "batch", "release", "gate", "scenario"]),
     help="The kind of the files, if their keys do not show it.",
 )
 @click.option(
@@ -46,8 +46,8 @@ def validate(
     no_render: bool,
     as_json: bool,
 ) -> int:
-    """Check specfiles, hook files, batches, release files and gate files, and report every problem
-    at once.
+    """Check specfiles, hook files, batches, release files, gate files and scenarios, and report
+    every problem at once.
 
     Each job of a specfile is rendered with its hook files, and each build of a batch. A hook file
     on its own is rendered with the options of -o. The exit code is 2 if anything is wrong.

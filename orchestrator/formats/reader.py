@@ -46,6 +46,9 @@ Count = NewType("Count", int)
 Size = NewType("Size", int)
 """A size in bytes: `8G`, `512M`, or a number of bytes; units are powers of 1,024."""
 
+Share = NewType("Share", float)
+"""A part of a whole: `2%` is 0.02. It may be more than the whole."""
+
 FILE_MAX_BYTES = 16 * 1024 * 1024
 """No file of this kind is larger; one that is was given by mistake."""
 
@@ -373,11 +376,17 @@ def _to_seconds(node: Scalar) -> Seconds | None:
     return Seconds(sum(float(number) * SECONDS_OF[unit] for number, unit in parts))
 
 
+def _to_share(node: Scalar) -> Share | None:
+    found = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]{1,9})?)%", node.text, re.ASCII)
+    return Share(float(found[1]) / 100) if found else None
+
+
 _SCALARS: dict[Any, tuple[str, Callable[[Scalar], Any]]] = {
     str: ("text", _to_text),
     bool: ("true or false", _to_bool),
     int: ("a whole number", _to_int),
     Count: ("a whole number, 0 or more", _to_count),
     Size: ("a size such as 8G, 512M or a number of bytes", _to_size),
+    Share: ("a percentage such as 2% or 0.5%", _to_share),
     Seconds: ("a duration such as 90, 45s, 90m or 2h30m", _to_seconds),
 }

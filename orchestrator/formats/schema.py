@@ -18,6 +18,7 @@ from orchestrator.formats.reader import (
     Count,
     FieldInfo,
     Seconds,
+    Share,
     Size,
     fields_of,
     is_lone,
@@ -26,6 +27,7 @@ from orchestrator.formats.reader import (
     without_none,
 )
 from orchestrator.formats.releasefile import Releasefile
+from orchestrator.formats.scenariofile import Scenariofile
 from orchestrator.formats.spec import Hookfile, Specfile
 
 FORMATS: dict[str, type] = {
@@ -34,6 +36,7 @@ FORMATS: dict[str, type] = {
     "batch": Batchfile,
     "release": Releasefile,
     "gate": Gatefile,
+    "scenario": Scenariofile,
 }
 
 _SCALARS: dict[Any, dict[str, Any]] = {
@@ -51,6 +54,7 @@ _SCALARS: dict[Any, dict[str, Any]] = {
         "minimum": 0,
         "pattern": r"^([0-9]+(\.[0-9]+)?[dhms])+$",
     },
+    Share: {"type": ["string", "null"], "pattern": r"^[0-9]{1,4}(\.[0-9]{1,9})?%$"},
     Any: {},
 }
 

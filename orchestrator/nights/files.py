@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.formats.batchfile import Batchfile, Line
 from orchestrator.formats.reader import Document, did_you_mean, read_document, read_text
@@ -35,12 +37,17 @@ class ScheduleFile:
 
 def schedule_problems(document: Document[Batchfile]) -> list[Problem]:
     """What is wrong in the `schedule:` of a batch."""
+    return line_problems(document, "schedule", document.value.schedule)
+
+
+def line_problems(document: Document[Any], path: str, lines: Sequence[Line]) -> list[Problem]:
+    """What is wrong in the lines at `path`."""
     found = []
-    is_list = "schedule[0]" in document.places
-    for number, line in enumerate(document.value.schedule):
+    is_list = f"{path}[0]" in document.places
+    for number, line in enumerate(lines):
         key, message, hint = problem_of(line)
         if key:
-            where = f"schedule[{number}]" if is_list else "schedule"
+            where = f"{path}[{number}]" if is_list else path
             found.append(document.problem(f"{where}.{key}", message, hint))
     return found
 

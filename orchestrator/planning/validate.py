@@ -14,6 +14,7 @@ from orchestrator.formats.gatefile import Gatefile, load_gate
 from orchestrator.formats.gatefile import Verdict as GateVerdict
 from orchestrator.formats.reader import Document, read_text
 from orchestrator.formats.releasefile import Releasefile, load_release, name_of
+from orchestrator.formats.scenariofile import Scenariofile
 from orchestrator.formats.spec import Engine, Specfile, load_specfile
 from orchestrator.planning.anise_config import config_problems, farm_problems
 from orchestrator.planning.batch import Batch, load_batch
@@ -26,6 +27,7 @@ from orchestrator.planning.render import (
     render_hook_file,
     render_job,
 )
+from orchestrator.simulation.scenario import load_scenario
 from tasks.errors import BadInput, Problem, SpecProblems, TemplateError
 from tasks.model import Tarformers
 
@@ -36,6 +38,7 @@ class FileKind(StrEnum):
     BATCH = "batch"
     RELEASE = "release"
     GATE = "gate"
+    SCENARIO = "scenario"
 
 
 USED_OPTIONS = {item.name for item in fields(Tarformers)}
@@ -45,6 +48,7 @@ _KEYS = {
     "builds": FileKind.BATCH,
     "stages": FileKind.RELEASE,
     "checks": FileKind.GATE,
+    "batches": FileKind.SCENARIO,
 }
 
 
@@ -80,23 +84,29 @@ def check(file: Path, how: Checking) -> Verdict:
             return _check_specfile(load_specfile(file), how)
         if kind is FileKind.BATCH:
             return _check_batch(load_batch(file), file, how)
-        if kind is FileKind.RELEASE:
-            return _check_release(load_release(file))
-        if kind is FileKind.GATE:
-            return _check_gate(load_gate(file))
-        return _check_hooks(file, how)
+        if kind is FileKind.HOOKS:
+            return _check_hooks(file, how)
+        return _check_alone(file, kind)
     except BadInput as error:
         return Verdict(file=str(file), kind=kind, problems=_of_file(error, file))
 
 
+def _check_alone(file: Path, kind: FileKind) -> Verdict:
+    """A file that refers to no other."""
+    if kind is FileKind.RELEASE:
+        return _check_release(load_release(file))
+    if kind is FileKind.GATE:
+        return _check_gate(load_gate(file))
+    return _check_scenario(load_scenario(file))
+
+
 def kind_of(text: str, file: Path) -> FileKind:
-    """The kind of `file`, from the first of `jobs:`, `hooks:`, `builds:`, `stages:` and `checks:`
-    at a line start."""
-    if match := re.search(r"(?m)^[\"']?(jobs|hooks|builds|stages|checks)[\"']?\s*:", text):
+    """The kind of `file`, from the first key of `_KEYS` at a line start."""
+    if match := re.search(rf"(?m)^[\"']?({'|'.join(_KEYS)})[\"']?\s*:", text):
         return _KEYS[match[1]]
     hint = (
         "a specfile has `jobs:`, a hook file `hooks:`, a batch `builds:`, a release `stages:`, "
-        "a gate `checks:`; or use --kind"
+        "a gate `checks:`, a scenario `batches:`; or use --kind"
     )
     raise BadInput(f"{file}: unknown kind of file", hint)
 
@@ -180,6 +190,18 @@ def _check_gate(document: Document[Gatefile]) -> Verdict:
         file=document.file,
         kind=FileKind.GATE,
         summary=f"checks: {counts}" + (f"; {overrides} overrides" if overrides else ""),
+        warnings=document.warnings,
+    )
+
+
+def _check_scenario(document: Document[Scenariofile]) -> Verdict:
+    value = document.value
+    stages = sum(len(stage.queues) for batch in value.batches for stage in batch.stages)
+    hosts = f"{len(value.hosts)} host{'s' * (len(value.hosts) != 1)}"
+    return Verdict(
+        file=document.file,
+        kind=FileKind.SCENARIO,
+        summary=f"{stages} stages on {hosts}, {value.days} days",
         warnings=document.warnings,
     )
 
