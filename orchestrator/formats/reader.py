@@ -370,9 +370,14 @@ def _to_seconds(node: Scalar) -> Seconds | None:
     """`90`, `90m` or `2h30m`, in seconds."""
     if isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return Seconds(float(node.value)) if 0 <= node.value < 1e9 else None
-    if not _SECONDS.fullmatch(node.text):
+    return seconds_of(node.text)
+
+
+def seconds_of(text: str) -> Seconds | None:
+    """`90m` or `2h30m` in seconds; None if it is no duration with units."""
+    if not _SECONDS.fullmatch(text):
         return None
-    parts = re.findall(r"([0-9.]+)([dhms])", node.text)
+    parts = re.findall(r"([0-9.]+)([dhms])", text)
     return Seconds(sum(float(number) * SECONDS_OF[unit] for number, unit in parts))
 
 

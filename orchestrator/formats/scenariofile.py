@@ -88,4 +88,7 @@ class Scenariofile:
     days: Annotated[Count, Key("How many days are simulated.")] = YEAR
     seed: Annotated[int, Key("What chance is drawn from: the same seed, the same nights.")] = 0
     hosts: Annotated[tuple[ScenarioHost, ...], Key("The hosts of the farm.")]
-    batches: Annotated[tuple[ScenarioBatch, ...], Key("The nights that are due.")]
+    batches: Annotated[
+        tuple[ScenarioBatch, ...],
+        Key("The nights that are due; they may be left out where batch files are simulated."),
+    ] = ()

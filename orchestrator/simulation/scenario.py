@@ -24,12 +24,16 @@ DAY_S = 24 * 3600.0
 DAYS_MAX, SLOTS_MAX = 3660, 1000
 
 
-def load_scenario(file: Path) -> Document[Scenariofile]:
+def load_scenario(file: Path, *, with_batches: bool = True) -> Document[Scenariofile]:
     """The scenario at `file`; `BadInput` if it cannot be read, `SpecProblems` with all problems in
-    it."""
+    it: that it has no batches is one only `with_batches`."""
     document = read_document(read_text(file, "scenario"), str(file), Scenariofile)
-    if problems := tuple(sorted(_problems(document))):
-        raise SpecProblems(problems)
+    problems = list(_problems(document))
+    if with_batches and not document.value.batches:
+        hint = "add some, or simulate batch files with --from-batches"
+        problems.append(document.problem("batches", "there are no `batches`", hint))
+    if problems:
+        raise SpecProblems(tuple(sorted(problems)))
     return document
 
 
@@ -114,7 +118,7 @@ def _problems(document: Document[Scenariofile]) -> Iterator[Problem]:
     if not 0 < value.days <= DAYS_MAX:
         yield document.problem("days", f"from 1 to {DAYS_MAX:,} days can be simulated")
     yield from _list_problems(document, "hosts", [host.name for host in value.hosts])
-    yield from _list_problems(document, "batches", [batch.name for batch in value.batches])
+    yield from _same_names(document, "batches", [batch.name for batch in value.batches])
     for number, host in enumerate(value.hosts):
         yield from _host_problems(document, f"hosts[{number}]", host)
     served = {queue for host in value.hosts for queue in host.queues}
@@ -127,6 +131,12 @@ def _list_problems(
 ) -> Iterator[Problem]:
     if not names:
         yield document.problem(path, f"`{path}` is empty", "begin each item with `- `")
+    yield from _same_names(document, path, names)
+
+
+def _same_names(
+    document: Document[Scenariofile], path: str, names: Sequence[str]
+) -> Iterator[Problem]:
     for name, count in Counter(names).items():
         if count > 1:
             yield document.problem(path, f"{name!r} is there {count} times")
