@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.simulation.policies import Policy
 
 POLICIES = ("least-slack", "fifo", "stalest-first")
-YEAR_DAYS = 365
+YEAR_DAYS, DAYS_MAX = 365, 3660
 NAMED = 3
 """So many of the stages of which nothing is known are named."""
 
@@ -54,7 +54,9 @@ NAMED = 3
     multiple=True,
     help="In which order builds are taken. Repeatable; default: all, side by side.",
 )
-@click.option("--days", type=click.IntRange(1), help="How many days, instead of the scenario's.")
+@click.option(
+    "--days", type=click.IntRange(1, DAYS_MAX), help="How many days, instead of the scenario's."
+)
 @click.option("--seed", type=int, help="What chance is drawn from, instead of the scenario's.")
 @click.option(
     "--trace",
@@ -77,7 +79,7 @@ def simulate(
 ) -> None:
     """Play the nights of SCENARIO through without a farm, and show how old stages would be and how
     long nights would take, if builds were taken in one order or another: all on the same hosts,
-    with the same durations and failures. A year takes a second.
+    with the same durations and failures. A year of thirty stages takes a second or two.
 
     \b
     Examples:
@@ -127,6 +129,7 @@ def _with_batches(
     """`base` with the nights of batch files, and the hosts of the farm unless it has some."""
     from datetime import UTC, datetime
 
+    from orchestrator.display.printable import plain
     from orchestrator.farm.history import History, history_of
     from orchestrator.farm.lookup import open_ledger, warn
     from orchestrator.farm.simulated import Expectations, batch_of, check_whole
@@ -148,7 +151,7 @@ def _with_batches(
     check_whole(found)
     if unknown := expected.unknown:
         named = ", ".join(unknown[:NAMED]) + ", ..." * (len(unknown) > NAMED)
-        warn(f"nothing is known of {len(unknown)} stages, so they take {takes}: {named}")
+        warn(plain(f"nothing is known of {len(unknown)} stages, so they take {takes}: {named}"))
     return found
 
 

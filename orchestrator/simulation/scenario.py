@@ -21,7 +21,8 @@ from orchestrator.simulation.model import Batch, Host, Outage, Scenario, Stage
 from tasks.errors import Problem, SpecProblems
 
 DAY_S = 24 * 3600.0
-DAYS_MAX, SLOTS_MAX = 3660, 1000
+DAYS_MAX, SLOTS_MAX, SPREAD_MAX = 3660, 1000, 10.0
+LAST_YEAR = 2200
 
 
 def load_scenario(file: Path, *, with_batches: bool = True) -> Document[Scenariofile]:
@@ -104,8 +105,10 @@ def _parent(batch: ScenarioBatch, name: str, queue: str) -> str:
 
 
 def _moment(text: str) -> float:
-    """Seconds since 1970; `ValueError` if it is no moment."""
+    """Seconds since 1970; `ValueError` if it is no moment between then and LAST_YEAR."""
     moment = datetime.fromisoformat(text)
+    if not 1970 < moment.year < LAST_YEAR:
+        raise ValueError(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -148,6 +151,8 @@ def _host_problems(
     if not 0 < host.slots <= SLOTS_MAX:
         yield document.problem(f"{path}.slots", f"a host has 1 to {SLOTS_MAX:,} slots")
     yield from _list_problems(document, f"{path}.queues", host.queues)
+    for number, loss in enumerate(host.lost):
+        yield from _length_problems(document, f"{path}.lost[{number}].lasts", loss.lasts)
     wrong = [
         problem
         for number, loss in enumerate(host.lost)
@@ -183,6 +188,10 @@ def _stage_problems(
 ) -> Iterator[Problem]:
     if not stage.takes:
         yield document.problem(f"{path}.takes", "a build takes some time", "such as 40m")
+    for name, seconds in (("takes", stage.takes), ("max_age", stage.max_age)):
+        yield from _length_problems(document, f"{path}.{name}", seconds)
+    if stage.spread > SPREAD_MAX:
+        yield document.problem(f"{path}.spread", f"{SPREAD_MAX:.0%} at most")
     if stage.fails > 1:
         yield document.problem(f"{path}.fails", "no more than 100% of the builds can fail")
     if not stage.queues:
@@ -214,9 +223,16 @@ def _cycle_problems(
         yield document.problem(path, f"stages start from each other: {chain}")
 
 
+def _length_problems(
+    document: Document[Scenariofile], path: str, seconds: float
+) -> Iterator[Problem]:
+    if seconds > DAYS_MAX * DAY_S:
+        yield document.problem(path, f"longer than {DAYS_MAX:,} days")
+
+
 def _moment_problems(document: Document[Scenariofile], path: str, text: str) -> Iterator[Problem]:
     try:
         _moment(text)
-    except (ValueError, OverflowError):
+    except ValueError:
         hint = "such as 2026-03-28 or 2026-03-28T02:30+01:00"
         yield document.problem(path, f"{text!r} is not a time", hint)

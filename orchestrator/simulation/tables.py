@@ -15,6 +15,7 @@ from orchestrator.simulation.model import Event
 from orchestrator.simulation.policies import Policy
 
 DAY_S = 24 * 3600
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 
 
 def figures_table(found: Mapping[Policy, Figures]) -> Table:
@@ -83,4 +84,6 @@ def event_line(policy: Policy, event: Event) -> str:
 
 
 def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    """The moment in ISO 8601. What a farm is never done with ends with the last of them."""
+    moment = datetime.fromtimestamp(min(seconds, LAST_MOMENT), UTC)
+    return moment.isoformat(timespec="milliseconds")

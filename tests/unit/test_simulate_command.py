@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli import run
-from orchestrator.commands.schedule_simulate import POLICIES
+from orchestrator.commands.schedule_simulate import DAYS_MAX, POLICIES
 from orchestrator.formats.reader import fields_of
 from orchestrator.formats.scenariofile import (
     Loss,
@@ -22,6 +22,7 @@ from orchestrator.formats.scenariofile import (
 )
 from orchestrator.simulation.figures import Figures
 from orchestrator.simulation.policies import Policy
+from orchestrator.simulation.scenario import DAYS_MAX as DAYS_OF_A_SCENARIO
 from orchestrator.simulation.scenario import load_scenario, scenario_of
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,7 @@ def small(tmp_path: Path) -> Path:
 
 def test_every_policy_can_be_chosen() -> None:
     assert list(POLICIES) == list(Policy)
+    assert DAYS_MAX == DAYS_OF_A_SCENARIO
 
 
 def test_a_scenario_is_stages_by_queue_in_the_order_of_their_chains(small: Path) -> None:
@@ -173,6 +175,39 @@ def test_all_that_is_wrong_in_a_scenario_is_told_with_its_line(call: Any, tmp_pa
         (19, "batches[1].schedule: the batch is never due"),
         (21, "batches[1].stages: stages start from each other: m x from f x from m x"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("begin", "9999-12-31", "'9999-12-31' is not a time"),
+        ("begin", "0001-01-01", "'0001-01-01' is not a time"),
+        ("takes", "9999d", "longer than 3,660 days"),
+        ("max_age", f"{'9' * 400}d", "longer than 3,660 days"),
+        ("lasts", "1e9", "expected a duration"),
+        ("lasts", "4000d", "longer than 3,660 days"),
+        ("spread", "1001%", "1000% at most"),
+    ],
+)
+def test_what_would_never_end_is_refused(
+    call: Any, small: Path, key: str, value: str, message: str
+) -> None:
+    known = {"begin": "2026-03-01", "takes": "5m", "max_age": "1d", "lasts": "1h", "spread": "1%"}
+    text = SMALL.replace("{name: one,", "{name: one, lost: [{at: 2026-03-02, lasts: 1h}],")
+    text = text.replace("takes: 2h,", "takes: 2h, spread: 1%,")
+    assert f"{key}: {known[key]}" in text
+    small.write_text(text.replace(f"{key}: {known[key]}", f"{key}: {value}", 1))
+    code, _, err = call("schedule", "simulate", small)
+    assert (code, f"{key}: {message}" in err) == (2, True), err
+
+
+def test_a_farm_that_is_never_done_is_traced_to_the_end(call: Any, tmp_path: Path) -> None:
+    file, trace = tmp_path / "never.yaml", tmp_path / "events.jsonl"
+    file.write_text(SMALL.replace("takes: 30m", "takes: 3660d").replace("days: 2", "days: 900")
+                    .replace("schedule: {cron", "schedule: {overlap: allow, cron"))  # fmt: skip
+    assert call("schedule", "simulate", file, "--policy", "fifo", "--trace", trace)[0] == 0
+    last = json.loads(trace.read_text().splitlines()[-1])
+    assert (last["event"], last["time"]) == ("night ended", "9999-12-31T23:59:59.000+00:00")
 
 
 @pytest.mark.parametrize("share", ["30", "0.3", "-1%", "half", "1e3%"])
