@@ -198,6 +198,41 @@ def test_of_nights_that_wait_the_newest_is_made() -> None:
     ]  # fmt: skip
 
 
+def test_a_build_that_ends_at_a_moment_has_ended_for_all_else_of_that_moment() -> None:
+    """The next night is not skipped, and the host that is lost then loses nothing."""
+    host = Host(name="one", queues=(Q,), outages=(Outage(at=BEGIN + 48 * H, lasts_s=H),))
+    found = events(scenario(batch(stage("a", 24)), hosts=(host,), days=3))
+    assert told(found, Happening.NIGHT_SKIPPED, Happening.LOST) == []
+    assert whens(found, Happening.STARTED) == {"a": [0, 24, 49]}
+
+
+def test_a_night_that_waits_after_the_end_is_not_made() -> None:
+    line = Line(cron="0 0 * * *", overlap=Overlap.WAIT)
+    found = events(scenario(batch(stage("a", 30), line=line), days=1.1))
+    assert told(found, Happening.NIGHT_MADE, Happening.NIGHT_WAITS) == [
+        (0, "night made", "nightly"),
+        (24, "night waits", "nightly"),
+    ]
+
+
+def test_a_night_waits_for_the_end_of_the_last_one() -> None:
+    lines = (MIDNIGHT, Line(cron="0 6 * * *", overlap=Overlap.ALLOW),
+             Line(cron="0 12 * * *", overlap=Overlap.WAIT))  # fmt: skip
+    hosts = (Host(name="two", queues=(Q,), slots=2),)
+    one = Batch(name="nightly", lines=lines, stages=(stage("a", 14),))
+    found = events(scenario(one, hosts=hosts))
+    kinds = (Happening.NIGHT_MADE, Happening.NIGHT_WAITS, Happening.NIGHT_ENDED)
+    assert [told([one])[0][:2] for one in found if one.what in kinds] == [
+        (0, "night made"),
+        (6, "night made"),
+        (12, "night waits"),
+        (14, "night ended"),
+        (20, "night ended"),
+        (20, "night made"),
+        (34, "night ended"),
+    ]
+
+
 def test_a_night_comes_once_when_the_clock_changes() -> None:
     """In Berlin, 02:30 is left out on 29 March 2026, and comes twice on 25 October."""
     found = Scenario(
@@ -260,6 +295,11 @@ def test_what_is_published_late_was_old_already() -> None:
     assert found.ages.in_contract == pytest.approx(2 / 24)
 
 
+def test_what_is_published_after_the_end_makes_nothing_younger() -> None:
+    found = figures(scenario(batch(stage("a", 30))))
+    assert (found.ages.worst_s, found.ages.median_s, found.busy) == (24 * H, 12 * H, 1.0)
+
+
 def test_stages_without_a_contract_break_none() -> None:
     found = figures(scenario(batch(stage("a"))))
     assert (found.ages.in_contract, found.ages.contracts, found.ages.broken) == (None, 0, ())
@@ -270,6 +310,14 @@ def test_builds_of_the_highest_priority_are_the_urgent_ones() -> None:
     found = figures(scenario(batch(stage("a", 3), stage("b", 3)), fix))
     assert (found.urgent.count, found.urgent.worst_s) == (1, 2 * H)
     assert figures(scenario(batch(stage("a", 3)))).urgent.count == 0
+
+
+def test_an_urgent_build_waits_once_also_if_it_is_lost() -> None:
+    host = Host(name="one", queues=(Q,), outages=(Outage(at=BEGIN + 1.5 * H, lasts_s=H),))
+    fix = batch(stage("fix", 2, priority=5), name="fix")
+    found = figures(scenario(batch(stage("a", 1)), fix, hosts=(host,)))
+    assert found.builds["lost"] == 1
+    assert (found.urgent.count, found.urgent.worst_s) == (1, 0)
 
 
 def test_a_host_is_busy_while_it_is_there_and_until_the_end() -> None:
@@ -346,6 +394,23 @@ def test_the_order_of_each_policy() -> None:
     assert order(Policy.FIFO) == ["busy", "fix", "weekly", "daily"]
     assert order(Policy.STALEST) == ["busy", "fix", "weekly", "daily"]
     assert order(Policy.LEAST_SLACK) == ["busy", "fix", "daily", "weekly"]
+
+
+@pytest.mark.parametrize(("slots", "expected"), [(1, "abfc"), (3, "abcf")])
+def test_a_night_comes_by_turns(slots: int, expected: str) -> None:
+    """Due at 8, its third build has its turn at 10 on one slot, at 8:40 on three; the hot fix at 9.
+    All wait for a host that is busy from before to the evening."""
+    busy = [
+        batch(stage(f"busy{n}", 12), name=f"busy{n}", line=Line(cron="59 7 * * *"))
+        for n in range(slots)
+    ]
+    stages = [stage(name, max_age_s=H) for name in "abc"]
+    night = batch(*stages, line=Line(cron="0 8 * * *"))
+    fix = batch(stage("f", priority=8), name="fix", line=Line(cron="0 9 * * *"))
+    hosts = (Host(name="one", queues=(Q,), slots=slots),)
+    found = events(scenario(*busy, night, fix, hosts=hosts), Policy.LEAST_SLACK)
+    order = [name for _, _, name in told(found, Happening.STARTED)]
+    assert "".join(order[slots:]) == expected
 
 
 def test_what_a_chain_needs() -> None:
@@ -492,7 +557,8 @@ def test_chance_does_not_depend_on_the_policy_but_on_the_seed() -> None:
     found = scenario(batch(*stages), days=3)
 
     def drawn(found: Scenario, policy: Policy) -> dict[tuple[str, int], tuple[float, Happening]]:
-        began, times = {}, {}
+        began: dict[tuple[str, int], float] = {}
+        times: dict[tuple[str, int], tuple[float, Happening]] = {}
         for one in events(found, policy):
             if one.what is Happening.STARTED:
                 began[one.stage, one.night] = one.at
