@@ -126,6 +126,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "orchestrator.commands.worker:worker",
             "Build on this machine what is submitted to its queues.",
         ),
+        "notify": (
+            "orchestrator.commands.notify:notify",
+            "Look at what is wrong, test who is told of it.",
+        ),
         "workers": ("orchestrator.commands.status:workers", "Show the hosts of the farm."),
         "drain": (
             "orchestrator.commands.change:drain",

@@ -82,6 +82,24 @@ class Settings:
     schedule_dir: str = ""
     """Folder of the batch files whose nights the supervisor makes; none: it makes none."""
 
+    notify_file: str = ""
+    """File of URLs that are told what is wrong, one a line; none: the supervisor tells nobody."""
+
+    notify_settle_s: Seconds = 300.0
+    """How long something is wrong before anybody is told: what fails meanwhile is told with it."""
+
+    notify_repeat_s: Seconds = 6 * 3600.0
+    """How often it is told at most that something wrong has changed, or has come back."""
+
+    notify_per_hour: Some = 20
+    """So many messages are made in an hour; what is more is one summary."""
+
+    notify_digest: str = "0 7 * * *"
+    """When the digest is sent, as a line of cron; empty: never."""
+
+    notify_timezone: Name = "UTC"
+    """Time zone of `notify_digest`, and of the times in messages."""
+
     key_prefix: Name = "stagefarm"
     """First part of every key in Redis, so that several farms can share one server."""
 

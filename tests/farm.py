@@ -69,7 +69,7 @@ ROLES = {
     ),
     "monitoring": (
         *("status", "follow", "logs", "why", "workers"),
-        *("fetch", "release", "gate", "lineage"),
+        *("fetch", "release", "gate", "lineage", "notify"),
     ),
     "admin": ("forget", "ledger"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -11,10 +12,12 @@ from typing import Self
 
 @dataclass
 class Told:
-    """What was told: path, title and text of each message. Paths in `down` get an error."""
+    """What was told: path, title and text of each message. Paths in `down` get an error. Before a
+    message is answered, `meanwhile` is called."""
 
     got: list[tuple[str, str, str]] = field(default_factory=list)
     down: set[str] = field(default_factory=set)
+    meanwhile: Callable[[], object] = lambda: None
 
     def __enter__(self) -> Self:
         told = self
@@ -25,6 +28,7 @@ class Told:
                 is_down = self.path in told.down
                 if not is_down:
                     told.got.append((self.path, said["title"], said["message"]))
+                told.meanwhile()
                 self.send_response(500 if is_down else 200)
                 self.end_headers()
 

@@ -13,8 +13,8 @@ def supervisor() -> None:
     are sent again, what failed is tried once more by another host that has nothing to do, and
     batches that name a release are published once they have ended. With
     `rebuilds_per_day`, hosts that have nothing to do repeat what is published; with `schedule_dir`,
-    the nights of the batches in it are submitted when they are due. Run one, or several on
-    different machines; one leads.
+    the nights of the batches in it are submitted when they are due; with `notify_file`, people are
+    told what is wrong. Run one, or several on different machines; one leads.
 
     \b
     Example:
@@ -22,6 +22,7 @@ def supervisor() -> None:
     """
     from orchestrator.farm.batch_releases import BatchReleases
     from orchestrator.farm.lookup import open_ledger, warn_of_forgetful_redis
+    from orchestrator.farm.notifications import Notifications
     from orchestrator.farm.scheduled_nights import ScheduledNights
     from orchestrator.farm.second_opinions import SecondOpinions
     from orchestrator.farm.spare_rebuilds import SpareRebuilds
@@ -35,7 +36,9 @@ def supervisor() -> None:
     rebuilds = SpareRebuilds(current(), ledger, app, click.echo)
     nights = ScheduledNights(current(), ledger, app, click.echo)
     opinions = SecondOpinions(current(), ledger, app, click.echo)
-    duties = (nights, opinions, releases, rebuilds)
+    notifications = Notifications(current(), ledger, click.echo)
+    duties = (nights, opinions, releases, rebuilds, notifications)
     watcher = Supervisor(current(), ledger, app, click.echo, duties=duties)
     signal.signal(signal.SIGTERM, lambda *_: watcher.stopping.set())
     watcher.run()
+    notifications.finish()

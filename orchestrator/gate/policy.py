@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.formats.gatefile import Checks, Gatefile, load_gate
 from orchestrator.formats.reader import Seconds
-from orchestrator.gate.notifying import urls_of
+from orchestrator.notify.services import urls_of
 from tasks.model import encode
 from tasks.trust.statements import Digested
 

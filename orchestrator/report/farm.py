@@ -17,7 +17,7 @@ from orchestrator.report.model import Farm, HostRow, StageName, Try, possible_si
 from orchestrator.report.published import Source
 from tasks.artifacts import gate_tests
 from tasks.artifacts.gate_tests import GateTest
-from tasks.errors import BadInput, HostUnfit, StagefarmError
+from tasks.errors import HostUnfit, StagefarmError
 from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts
 from tasks.ledger.logs import Logbook
@@ -38,7 +38,7 @@ def read_farm(
     records = [
         record
         for start in range(0, len(ids), AT_ONCE)
-        for record in _records(ledger, ids[start : start + AT_ONCE])
+        for record in ledger.known_records(ids[start : start + AT_ONCE])
     ]
     naming = _Naming(ledger, sources, {})
     tries, stages = [], dict[StageName, float]()
@@ -51,14 +51,6 @@ def read_farm(
         tries=tuple(tries), stages=tuple(stages.items()), hosts=_hosts(ledger, settings.lease_s)
     )
     return farm, {record.id: record for record in records}
-
-
-def _records(ledger: Ledger, ids: Sequence[str]) -> list[Record]:
-    """Those of the builds that are not forgotten meanwhile."""
-    try:
-        return ledger.records(ids)
-    except BadInput:
-        return [record for build in ids if (record := ledger.find(build))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,7 +215,7 @@ REFUSED = {
         "publish stagefarm:celery:/0.celery.pidbox x",
         "publish stagefarm:celery:/0.celeryev/worker.online x",
         "psubscribe stagefarm:celery:/0.celeryev/*", "sadd stagefarm:schedules x",
-        "del stagefarm:schedule:x",
+        "del stagefarm:schedule:x", "hset stagefarm:notify:outbox 1 x",
     ),
     "worker": (
         "del stagefarm:build:x", "zadd stagefarm:builds 1 x", "sadd stagefarm:queues x",
@@ -225,7 +225,8 @@ REFUSED = {
         "lrange stagefarm:celery:x86-64bit.generic_64 0 -1",
         "del stagefarm:celery:x86-64bit.generic_64", "zrem stagefarm:hosts one",
         "psubscribe stagefarm:celery:/0.celeryev/*", "hgetall stagefarm:schedule:x",
-        "hset stagefarm:schedule:x last 1",
+        "hset stagefarm:schedule:x last 1", "hgetall stagefarm:notify:outbox",
+        "hset stagefarm:notify:outbox 1 x",
     ),
     "supervisor": (
         "del stagefarm:schedule:x", "zadd stagefarm:leases 1 x", "del stagefarm:context:0",
@@ -253,6 +254,7 @@ REFUSED = {
         "evalsha 0 0", "evalsha_ro 0 0", "eval_ro return_1 0", "fcall_ro x 0", "multi", "info",
         "publish stagefarm:celery:/0.celery.pidbox x",
         "psubscribe stagefarm:celery:/0.celeryev/*", "hset stagefarm:schedule:x paused 1",
+        "hset stagefarm:notify:outbox 1 x",
     ),
 }  # fmt: skip
 

@@ -23,6 +23,7 @@ from tasks.ledger.answers import (
 from tasks.ledger.builds import Ledger
 from tasks.ledger.hosts import Hosts
 from tasks.ledger.locks import PublishingLock
+from tasks.ledger.notices import Notes, Notices
 from tasks.ledger.schedules import Schedules
 from tasks.ledger.waiting import Late, Waiting
 from tasks.ledger.watch import Watch
@@ -110,6 +111,38 @@ def submitted(asked: Asked) -> None:
 def id_is_taken(asked: Asked) -> None:
     asked.ledger.submit([a_build()])
     assert asked.ledger.submit([a_build(job="other")]) == ["b-1"]
+
+
+@about("note_incidents")
+def incidents_noted(asked: Asked) -> None:
+    notices = Notices(asked.connection)
+    first = Notes(known="k", stages={"s": "1"}, outbox={"1": "m"})
+    version = notices.write(Notes(), first)
+    assert notices.read() == replace(first, version=version)
+
+
+@about("note_incidents")
+def another_was_quicker(asked: Asked) -> None:
+    notices = Notices(asked.connection)
+    assert notices.write(Notes(), Notes(outbox={"1": "m"}))
+    assert notices.write(Notes(), Notes(outbox={"1": "other"})) == ""
+    assert notices.read().outbox == {"1": "m"}
+
+
+@about("note_delivery")
+def delivery_noted(asked: Asked) -> None:
+    notices = Notices(asked.connection)
+    assert notices.note_delivery("mark", 10, "{}")
+    assert not notices.note_delivery("mark", 9, "late")
+    assert notices.targets() == {"mark": "{}"}
+
+
+@about("note_delivery")
+def target_forgotten(asked: Asked) -> None:
+    notices = Notices(asked.connection)
+    assert notices.note_delivery("mark", 10, "{}")
+    notices.forget_target("mark")
+    assert notices.targets() == {}
 
 
 @about("make_night")

@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator.gate.findings import Finding, StageKey, Verdict
 from orchestrator.gate.holds import About, Hold, Holds, Message, Published
-from orchestrator.gate.notifying import Notifier, urls_of
+from orchestrator.gate.notifying import Notifier
+from orchestrator.notify.services import urls_of
 from tasks.errors import BadInput, StagefarmError
 from tests.told import Told
 
