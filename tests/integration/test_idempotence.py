@@ -25,10 +25,11 @@ from tasks.ledger.hosts import Hosts
 from tasks.ledger.locks import PublishingLock
 from tasks.ledger.notices import Notes, Notices
 from tasks.ledger.schedules import Schedules
+from tasks.ledger.second_tries import SecondTries
 from tasks.ledger.waiting import Late, Waiting
 from tasks.ledger.watch import Watch
 from tasks.model import Build, BuildState, encode
-from tasks.results import Artifact, StepResult
+from tasks.results import Artifact, Blamed, SecondTry, StepResult
 from tasks.settings import Settings
 from tests.asking_twice import AskingTwice
 from tests.builds import any_build
@@ -419,6 +420,17 @@ def looked_for_late_ones(asked: Asked) -> None:
     asked.ledger.submit([a_build()])
     _, late = Waiting(asked.connection).late(-60.0, 10)
     assert late == [Late(a_build().queue, "b-1", 1)]
+
+
+@about("conclude_second_try")
+def concluded(asked: Asked) -> None:
+    asked.claimed()
+    asked.ledger.fail(FIRST, "HookFailed", "exit 1", "")
+    tries = SecondTries(asked.connection)
+    assert tries.begin(a_build(), "", 1) == 2
+    note = SecondTry(build="b-1", outcome=Blamed.HOST, host="one", other="two")
+    assert not tries.conclude(note, 1, most=2)
+    assert asked.ledger.record("b-1").second_try == note
 
 
 @about("note_gate")

@@ -61,7 +61,9 @@ def test_a_host_is_drained_by_so_many_of_its_last_failures_that_passed_elsewhere
         failed(ledger, build)
         tries.begin(ledger.build(build), "", 1)
         drained.append(tries.conclude(note(outcome, build), 1, most=2))
-        assert not tries.conclude(note(outcome, build), 1, most=1), "it is noted once"
+        tries.conclude(note(outcome, build), 1, most=2)  # the same call repeated
+        other = replace(note(Blamed.HOST, build), other="three")
+        assert not tries.conclude(other, 1, most=1), "it is noted once"
     assert drained == [False] * 8 + [True], "the first is no longer among the last five"
     (host,) = hosts.all()
     assert [one.build for one in host.second_tries] == ["b-8", "b-7", "b-6", "b-5", "b-4"]
