@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PARTS = ("guards", "changes", "sets", "readers", "nights", "notices")
+PARTS = ("guards", "changes", "sets", "readers", "nights", "notices", "second_tries")
 LEDGER = (
     *(f"tests/integration/test_ledger_{part}.py" for part in PARTS),
     "tests/integration/test_idempotence.py",
