@@ -6,7 +6,7 @@
 local id, second_after, note, host, most, kept = unpack(ARGV)
 local after, before = get(id, 'second_after', 'second_try')
 local notes = key('host', host, 'second_tries')
-if after ~= second_after or (before and before ~= '' and before ~= note) then
+if after ~= second_after or (before ~= '' and before ~= note) then
   return 'known'
 end
 if before ~= note then
