@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.formats.reader import Seconds
@@ -14,7 +15,7 @@ from tasks.ledger.answers import ClaimedAttempt
 from tasks.ledger.builds import Ledger
 from tasks.ledger.logs import Logbook, Page
 from tasks.reporting import Line
-from tasks.results import Artifact, StepResult
+from tasks.results import Artifact, Cause, NumberedLine, StepResult
 from tasks.settings import Settings
 from tests.ledgers import LONG_S, ONE, a_build
 from tests.releases import DAY_S, Shop
@@ -78,9 +79,28 @@ def succeeded(ledger: Ledger, build: str, flavour: str = "minimal") -> None:
 
 
 def failed(
-    ledger: Ledger, build: str, reason: str, log: Sequence[str] = (), flavour: str = "minimal"
+    ledger: Ledger,
+    build: str,
+    reason: str,
+    log: Sequence[str] = (),
+    flavour: str = "minimal",
+    cause: Cause | None = None,
 ) -> None:
+    """A build that failed, with its log in Redis only."""
     claim = begun(ledger, build, flavour)
     lines = [Line(text=text) for text in log]
     Logbook(ledger.connection).write(Page(build, 1, 0), lines, 100_000)
-    ledger.fail(claim, "BuildFailed", reason, "")
+    ledger.fail(claim, "BuildFailed", reason, "", cause=cause)
+
+
+def a_cause(line: int, *excerpt: str, **changes: object) -> Cause:
+    """A cause in the first lines of a log, `excerpt`."""
+    cause = Cause(
+        rule="full-disk",
+        kind="disk",
+        message="no space left",
+        fingerprint="0123456789abcdef",
+        line=line,
+        excerpt=tuple(NumberedLine(number=n, text=text) for n, text in enumerate(excerpt, 1)),
+    )
+    return replace(cause, **changes)  # type: ignore[arg-type]

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.display.printable import visible
-from orchestrator.report.model import Farm, Freshness, Release, StageName, StageView, page_name
+from orchestrator.report.model import Freshness, Release, StageName, StageView, Try, page_name
 from orchestrator.report.pages import render
-from tasks.model import BuildState
 
 STATUS_VERSION = 1
 FEED_MAX = 100
 
 
 def status_json(
-    releases: Sequence[Release], views: Sequence[StageView], *, farm_is_current: bool, seen: float
+    releases: Sequence[Release],
+    views: Sequence[StageView],
+    *,
+    now: float,
+    farm_is_current: bool,
+    read_at: float,
 ) -> str:
     """Documented in docs/report.md; `version` rises when a reader of an older one would fail."""
     return json.dumps(
         {
             "version": STATUS_VERSION,
-            "farm": {"current": farm_is_current, "seen": seen},
+            "written_at": now,
+            "farm": {"current": farm_is_current, "read_at": read_at},
             "releases": [_release(one) for one in releases],
             "stages": [_stage(view) for view in views],
         },
@@ -57,6 +62,7 @@ def _stage(view: StageView) -> Mapping[str, object]:
         "size_bytes": newest.tarball.size_bytes if newest else 0,
         "last_attempt": view.mark,
         "last_build": view.last.id if view.last else "",
+        "cause": view.last.fingerprint if view.last else "",
         "held": [hold.build for hold in view.holds],
         "page": f"stage/{name.slug}.html",
         "badge": f"badge/{name.slug}.svg",
@@ -78,9 +84,12 @@ class Entry:
 
 
 def feed(
-    releases: Sequence[Release], views: Sequence[StageView], farm: Farm, builds: set[str]
+    releases: Sequence[Release],
+    views: Sequence[StageView],
+    failures: Sequence[Try],
+    builds: Container[str],
 ) -> str:
-    every = [*_generations(releases), *_holds(views), *_failures(farm, builds)]
+    every = [*_generations(releases), *_holds(views), *_failures(failures, builds)]
     entries = sorted(every, key=lambda entry: (-entry.at, entry.id))[:FEED_MAX]
     site = _urn("site", *(release.title for release in releases))
     updated = entries[0].at if entries else 0.0
@@ -116,16 +125,15 @@ def _holds(views: Sequence[StageView]) -> Iterator[Entry]:
             )
 
 
-def _failures(farm: Farm, builds: set[str]) -> Iterator[Entry]:
-    failed = (one for one in farm.tries if one.state is BuildState.FAILED)
-    for one in failed:
+def _failures(failures: Sequence[Try], builds: Container[str]) -> Iterator[Entry]:
+    for one in failures:
         page = f"build/{page_name(one.id)}.html" if one.id in builds else "index.html"
         yield Entry(
             id=_urn("failure", one.id, str(one.attempt)),
             title=f"Failed: {visible(one.id[:200])}",
             at=one.ended,
             page=page,
-            text=visible(f"{one.step}: {one.reason}"[:500]),
+            text=visible(f"{one.step}: {one.cause or one.reason}"[:500]),
         )
 
 

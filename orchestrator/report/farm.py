@@ -1,56 +1,93 @@
 """Reads what the ledger says of builds and hosts: hostile input, and a hint. What is published is
 never read from here.
+
+Events tell which builds have changed since the last report. Everything is read where they cannot:
+the first time, where the stream was cut or Redis was set back, and with other release files; and
+once a day, so that nothing stays wrong for long.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from urllib.parse import unquote
+from dataclasses import dataclass, field, replace
 
+from orchestrator.display.cause import brief
 from orchestrator.display.table import state_of
 from orchestrator.formats.releasefile import Selection
 from orchestrator.release.taking import names_of, selection_of
-from orchestrator.report.model import Farm, HostRow, StageName, Try, possible_size, possible_time
+from orchestrator.report.builds import Change, KnownBuilds
+from orchestrator.report.folder import SiteFolder
+from orchestrator.report.model import HostRow, StageName, Try, possible_size, possible_time
 from orchestrator.report.published import Source
-from tasks.artifacts import gate_tests
-from tasks.artifacts.gate_tests import GateTest
-from tasks.errors import HostUnfit, StagefarmError
+from tasks.errors import StagefarmError
 from tasks.ledger.builds import Ledger
+from tasks.ledger.bulk import Bulk
+from tasks.ledger.events import Events
 from tasks.ledger.hosts import Hosts
-from tasks.ledger.logs import Logbook
-from tasks.ledger.records import Attempt, Record
+from tasks.ledger.records import Record
+from tasks.model import Build, BuildState
 from tasks.settings import Settings
-from tasks.store.opening import stored_file
-from tasks.store.store import StoredFile
 
 AT_ONCE = 1000
-LOG_MAX_BYTES = 64 << 20
+READ_ALL_S = 24 * 3600.0
+REASON_MAX = 2000
+
+Contracts = dict[StageName, float]
+"""The stages that a build makes, each with its contract in seconds."""
 
 
 def read_farm(
-    ledger: Ledger, sources: Sequence[Source], count: int, settings: Settings
-) -> tuple[Farm, dict[str, Record]]:
-    """The newest `count` builds, their records, and the hosts."""
-    ids = ledger.builds(count)
-    records = [
-        record
-        for start in range(0, len(ids), AT_ONCE)
-        for record in ledger.known_records(ids[start : start + AT_ONCE])
-    ]
-    naming = _Naming(ledger, sources, {})
-    tries, stages = [], dict[StageName, float]()
-    for record in records:
-        named = naming.names(record)
-        tries.append(_try(record, tuple(named)))
-        for name, max_age_s in named.items():
-            stages.setdefault(name, max_age_s)
-    farm = Farm(
-        tries=tuple(tries), stages=tuple(stages.items()), hosts=_hosts(ledger, settings.lease_s)
-    )
-    return farm, {record.id: record for record in records}
+    site: SiteFolder,
+    ledger: Ledger,
+    sources: Sequence[Source],
+    builds_max: int,
+    settings: Settings,
+) -> None:
+    """Bring up to date what the site knows of the newest `builds_max` builds and of hosts. It is
+    one transaction: after an error, the site knows what it knew before."""
+    database = site.database
+    known, change = KnownBuilds(database), Change(database)
+    changes = Events(ledger.connection).since(known.position)
+    basis = _basis(sources, builds_max)
+    read_all_at = float(database.noted("read_all_at") or 0)
+    naming = _Naming(Bulk(ledger.connection), sources)
+    with database.changing():
+        if (
+            changes.builds is not None
+            and database.noted("basis") == basis
+            and 0 <= changes.now - read_all_at < READ_ALL_S
+        ):
+            named = sorted(changes.builds)
+            change.remove(set(named) - _add(change, naming, named))
+        else:
+            change.remove(known.ids() - _add(change, naming, ledger.builds(builds_max)))
+            site.look_for_pages("build/")
+            site.look_for_pages("causes/")
+            database.note("basis", basis)
+            database.note("read_all_at", repr(changes.now))
+        change.remove(known.oldest(builds_max))
+        change.finish()
+        known.note_hosts(_hosts(ledger, changes.now, settings.lease_s))
+        known.note_read(changes.position, changes.now)
+
+
+def _basis(sources: Sequence[Source], builds_max: int) -> str:
+    """What decides, beside the ledger, which builds are known as what."""
+    chosen = [(source.title, source.release.stages) for source in sources]
+    return hashlib.sha256(repr((chosen, builds_max)).encode()).hexdigest()
+
+
+def _add(change: Change, naming: _Naming, builds: Sequence[str]) -> set[str]:
+    """Note what the ledger says of the builds; returns those that it has."""
+    found: set[str] = set()
+    for start in range(0, len(builds), AT_ONCE):
+        records = naming.bulk.records(builds[start : start + AT_ONCE])
+        for record, contracts in naming.named(records.values()):
+            change.add(_try(record, tuple(contracts)), contracts)
+        found |= records.keys()
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +95,37 @@ class _Naming:
     """Which stages of the releases a build makes. Builds of one job with the same options make the
     same, so one of them is read."""
 
-    ledger: Ledger
+    bulk: Bulk
     sources: Sequence[Source]
-    known: dict[tuple[object, ...], dict[StageName, float]]
+    known: dict[tuple[object, ...], Contracts] = field(default_factory=dict)
 
-    def names(self, record: Record) -> dict[StageName, float]:
-        """The stages that the build makes, each with its contract in seconds."""
-        if record.rebuild_of:
-            return {}
-        chosen = tuple(
-            selection_of(source.release.stages, record.job, record.batch) for source in self.sources
-        )
-        key = (record.job, record.queue, record.variant, chosen)
-        if key not in self.known:
-            self.known[key] = dict(self._read(record, chosen))
-        return self.known[key]
+    def named(self, records: Iterable[Record]) -> Iterator[tuple[Record, Contracts]]:
+        """Each record with what it makes."""
+        keyed = [(self._key(record), record) for record in records]
+        unknown: dict[tuple[object, ...], Record] = {}
+        for key, record in keyed:
+            if key not in self.known:
+                unknown.setdefault(key, record)
+        builds = self.bulk.builds([record.id for record in unknown.values()])
+        for key, record in unknown.items():
+            build = None if record.rebuild_of else builds.get(record.id)
+            self.known[key] = dict(self._contracts(build, record.batch)) if build else {}
+        for key, record in keyed:
+            yield record, self.known[key]
 
-    def _read(
-        self, record: Record, chosen: Sequence[Selection | None]
-    ) -> Iterator[tuple[StageName, float]]:
-        with suppress(StagefarmError):  # no option that the release names, or another version
-            build = self.ledger.build(record.id) if any(chosen) else None
-            for source, selection in zip(self.sources, chosen, strict=True):
-                if build and selection:
+    def _key(self, record: Record) -> tuple[object, ...]:
+        repeats = bool(record.rebuild_of)
+        chosen = tuple(self._chosen(record.job, record.batch))
+        return (record.job, record.queue, record.variant, repeats, chosen)
+
+    def _chosen(self, job: str, batch: str) -> Iterator[Selection | None]:
+        return (selection_of(one.release.stages, job, batch) for one in self.sources)
+
+    def _contracts(self, build: Build, batch: str) -> Iterator[tuple[StageName, float]]:
+        chosen = self._chosen(build.job, batch)
+        for source, selection in zip(self.sources, chosen, strict=True):
+            with suppress(StagefarmError):  # it has no option that the release names
+                if selection:
                     product, variant, _ = names_of(selection, build)
                     name = StageName(
                         release=source.title,
@@ -94,6 +139,7 @@ class _Naming:
 
 def _try(record: Record, stages: tuple[StageName, ...]) -> Try:
     shown = replace(record, progress="")
+    failed_for = record.cause if record.state is BuildState.FAILED else None
     return Try(
         id=record.id,
         job=record.job,
@@ -108,14 +154,15 @@ def _try(record: Record, stages: tuple[StageName, ...]) -> Try:
         claimed=possible_time(record.claimed),
         ended=possible_time(record.ended),
         step=record.step_title,
-        reason=(record.reason or record.cancel)[:2000],
+        reason=(record.reason or record.cancel)[:REASON_MAX],
         gate=record.gate[:200],
         size_bytes=possible_size(record.artifacts[0].size_bytes) if record.artifacts else 0,
+        fingerprint=failed_for.fingerprint if failed_for else "",
+        cause=(brief(failed_for) or record.reason)[:500] if failed_for else "",
     )
 
 
-def _hosts(ledger: Ledger, lease_s: float) -> tuple[HostRow, ...]:
-    now = ledger.now()
+def _hosts(ledger: Ledger, now: float, lease_s: float) -> tuple[HostRow, ...]:
     return tuple(
         HostRow(
             name=host.name,
@@ -132,57 +179,3 @@ def _hosts(ledger: Ledger, lease_s: float) -> tuple[HostRow, ...]:
         )
         for host in Hosts(ledger.connection).all()
     )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Details:
-    """What else the page of a build shows: when each step began and ended, the attempts, the tests
-    of its host, and the lines of its log."""
-
-    times: tuple[tuple[float, float], ...] = ()
-    attempts: tuple[Attempt, ...] = ()
-    tests: tuple[GateTest, ...] = ()
-    log: tuple[str, ...] = ()
-
-
-def details(ledger: Ledger, record: Record, settings: Settings, *, with_log: bool) -> Details:
-    return Details(
-        times=tuple(
-            (possible_time(began), possible_time(ended))
-            for began, ended in ledger.step_times(record.id, record.attempt, len(record.titles))
-        ),
-        attempts=tuple(ledger.attempts(record.id)),
-        tests=_tests(record, settings),
-        log=_log(ledger, record, settings) if with_log else (),
-    )
-
-
-def _tests(record: Record, settings: Settings) -> tuple[GateTest, ...]:
-    """The tests beside the first tarball, as the store has them; empty if it does not."""
-    with suppress(StagefarmError, OSError):
-        for artifact in record.artifacts:
-            tarball = _in_store(artifact.path, settings)
-            return gate_tests.read(tarball.sibling(f"{tarball.name}.{gate_tests.ENDING}"))
-    return ()
-
-
-def _log(ledger: Ledger, record: Record, settings: Settings) -> tuple[str, ...]:
-    """The whole log from the store; where that has none, the newest lines from Redis."""
-    with suppress(StagefarmError, OSError):
-        if record.url:
-            content = _in_store(f"{record.url}/build.log", settings).read(LOG_MAX_BYTES)
-            return tuple(content.decode("utf-8", "surrogateescape").split("\n"))
-    book, last, lines = Logbook(ledger.connection), "-", list[str]()
-    while entries := book.read(record.id, last):
-        last = entries[-1].id
-        lines += [f"[{e.line.hook}] {e.line.text}" if e.line.hook else e.line.text for e in entries]
-    return tuple(lines)
-
-
-def _in_store(url: str, settings: Settings) -> StoredFile:
-    """The file at `url`; `HostUnfit` if that is not below the store: whoever writes to Redis must
-    not choose which files of this machine are shown to the public."""
-    steps = unquote(url).split("/")
-    if not url.startswith(f"{settings.store.rstrip('/')}/") or ".." in steps:
-        raise HostUnfit(f"{url} is not in the store of this machine, {settings.store}")
-    return stored_file(url, settings)

@@ -1,4 +1,4 @@
-"""Logs as pages: of so many lines each, with the line that tells of the failure marked.
+"""Logs as pages: of so many lines each, with the line marked that is the cause of the failure.
 
 Escape sequences are removed, and what would show nothing, or change how other text is shown, is
 shown as an escape by the template.
@@ -6,26 +6,19 @@ shown as an escape by the template.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.display.printable import plain
+from orchestrator.report.details import Log
+from tasks.results import Cause
 
 PAGE_LINES = 5_000
 PAGES_MAX = 20
 """Of longer logs the newest pages are shown."""
 
 LINE_MAX = 2_000
-BEFORE, AFTER = 8, 3
-"""How many lines around the failure the page of a build shows."""
-
-LOOK_BACK = 400
-"""The failure is looked for in so many last lines."""
-
-_FAILURE = re.compile(
-    r"\b(?:error|fatal|failed|failure|killed|cannot|no space left)\b", re.IGNORECASE
-)
+EXCERPT_MAX = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +44,11 @@ class LogPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureAt:
-    """The line that tells of the failure, from 1, its page, and the lines around it."""
+    """The lines that tell of a failure, the last of them or the one that a rule knows, and the page
+    of the log that has it; None if it cannot be found in the log that is shown."""
 
     line: int
-    suffix: str
+    suffix: str | None
     around: tuple[LogLine, ...]
 
 
@@ -63,22 +57,25 @@ def pages_of(log: Sequence[str], failure: int = 0) -> Iterator[LogPage]:
     suffixes = _suffixes(log)
     for number in suffixes:
         start = (number - 1) * PAGE_LINES
-        lines = _lines(log, start, start + PAGE_LINES, failure)
+        lines = tuple(
+            _line(number, text, failure)
+            for number, text in enumerate(log[start : start + PAGE_LINES], start + 1)
+        )
         yield LogPage(number=number, suffixes=suffixes, lines=lines)
 
 
-def failure_in(log: Sequence[str]) -> FailureAt | None:
-    """The last line that speaks of a failure, else the last with text; None for an empty log."""
-    last = range(len(log) - 1, max(-1, len(log) - 1 - LOOK_BACK), -1)
-    told = next((n for n in last if _FAILURE.search(log[n][:LINE_MAX])), None)
-    if told is None:
-        told = next((n for n in last if log[n].strip()), None)
-    if told is None:
+def failure_of(cause: Cause | None, log: Log) -> FailureAt | None:
+    """Where the cause of a failure is in the log; None if nothing is known."""
+    if not cause or not cause.excerpt:
         return None
+    line = cause.line or cause.excerpt[-1].number
+    suffix = _suffixes(log.lines).get((line - 1) // PAGE_LINES + 1) if log.is_whole else None
     return FailureAt(
-        line=told + 1,
-        suffix=_suffixes(log)[told // PAGE_LINES + 1],
-        around=_lines(log, max(0, told - BEFORE), told + 1 + AFTER, told + 1),
+        line=line,
+        suffix=suffix if line <= len(log.lines) else None,
+        around=tuple(
+            _line(one.number, one.text, cause.line) for one in cause.excerpt[:EXCERPT_MAX]
+        ),
     )
 
 
@@ -89,11 +86,8 @@ def _suffixes(log: Sequence[str]) -> dict[int, str]:
     return {page: f"~{page}" if page > first else "" for page in range(first, count + 1)}
 
 
-def _lines(log: Sequence[str], start: int, end: int, failure: int) -> tuple[LogLine, ...]:
-    return tuple(
-        LogLine(number=number, text=_readable(text), is_failure=number == failure)
-        for number, text in enumerate(log[start:end], start + 1)
-    )
+def _line(number: int, text: str, failure: int) -> LogLine:
+    return LogLine(number=number, text=_readable(text), is_failure=number == failure)
 
 
 def _readable(text: str) -> str:

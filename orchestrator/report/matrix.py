@@ -6,35 +6,39 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.report.model import Farm, Freshness, Release, StageName, StageView, Try, freshness
+from orchestrator.report.model import (
+    Freshness,
+    KnownStage,
+    Release,
+    StageName,
+    StageView,
+    freshness,
+)
 
-TRIES_MAX = 50
-"""The builds of a stage that its page shows."""
 
-
-def stage_views(releases: Sequence[Release], farm: Farm, now: float) -> tuple[StageView, ...]:
+def stage_views(
+    releases: Sequence[Release], tried: Sequence[KnownStage], now: float
+) -> tuple[StageView, ...]:
     """Every stage that is published, held, or was tried, sorted by name."""
-    tries: dict[StageName, list[Try]] = {}
-    for one in farm.tries:
-        for name in one.stages:
-            tries.setdefault(name, []).append(one)
+    known = {one.name: one for one in tried}
     return tuple(
         StageView(
             name=name,
             max_age_s=max_age_s,
             freshness=freshness(_newest(release, name), max_age_s, now),
             offered=release.offered.get(name, ()),
-            tries=tuple(tries.get(name, ())[:TRIES_MAX]),
             holds=release.holds.get(name, ()),
+            last=known[name].last if name in known else None,
+            history=known[name].history if name in known else "",
         )
         for release in releases
-        for name, max_age_s in sorted(_contracts(release, farm).items())
+        for name, max_age_s in sorted(_contracts(release, tried).items())
     )
 
 
-def _contracts(release: Release, farm: Farm) -> dict[StageName, float]:
-    tried = {name: age for name, age in farm.stages if name.release == release.title}
-    return {**dict.fromkeys(release.holds, 0.0), **tried, **release.contracts}
+def _contracts(release: Release, tried: Sequence[KnownStage]) -> dict[StageName, float]:
+    ages = {one.name: one.max_age_s for one in tried if one.name.release == release.title}
+    return {**dict.fromkeys(release.holds, 0.0), **ages, **release.contracts}
 
 
 def _newest(release: Release, name: StageName) -> float:

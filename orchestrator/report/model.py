@@ -17,6 +17,7 @@ DUE_AT = 0.75
 TIME_MAX_S, SIZE_MAX_BYTES = 1e11, 2**62
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,150}")
+_PRINT = re.compile(r"[0-9a-f]{16}")
 _STRANGE = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
@@ -48,6 +49,12 @@ class StageName:
 def page_name(build: str) -> str:
     """The name of a build's page; ids come from Redis, and may be anything."""
     return build if _NAME.fullmatch(build) else f"build-{_digest(repr(build))[:32]}"
+
+
+def cause_page(fingerprint: str) -> str:
+    """The name of a cause's page, empty for no cause; fingerprints come from Redis too."""
+    known = not fingerprint or _PRINT.fullmatch(fingerprint)
+    return fingerprint if known else f"cause-{_digest(repr(fingerprint))[:32]}"
 
 
 def possible_time(seconds: float) -> float:
@@ -96,7 +103,8 @@ class Mark(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
     """A build of the ledger. Times are in seconds since 1970, 0 if not set yet. `digest` changes
-    with anything that its page shows."""
+    with anything that its page shows. `cause` says why it failed, in words, and `fingerprint` is
+    what like failures share; both are empty where nothing is known."""
 
     id: str
     job: str
@@ -114,6 +122,8 @@ class Try:
     reason: str = ""
     gate: str = ""
     size_bytes: int = 0
+    fingerprint: str = ""
+    cause: str = ""
 
     @property
     def took_s(self) -> float:
@@ -147,19 +157,32 @@ class HostRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Farm:
-    """What the ledger says: builds, newest first, the stages that they make with the contract of
-    each in seconds, and hosts."""
+class QueueRow:
+    """A queue: how many builds wait and run in it, and the slots of hosts that are up."""
 
-    tries: tuple[Try, ...] = ()
-    stages: tuple[tuple[StageName, float], ...] = ()
-    hosts: tuple[HostRow, ...] = ()
+    name: str
+    waiting: int
+    running: int
+    slots: int
 
-    @property
-    def seen(self) -> float:
-        """When the newest of what it says happened; 0 if it says nothing."""
-        times = ((one.submitted, one.claimed, one.ended) for one in self.tries)
-        return max((max(three) for three in times), default=0.0)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CauseCount:
+    """A cause: how many builds failed for it, and the newest of them."""
+
+    builds: int
+    newest: Try
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownStage:
+    """A stage that builds of the farm make: its contract in seconds, and its newest build.
+    `history` changes with anything that is shown of its builds."""
+
+    name: StageName
+    max_age_s: float
+    history: str
+    last: Try
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,14 +200,16 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageView:
-    """One stage: its builds that users can download, and those that were tried, newest first."""
+    """One stage: its builds that users can download, newest first, and the last that was tried.
+    `history` stands for all builds that were."""
 
     name: StageName
     max_age_s: float
     freshness: Freshness
     offered: tuple[Stage, ...] = ()
-    tries: tuple[Try, ...] = ()
     holds: tuple[Hold, ...] = ()
+    last: Try | None = None
+    history: str = ""
 
     @property
     def built_at(self) -> float:
@@ -194,10 +219,6 @@ class StageView:
     def until(self) -> float:
         """When the contract ends, 0 if it has none or nothing is published."""
         return self.built_at + self.max_age_s if self.built_at and self.max_age_s else 0.0
-
-    @property
-    def last(self) -> Try | None:
-        return self.tries[0] if self.tries else None
 
     @property
     def mark(self) -> Mark:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from orchestrator.display.html import environment_of, shown, style_sheet
 from orchestrator.display.terminal import duration, size
 from orchestrator.release.pointer import moment
-from orchestrator.report.model import Freshness, Mark, page_name, possible_size
+from orchestrator.report.model import Freshness, Mark, cause_page, page_name, possible_size
 from tasks import __version__
 from tasks.model import short_id
 
@@ -71,6 +71,7 @@ def environment() -> Environment:
         "days": days,
         "short": short_id,
         "page": page_name,
+        "cause_page": cause_page,
         "css": lambda word: str(word).replace(" ", "-"),
         "build": _build,
         "outside": _outside,

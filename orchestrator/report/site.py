@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from orchestrator.display.terminal import duration, size
-from orchestrator.report.charts import chart, spans
-from orchestrator.report.documents import badge, feed, status_json
-from orchestrator.report.farm import details, read_farm
-from orchestrator.report.folder import Pages, SiteFolder, recall, remember, site_folder
-from orchestrator.report.logs import failure_in, pages_of
+from orchestrator.report.builds import KnownBuilds
+from orchestrator.report.charts import Chart, chart
+from orchestrator.report.documents import FEED_MAX, badge, feed, status_json
+from orchestrator.report.farm import read_farm
+from orchestrator.report.folder import Pages, SiteFolder, site_folder
+from orchestrator.report.ledger_pages import LedgerPages
 from orchestrator.report.matrix import matrices, stage_views
-from orchestrator.report.model import Farm, Release, StageView, Try, page_name
-from orchestrator.report.packages import changes_in
+from orchestrator.report.model import Release, StageView, Try
+from orchestrator.report.packages import Find, changes_in
 from orchestrator.report.pages import look, render, style
 from orchestrator.report.published import Source
-from tasks.errors import StagefarmError
+from tasks.errors import FarmUnreachable
 from tasks.ledger.builds import Ledger
-from tasks.ledger.records import Record
-from tasks.model import BuildState, decode, encode
+from tasks.model import BuildState
 from tasks.settings import Settings
 
-FARM_FILE = "farm.json"
-WAITING = (BuildState.QUEUED, BuildState.BLOCKED)
-WITH_LOG = (BuildState.FAILED, BuildState.CANCELLED)
-"""The builds whose logs become pages; of others the log lies in the store."""
+CAUSES_MAX = 200
+"""The causes that are listed, those that made a build fail last."""
+
+SAYS_S = 3600.0
+"""So often the first page says anew when it was written, if nothing else has changed on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,156 +54,160 @@ def write_site(
     now: float,
     builds_max: int,
 ) -> Report:
-    """Bring the site in `folder` up to date at the time `now`. Without a ledger, what the last
-    report read of it is shown again, and pages say so."""
+    """Bring the site in `folder` up to date at the time `now`. Without a ledger, or if that does
+    not answer, what the last report read of it is shown again, and pages say so."""
     releases = [source.read() for source in sources]
     with site_folder(folder, look()) as site:
+        known, is_current = KnownBuilds(site.database), False
         if ledger:
-            farm, records = read_farm(ledger, sources, builds_max, settings)
-            remember(folder, FARM_FILE, encode(farm))
-        else:
-            farm, records = _last_farm(folder), {}
-        views = stage_views(releases, farm, now)
+            try:
+                read_farm(site, ledger, sources, builds_max, settings)
+                LedgerPages(site=site, known=known, ledger=ledger, settings=settings).write()
+                is_current = True
+            except FarmUnreachable:
+                site.write()
+        views = stage_views(releases, known.stages(), now)
         writer = _Writer(
             site=site,
             releases=releases,
             sources={source.title: source for source in sources},
-            farm=farm,
+            known=known,
             views=views,
-            is_current=ledger is not None,
-            builds=frozenset(one.id for one in farm.tries),
+            now=now,
+            is_current=is_current,
         )
-        writer.write_common()
         for view in views:
             writer.write_stage(view)
-        if ledger:
-            for one in farm.tries:
-                writer.write_build(one, records[one.id], ledger, settings)
-        else:
-            site.keep("build/")
-    return Report(
-        folder=folder,
-        stages=len(views),
-        builds=len(farm.tries),
-        counts=Counter(view.freshness for view in views),
-        written=site.written,
-        written_bytes=site.written_bytes,
-        removed=site.removed,
-        farm_is_current=ledger is not None,
-    )
-
-
-def _last_farm(folder: Path) -> Farm:
-    content = recall(folder, FARM_FILE)
-    try:
-        return decode(content, Farm) if content else Farm()
-    except StagefarmError:  # of another version: the next report with Redis writes it anew
-        return Farm()
+        writer.write_common()
+        site.remove_others()
+        return Report(
+            folder=folder,
+            stages=len(views),
+            builds=known.count(),
+            counts=Counter(view.freshness for view in views),
+            written=site.written,
+            written_bytes=site.written_bytes,
+            removed=site.removed,
+            farm_is_current=is_current,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Writer:
+    """The pages that tell of what is published too: looked at by each report."""
+
     site: SiteFolder
     releases: Sequence[Release]
     sources: Mapping[str, Source]
-    farm: Farm
+    known: KnownBuilds
     views: Sequence[StageView]
+    now: float
     is_current: bool
-    builds: frozenset[str]
 
     def write_common(self) -> None:
-        tables = tuple(matrices(self.views))
-        published = tuple(
-            (one.title, one.url, one.catalog.version if one.catalog else 0,
-             one.catalog.created_at if one.catalog else 0.0)
-            for one in self.releases
-        )  # fmt: skip
-        current = self.is_current
+        self._write_index()
+        hosts, queues = self.known.hosts, self.known.queues()
+        self._page("hosts.html", (hosts, queues), lambda: {"hosts": hosts, "queues": queues})
+        causes = self.known.causes(CAUSES_MAX)
+        self._page("causes.html", causes, lambda: {"causes": causes})
         self.site.put("style.css", "", lambda: {"style.css": style()})
-        self._page("index.html", (tables, published), matrices=tables, releases=self.releases)
-        waiting = _queues(self.farm)
-        self._page("hosts.html", (self.farm.hosts, waiting), hosts=self.farm.hosts, queues=waiting)
         status = status_json(
-            self.releases, self.views, farm_is_current=current, seen=self.farm.seen
+            self.releases,
+            self.views,
+            now=self.now,
+            farm_is_current=self.is_current,
+            read_at=self.known.read_at,
         )
         self.site.put("status.json", status, lambda: {"status.json": f"{status}\n"})
-        said = feed(self.releases, self.views, self.farm, set(self.builds))
+        said = feed(self.releases, self.views, self.known.failures(FEED_MAX), self.known)
         self.site.put("feed.atom", said, lambda: {"feed.atom": said})
 
+    def _write_index(self) -> None:
+        shows = (
+            int(self.now // SAYS_S),
+            [_published(one) for one in self.releases],
+            [(v.name, v.freshness, v.built_at, v.mark, _cause(v)) for v in self.views],
+        )
+        self._page(
+            "index.html",
+            shows,
+            lambda: {
+                "matrices": tuple(matrices(self.views)),
+                "releases": self.releases,
+                "now": self.now,
+            },
+        )
+
     def write_stage(self, view: StageView) -> None:
-        slug = view.name.slug
+        slug, (mirror, find) = view.name.slug, self._mirror(view)
         self.site.put(
             f"badge/{slug}",
             (view.name, view.freshness),
             lambda: {f"badge/{slug}.svg": badge(view)},
         )
-        self._page(
-            f"stage/{slug}.html",
-            (view, [stage.build in self.builds for stage in view.offered]),
-            template="stage.html.j2",
-            view=view,
-            changes=lambda: tuple(changes_in(view.offered, self.sources[view.name.release].find)),
-            charts=lambda: _charts(view),
-            mirror=next(one.url for one in self.releases if one.title == view.name.release),
-        )
 
-    def write_build(self, one: Try, record: Record, ledger: Ledger, settings: Settings) -> None:
-        name = page_name(one.id)
-        make = partial(self._build_pages, one, record, ledger, settings)
-        self.site.put(f"build/{name}", (one.digest, one.stages), make)
+        def values() -> Mapping[str, object]:
+            tries = self.known.of_stage(view.name)
+            return {
+                "view": view,
+                "mirror": mirror,
+                "tries": tries,
+                "charts": _charts(view, tries),
+                "changes": tuple(changes_in(view.offered, find)),
+            }
 
-    def _build_pages(self, one: Try, record: Record, ledger: Ledger, settings: Settings) -> Pages:
-        name = page_name(one.id)
-        found = details(ledger, record, settings, with_log=one.state in WITH_LOG)
-        failure = failure_in(found.log) if one.state is BuildState.FAILED else None
-        common = {"root": "../", "builds": self.builds, "one": one, "record": record, "name": name}
-        ended = one.ended or max((max(pair) for pair in found.times), default=0.0)
-        made = {
-            f"build/{name}.html": render(
-                "build.html.j2",
-                found=found,
-                spans=spans(found.times, ended),
-                failure=failure,
-                **common,
-            )
-        }
-        if found.log:
-            for page in pages_of(found.log, failure.line if failure else 0):
-                at = f"log/{name}{page.suffix}.html"
-                made[at] = render("log.html.j2", page=page, failure=failure, **common)
-        return made
+        shows = (mirror, _shown(view), self._linked(view))
+        self._page(f"stage/{slug}.html", shows, values, template="stage.html.j2")
 
-    def _page(self, path: str, shows: object, *, template: str = "", **values: object) -> None:
-        """A page of one file. Values that are functions are called only if it is made."""
-        seen = None if self.is_current else self.farm.seen
-        root = "../" * path.count("/")
+    def _mirror(self, view: StageView) -> tuple[str, Find]:
+        """Where users download the stage, and how its files are read there."""
+        title = view.name.release
+        url = next(one.url for one in self.releases if one.title == title)
+        return url, self.sources[title].find
+
+    def _linked(self, view: StageView) -> list[bool]:
+        """Which of the builds that the mirror or the gate have are builds of the ledger too."""
+        named = [*(one.build for one in view.offered), *(one.build for one in view.holds)]
+        return [build in self.known for build in named]
+
+    def _page(
+        self,
+        path: str,
+        shows: object,
+        values: Callable[[], Mapping[str, object]],
+        *,
+        template: str = "",
+    ) -> None:
+        """A page of one file, made of `values` if it shows something else than before."""
+        read_at = None if self.is_current else self.known.read_at
+        common: Mapping[str, object] = {
+            "root": "../" * path.count("/"), "builds": self.known, "farm_read_at": read_at,
+        }  # fmt: skip
 
         def make() -> Pages:
-            made = {name: one() if callable(one) else one for name, one in values.items()}
-            page = render(
-                template or f"{path}.j2",
-                root=root, builds=self.builds, farm_seen=seen, **made,
-            )  # fmt: skip
-            return {path: page}
+            return {path: render(template or f"{path}.j2", **common, **values())}
 
-        self.site.put(path, (shows, seen), make)
+        self.site.put(path, (shows, read_at), make)
 
 
-def _queues(farm: Farm) -> tuple[tuple[str, int, int, int], ...]:
-    """Each queue with how many builds wait and run in it, and how many slots serve it."""
-    names = {one.queue for one in farm.tries} | {q for host in farm.hosts for q in host.queues}
-    waiting = Counter(one.queue for one in farm.tries if one.state in WAITING)
-    running = Counter(one.queue for one in farm.tries if one.state is BuildState.RUNNING)
-    slots = {
-        name: sum(host.slots for host in farm.hosts if name in host.queues and host.state == "up")
-        for name in names
-    }
-    return tuple((name, waiting[name], running[name], slots[name]) for name in sorted(names))
+def _published(release: Release) -> object:
+    catalog = release.catalog
+    return (release.title, release.url, catalog and (catalog.version, catalog.created_at))
 
 
-def _charts(view: StageView) -> list[object]:
+def _cause(view: StageView) -> object:
+    return view.last and (view.last.fingerprint, view.last.cause)
+
+
+def _shown(view: StageView) -> object:
+    """All that the page of the stage shows; what was published of a build does not change."""
+    offered = [(one.build, one.attempt, one.built_at, one.tarball) for one in view.offered]
+    return (view.name, view.max_age_s, view.freshness, offered, view.holds, view.history, view.mark)
+
+
+def _charts(view: StageView, tries: Sequence[Try]) -> list[Chart]:
     published = [(stage.build, stage) for stage in reversed(view.offered)]
-    done = [one for one in reversed(view.tries) if one.state is BuildState.SUCCEEDED]
+    done = [one for one in reversed(tries) if one.state is BuildState.SUCCEEDED]
     sizes = {one.id: one.size_bytes for one in done if one.size_bytes}
     sizes |= {build: stage.tarball.size_bytes for build, stage in published}
     took = [(one.id, one.took_s) for one in done if one.took_s]

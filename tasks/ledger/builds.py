@@ -28,7 +28,17 @@ from tasks.ledger.answers import (
     Resume,
 )
 from tasks.ledger.connection import Connection, check_schema, connect
-from tasks.ledger.records import FIELDS, Attempt, Record, Summary, to_attempt, to_record, to_summary
+from tasks.ledger.records import (
+    FIELDS,
+    Attempt,
+    Record,
+    Summary,
+    step_fields,
+    to_attempts,
+    to_record,
+    to_summary,
+    to_times,
+)
 from tasks.model import Build, decode, encode
 from tasks.results import Artifact, Cause, Checkpoint, StepResult
 from tasks.settings import Settings
@@ -305,19 +315,13 @@ class Ledger:
 
     def step_times(self, build: str, attempt: int, steps: int) -> list[tuple[float, float]]:
         """When each step of an attempt began and ended, 0 where it did not."""
-        names = [f"{attempt}.{step}.{what}" for step in range(steps) for what in ("began", "ended")]
+        names = step_fields(attempt, steps)
         with self.connection.reaching() as client:
-            found = client.hmget(self.connection.key("build", build, "steps"), names)
-        times = [float(time or 0) for time in found]
-        return list(zip(times[::2], times[1::2], strict=True))
+            return to_times(client.hmget(self.connection.key("build", build, "steps"), names))
 
     def attempts(self, build: str) -> list[Attempt]:
         with self.connection.reaching() as client:
-            found = client.hgetall(self.connection.key("build", build, "attempts"))
-        return sorted(
-            (to_attempt(int(number), data) for number, data in found.items()),
-            key=lambda attempt: attempt.number,
-        )
+            return to_attempts(client.hgetall(self.connection.key("build", build, "attempts")))
 
     def refusals(self, build: str) -> dict[str, tuple[float, str]]:
         """When and why each host refused the build."""

@@ -23,29 +23,25 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """The stream of every change of a build's state or step, without progress within a step."""
+    """The stream of every change of what a record says, without progress within a step."""
 
     connection: Connection
 
     def since(self, position: str = "") -> Changes:
-        """The changes after `position`; without one, only the position of the newest change."""
+        """The changes after `position`; without one, only the position of the newest change. They
+        are unknown if the entry at `position` is gone: the stream was cut since, or Redis was set
+        back to a time before it."""
         key = self.connection.key("events")
         pipeline = self.connection.client.pipeline(transaction=False)
         pipeline.time()
-        pipeline.xrange(key, count=1)
         pipeline.xrevrange(key, count=1)
         if position:
-            pipeline.xrange(key, f"({position}", count=READ_MAX)
-        (seconds, micros), oldest, newest, *found = self.connection.run(pipeline)
+            pipeline.xrange(key, position, count=READ_MAX + 1)
+        (seconds, micros), newest, *found = self.connection.run(pipeline)
         now, last = seconds + micros / 1e6, newest[0][0] if newest else START
-        trimmed = bool(oldest) and _place(oldest[0][0]) > _place(position or START)
-        if not found or trimmed or len(found[0]) == READ_MAX:
+        if position == START and not newest:
+            return Changes(frozenset(), START, now)
+        entries = found[0] if found else []
+        if not entries or entries[0][0] != position or len(entries) > READ_MAX:
             return Changes(None, last, now)
-        entries = found[0]
-        builds = frozenset(fields["build"] for _, fields in entries)
-        return Changes(builds, entries[-1][0] if entries else position, now)
-
-
-def _place(id_: str) -> tuple[int, ...]:
-    """The id of an entry as a sort key."""
-    return tuple(int(part) for part in id_.split("-"))
+        return Changes(frozenset(fields["build"] for _, fields in entries[1:]), entries[-1][0], now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import msgspec
@@ -99,6 +99,22 @@ def to_summary(batch: str, submitted: float | None, counts: dict[str, str]) -> S
     found = {state: int(counts.get(state, 0)) for state in BuildState}
     some = {state: count for state, count in found.items() if count}
     return Summary(batch=batch, submitted=submitted or 0.0, counts=some)
+
+
+def step_fields(attempt: int, steps: int) -> list[str]:
+    """The fields that say when each step of an attempt began and ended; `to_times` reads them."""
+    return [f"{attempt}.{step}.{what}" for step in range(steps) for what in ("began", "ended")]
+
+
+def to_times(values: Sequence[str | None]) -> list[tuple[float, float]]:
+    times = [float(time or 0) for time in values]
+    return list(zip(times[::2], times[1::2], strict=True))
+
+
+def to_attempts(fields: Mapping[str, str]) -> list[Attempt]:
+    """The attempts in a build's hash, the first one first."""
+    found = (to_attempt(int(number), data) for number, data in fields.items())
+    return sorted(found, key=lambda attempt: attempt.number)
 
 
 def to_attempt(number: int, text: str) -> Attempt:

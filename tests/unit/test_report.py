@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,13 +18,23 @@ from orchestrator.formats.releasefile import Selection
 from orchestrator.gate.findings import Finding, StageKey
 from orchestrator.gate.holds import Hold, Holds
 from orchestrator.report.charts import HEIGHT, chart, spans
+from orchestrator.report.database import Database
+from orchestrator.report.details import Log
 from orchestrator.report.documents import feed
-from orchestrator.report.folder import OWN, UNFINISHED, SiteFolder, site_folder
-from orchestrator.report.logs import LINE_MAX, PAGE_LINES, PAGES_MAX, failure_in, pages_of
+from orchestrator.report.folder import (
+    NAMES_AT_ONCE,
+    OWN,
+    SiteFolder,
+    make_again,
+    make_gone,
+    site_folder,
+)
+from orchestrator.report.logs import LINE_MAX, PAGE_LINES, PAGES_MAX, failure_of, pages_of
 from orchestrator.report.matrix import matrices, stage_views
 from orchestrator.report.model import (
-    Farm,
+    CauseCount,
     Freshness,
+    KnownStage,
     Mark,
     Release,
     StageName,
@@ -36,6 +47,7 @@ from orchestrator.report.pages import render
 from orchestrator.report.site import write_site
 from tasks.errors import BadInput, StagefarmError
 from tasks.model import BuildState
+from tasks.results import Cause, NumberedLine
 from tasks.settings import Settings
 from tests.releases import DAY_S, Shop
 from tests.reports import a_shop, report, source_of
@@ -87,8 +99,8 @@ def a_try(state: BuildState, **more: object) -> Try:
     return replace(made, **more)  # type: ignore[arg-type]
 
 
-def view_of(*tries: Try, holds: tuple[Hold, ...] = ()) -> StageView:
-    return StageView(name=NAME, max_age_s=0, freshness=Freshness.NEVER, tries=tries, holds=holds)
+def view_of(last: Try | None = None, holds: tuple[Hold, ...] = ()) -> StageView:
+    return StageView(name=NAME, max_age_s=0, freshness=Freshness.NEVER, last=last, holds=holds)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +116,7 @@ def view_of(*tries: Try, holds: tuple[Hold, ...] = ()) -> StageView:
     ],
 )
 def test_the_last_attempt_is_a_mark(state: BuildState, gate: str, mark: Mark) -> None:
-    older = a_try(BuildState.SUCCEEDED, id="b-0")
-    assert view_of(a_try(state, gate=gate), older).mark is mark
+    assert view_of(a_try(state, gate=gate)).mark is mark
 
 
 def a_hold(build: str = "b-1") -> Hold:
@@ -131,8 +142,9 @@ def test_the_matrix_has_what_is_published_and_what_was_only_tried(shop: Shop) ->
         release="nightly stable", product="stage3", variant="systemd",
         arch="x86-64bit", subarch="haswell",
     )  # fmt: skip
-    farm = Farm(tries=(a_try(BuildState.FAILED, stages=(tried,)),), stages=((tried, 60.0),))
-    (matrix,) = matrices(stage_views([source_of(shop).read()], farm, shop.now))
+    last = a_try(BuildState.FAILED, stages=(tried,))
+    known = [KnownStage(name=tried, max_age_s=60.0, history="", last=last)]
+    (matrix,) = matrices(stage_views([source_of(shop).read()], known, shop.now))
     assert matrix.columns == ("x86-64bit.generic_64", "x86-64bit.haswell")
     found = [
         (row.title, [cell and (cell.freshness.value, cell.mark.value) for cell in row.cells])
@@ -190,15 +202,41 @@ def test_of_a_long_log_the_newest_pages_are_shown() -> None:
     assert (pages[0].number, pages[0].suffix, pages[1].suffix) == (3, "", "~4")
 
 
-def test_the_failure_is_the_last_line_that_speaks_of_one() -> None:
-    log = ["checking", "error: early", "make: *** failed", "leaving", ""]
-    assert (found := failure_in(log))
-    assert found.line == 3
+CAUSE = Cause(
+    rule="gcc",
+    kind="compile",
+    message="no such file",
+    fingerprint="0123456789abcdef",
+    line=3,
+    excerpt=tuple(NumberedLine(number=n, text=f"line {n}") for n in range(1, 6)),
+)
+
+
+def test_the_failure_is_where_its_cause_says() -> None:
+    log = Log(lines=tuple(f"line {number}" for number in range(1, 9)), is_whole=True)
+    assert (found := failure_of(CAUSE, log))
+    assert (found.line, found.suffix) == (3, "")
     assert [line.number for line in found.around if line.is_failure] == [3]
-    assert (quiet := failure_in(["one", "two", ""]))
-    assert quiet.line == 2
-    assert failure_in([]) is None
-    assert failure_in(["", ""]) is None
+    assert [line.number for line in found.around] == [1, 2, 3, 4, 5]
+    assert failure_of(None, log) is None
+    assert failure_of(replace(CAUSE, excerpt=()), log) is None
+
+
+def test_a_cause_that_no_rule_knows_leads_to_the_end_and_marks_nothing() -> None:
+    log = Log(lines=("x",) * (PAGE_LINES + 9), is_whole=True)
+    last = NumberedLine(number=PAGE_LINES + 8, text="x")
+    assert (found := failure_of(replace(CAUSE, rule="", line=0, excerpt=(last,)), log))
+    assert (found.line, found.suffix) == (PAGE_LINES + 8, "~2")
+    assert not any(line.is_failure for line in found.around)
+
+
+def test_a_cause_leads_nowhere_that_is_not_shown() -> None:
+    parts = failure_of(CAUSE, Log(lines=("x",) * 9, is_whole=False))
+    short = failure_of(CAUSE, Log(lines=("x", "y"), is_whole=True))
+    long = failure_of(CAUSE, Log(lines=("x",) * (PAGE_LINES * (PAGES_MAX + 2)), is_whole=True))
+    for found in (parts, short, long):
+        assert found
+        assert (found.suffix, len(found.around)) == (None, 5)
 
 
 def test_lines_are_shown_without_escape_sequences_and_cut() -> None:
@@ -237,6 +275,7 @@ def fill(root: Path, pages: dict[str, str], look: str = "1") -> SiteFolder:
     with site_folder(root, look) as folder:
         for path, text in pages.items():
             folder.put(path, text, made(path, text))
+        folder.remove_others()
     return folder
 
 
@@ -258,9 +297,8 @@ def test_pages_that_are_not_made_any_more_are_removed_and_nothing_else(tmp_path:
     fill(tmp_path, {"a.html": "a", "b/b.html": "b"})
     (tmp_path / "favicon.ico").write_text("the operator's")
     assert fill(tmp_path, {"a.html": "a"}).removed == 1
-    assert sorted(path.name for path in tmp_path.rglob("*.*") if path.is_file()) == [
-        "a.html", "favicon.ico", "index.json",
-    ]  # fmt: skip
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file() and OWN not in path.parts}
+    assert left == {"a.html", "favicon.ico"}
 
 
 def test_a_page_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
@@ -269,34 +307,74 @@ def test_a_page_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
     assert fill(tmp_path, {"a.html": "a"}).written == 1
 
 
-def test_after_an_error_no_page_is_made_twice_and_none_is_removed(tmp_path: Path) -> None:
+def test_after_an_error_no_page_is_missing_and_none_is_made_twice(tmp_path: Path) -> None:
     fill(tmp_path, {"a.html": "a", "b.html": "b"})
     with pytest.raises(StagefarmError, match="cannot be a page"):
         fill(tmp_path, {"a.html": "new", "../b": "b"})
     assert (tmp_path / "b.html").exists()
-    assert fill(tmp_path, {"a.html": "new", "b.html": "b"}).written == 0
+    again = fill(tmp_path, {"a.html": "new", "b.html": "b"})
+    assert (again.written, again.removed) == (1, 0)
 
 
-def test_after_a_crash_all_pages_are_made_again(tmp_path: Path) -> None:
-    fill(tmp_path, {"a.html": "a", "b.html": "b"})
-    (tmp_path / "a.html").write_text("what a writer left that was killed")
-    (tmp_path / UNFINISHED).touch()
-    again = fill(tmp_path, {"a.html": "a"})
-    assert (again.written, again.removed) == (1, 1)
-    assert (tmp_path / "a.html").read_text() == "a"
-    assert not (tmp_path / UNFINISHED).exists()
+def test_marked_pages_are_made_when_they_are_marked(tmp_path: Path) -> None:
+    def report() -> int:
+        with site_folder(tmp_path, "1") as folder:
+            for names in folder.outdated("build/"):
+                for name in names:
+                    folder.put(name, "", made(f"{name}.html", "text"))
+            folder.remove_others()
+            return folder.written - folder.removed
 
+    def mark(how: Callable[[Database, str], None], *names: str) -> None:
+        with site_folder(tmp_path, "1") as folder:
+            for name in names:
+                how(folder.database, name)
 
-def test_the_mark_of_a_crash_is_there_while_pages_are_written(tmp_path: Path) -> None:
-    def look() -> dict[str, str]:
-        seen.append((tmp_path / UNFINISHED).exists())
-        return {"b.html": "b"}
-
-    seen: list[bool] = []
+    many = [f"build/b-{number:04}" for number in range(2 * NAMES_AT_ONCE + 1)]
+    mark(make_again, *many)
+    assert report() == len(many)
+    assert report() == 0
+    mark(make_again, many[7])
+    mark(make_gone, *many[10:12])
+    assert report() == 1 - 2
+    assert not (tmp_path / f"{many[10]}.html").exists()
+    (tmp_path / f"{many[0]}.html").unlink()
     with site_folder(tmp_path, "1") as folder:
-        folder.put("a.html", "a", made("a.html", "a"))
-        folder.put("b.html", "b", look)
-    assert seen == [True]
+        folder.look_for_pages("build/")
+    assert report() == 1
+
+
+@pytest.mark.parametrize("dies_at", range(1, 9))
+def test_whenever_a_report_is_killed_the_next_one_mends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int
+) -> None:
+    """Each write to the disk, and each change of the database, is a place to die."""
+    fill(tmp_path, {"a.html": "a", "b.html": "b", "gone.html": "x"})
+    wanted = {"a.html": "new", "b.html": "b", "c.html": "c"}
+    steps = iter(range(1, 100))
+
+    def dying(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **more: object) -> object:
+            if next(steps) >= dies_at:
+                raise Killed
+            return real(*args, **more)
+
+        return call
+
+    with monkeypatch.context() as patch, suppress(Killed):
+        for place, name in ((Path, "write_bytes"), (Path, "rename"), (Path, "unlink")):
+            patch.setattr(place, name, dying(getattr(place, name)))
+        patch.setattr(Database, "do", dying(Database.do))
+        fill(tmp_path, wanted)
+    shown = {path.name: path.read_text() for path in tmp_path.glob("[a-z]*.html")}
+    assert shown["a.html"] in ("a", "new"), "a reader sees whole pages"
+    assert shown["b.html"] == "b"
+    fill(tmp_path, wanted)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == wanted
+
+
+class Killed(BaseException):
+    """As SIGKILL, no handler of errors runs for it: `SiteFolder` has none."""
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
@@ -336,8 +414,9 @@ def test_a_second_report_writes_nothing_until_a_stage_ages(shop: Shop) -> None:
     shop.publish("b-1", "b-2")
     first = report(shop)
     assert first.written > 5
-    again = report(shop, now=shop.now + 3600)
-    assert (again.written, again.removed) == (0, 0)
+    again = report(shop, now=shop.now + 60)
+    assert (again.written, again.removed) == (1, 0), "status.json says when it was written"
+    assert report(shop, now=shop.now + 3600).written == 2, "and the matrix, once an hour"
     due = report(shop, now=shop.now + 6 * DAY_S)
     assert due.counts == {"due": 2}
     assert due.written == 2 + 2 + 2, "the matrix, status.json, each stage and its badge"
@@ -357,7 +436,8 @@ def test_programs_read_the_state_of_each_stage(shop: Shop) -> None:
     report(shop)
     status = json.loads(site(shop)["status.json"])
     assert status["version"] == 1
-    assert status["farm"] == {"current": False, "seen": 0.0}
+    assert status["written_at"] == shop.now
+    assert status["farm"] == {"current": False, "read_at": 0.0}
     (stage,) = status["stages"]
     assert stage["freshness"] == "fresh"
     assert (stage["build"], stage["built_at"]) == ("b-1", built_at)
@@ -391,7 +471,7 @@ def entries(text: str) -> list[str]:
 
 def test_the_feed_tells_of_failures_and_takes_any_text() -> None:
     hostile = a_try(BuildState.FAILED, id="b<\x00\udcff", reason="]]>&\x1b[1m\uffff", ended=NOW)
-    text = feed([], [], Farm(tries=(hostile,)), {hostile.id})
+    text = feed([], [], [hostile], {hostile.id})
     assert entries(text.encode("utf-8", "backslashreplace").decode()) == ["Failed: b<\\x00\\xff"]
 
 
@@ -430,16 +510,23 @@ HOSTILE = [
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_are_text(name: str) -> None:
     stage = StageName(release=name, product=name, variant=name, arch=name, subarch=name)
-    view = replace(view_of(a_try(BuildState.FAILED, id=name, host=name)), name=stage)
+    one = a_try(BuildState.FAILED, id=name, host=name, cause=name, fingerprint=name)
+    view = replace(view_of(one), name=stage)
     release = Release(title=name, url=name, catalog=None)
     tables = tuple(matrices([view]))
-    values = {"builds": {name}, "farm_seen": None}
+    values = {"builds": {name}, "farm_read_at": None}
     pages = [
-        render("index.html.j2", root="", matrices=tables, releases=[release], **values),
+        render("index.html.j2", root="", matrices=tables, releases=[release], now=NOW, **values),
         render(
-            "stage.html.j2", root="../", view=view, changes=(), charts=[], mirror=name, **values
+            "stage.html.j2",
+            root="../", view=view, tries=[one], changes=(), charts=[], mirror=name, **values,
         ),
-    ]
+        render("causes.html.j2", root="", causes=[CauseCount(builds=1, newest=one)], **values),
+        render(
+            "cause.html.j2", root="../", one=one, cause=None, failure=None, tries=[one],
+            stages=[stage], count=2, **values,
+        ),
+    ]  # fmt: skip
     for page in pages:
         assert page.encode()
         assert "<script" not in page
@@ -451,7 +538,7 @@ def test_names_are_text(name: str) -> None:
 def test_only_web_addresses_become_links() -> None:
     release = Release(title="a stable", url="javascript:alert(1)", catalog=None)
     page = render(
-        "stage.html.j2", root="../", view=view_of(), changes=(), charts=[], mirror=release.url,
-        builds=set(), farm_seen=None,
+        "stage.html.j2", root="../", view=view_of(), tries=[], changes=(), charts=[],
+        mirror=release.url, builds=set(), farm_read_at=None,
     )  # fmt: skip
     assert 'href="javascript' not in page

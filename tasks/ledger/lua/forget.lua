@@ -21,5 +21,6 @@ if ended and tonumber(ended) < tonumber(before) then
   redis.call('DEL', key('build', id))
   redis.call('ZREM', key('builds'), id)
   redis.call('ZREM', key('ended'), id)
+  event(id, 'forgotten')
 end
 return 1 - redis.call('EXISTS', key('build', id))

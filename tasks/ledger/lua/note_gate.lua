@@ -2,8 +2,12 @@
 -- there is no such build any more.
 -- ARGV: id, text
 local id, text = unpack(ARGV)
-if not get(id, 'state') then
+local state, before = get(id, 'state', 'gate')
+if not state then
   return 'unknown'
 end
-set(id, 'gate', text)
+if (before or '') ~= text then
+  set(id, 'gate', text)
+  event(id, 'gate', text)
+end
 return 'ok'

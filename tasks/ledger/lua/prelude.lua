@@ -136,6 +136,9 @@ local function release(id)
     local state, attempt = get(follower, 'state', 'attempt')
     if state == 'blocked' then
       enqueue(follower, attempt)
+      if get(follower, 'state') == 'queued' then
+        event(follower, 'queued', id)
+      end
     end
   end
 end
