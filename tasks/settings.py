@@ -100,6 +100,16 @@ class Settings:
     notify_timezone: Name = "UTC"
     """Time zone of `notify_digest`, and of the times in messages."""
 
+    report_dir: str = ""
+    """Folder of the web site about the releases in `release_dir` that the supervisor keeps up to
+    date; none: it writes none."""
+
+    report_s: Interval = 60.0
+    """How often, at most, the supervisor writes that site."""
+
+    report_builds: Some = 20_000
+    """The newest builds that have a page in a site."""
+
     key_prefix: Name = "stagefarm"
     """First part of every key in Redis, so that several farms can share one server."""
 

@@ -69,7 +69,7 @@ ROLES = {
     ),
     "monitoring": (
         *("status", "follow", "logs", "why", "workers"),
-        *("fetch", "release", "gate", "lineage", "notify"),
+        *("fetch", "release", "gate", "lineage", "notify", "report"),
     ),
     "admin": ("forget", "ledger"),
 }

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from orchestrator.report.site import Report
     from tasks.ledger.builds import Ledger
 
-BUILDS = 5_000
-
 
 @click.command(short_help="Write a web site about stages and builds.")
 @click.argument(
@@ -30,13 +28,11 @@ BUILDS = 5_000
 )
 @click.option(
     "--builds",
-    default=BUILDS,
-    show_default=True,
     type=click.IntRange(1),
-    help="Pages for so many newest builds; older ones are removed.",
+    help="Pages for so many newest builds; older ones are removed. Default: `report_builds`.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def report(*, files: tuple[Path, ...], folder: Path, builds: int, as_json: bool) -> None:
+def report(*, files: tuple[Path, ...], folder: Path, builds: int | None, as_json: bool) -> None:
     """Write a static site: the stages of the releases, coloured by the age of what users can
     download against `max_age` in the release file, with their builds, logs and hosts. Only pages
     are written whose content has changed. Where Redis does not answer, what is published is shown
@@ -53,7 +49,14 @@ def report(*, files: tuple[Path, ...], folder: Path, builds: int, as_json: bool)
 
     settings = current()
     sources = sources_of(files, settings, say)
-    made = write_site(sources, _ledger(), folder, settings, now=time.time(), builds_max=builds)
+    made = write_site(
+        sources,
+        _ledger(),
+        folder,
+        settings,
+        now=time.time(),
+        builds_max=builds or settings.report_builds,
+    )
     click.echo(json.dumps(_values(made), indent=2) if as_json else _sentence(made))
 
 

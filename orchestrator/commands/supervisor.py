@@ -14,7 +14,8 @@ def supervisor() -> None:
     batches that name a release are published once they have ended. With
     `rebuilds_per_day`, hosts that have nothing to do repeat what is published; with `schedule_dir`,
     the nights of the batches in it are submitted when they are due; with `notify_file`, people are
-    told what is wrong. Run one, or several on different machines; one leads.
+    told what is wrong; with `report_dir`, the web site of `stagefarm report` is kept up to date
+    there. Run one, or several on different machines; one leads.
 
     \b
     Example:
@@ -25,6 +26,7 @@ def supervisor() -> None:
     from orchestrator.farm.notifications import Notifications
     from orchestrator.farm.scheduled_nights import ScheduledNights
     from orchestrator.farm.second_opinions import SecondOpinions
+    from orchestrator.farm.site_reports import SiteReports
     from orchestrator.farm.spare_rebuilds import SpareRebuilds
     from orchestrator.farm.supervisor import Supervisor
     from tasks.app import app
@@ -38,7 +40,8 @@ def supervisor() -> None:
     opinions = SecondOpinions(current(), ledger, app, click.echo)
     notifications = Notifications(current(), ledger, click.echo)
     duties = (nights, opinions, releases, rebuilds, notifications)
-    watcher = Supervisor(current(), ledger, app, click.echo, duties=duties)
+    own = (SiteReports(current(), click.echo),)
+    watcher = Supervisor(current(), ledger, app, click.echo, duties=duties, own_duties=own)
     signal.signal(signal.SIGTERM, lambda *_: watcher.stopping.set())
     watcher.run()
     notifications.finish()

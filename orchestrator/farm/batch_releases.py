@@ -6,19 +6,17 @@ file. What is published is decided as by `stagefarm publish`, which runs as a pr
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.farm.own_commands import run_command
 from orchestrator.formats.releasefile import NAME
 from orchestrator.release.known import Known
 from tasks.errors import Held, StagefarmError
 from tasks.host.files import replaced, write_all
-from tasks.host.process import run
 from tasks.ledger.builds import Ledger
 from tasks.ledger.records import Summary
 from tasks.model import BuildState, short_id
@@ -76,13 +74,8 @@ class BatchReleases:
     def _publish(self, batch: Summary, file: Path) -> None:
         name = short_id(batch.batch)
         self.say(f"{name} has ended: publishing {file.name}")
-        argv = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-P", "-m", "orchestrator"]
         try:
-            code = run(
-                [*argv, "publish", str(file)],
-                on_line=lambda line, _: self._say_of(file.stem, line),
-                env=dict(os.environ),
-            )
+            code = run_command(["publish", str(file)], lambda line: self._say_of(file.stem, line))
         except StagefarmError as error:
             self.say(f"{name}: {error}")
             code = error.exit_code

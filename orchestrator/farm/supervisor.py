@@ -2,7 +2,7 @@
 after what is due: nights of schedules, releases of batches, work for hosts that have nothing to do.
 
 Any number of supervisors may run; one leads, and another takes over when it stops. Its
-state is in the ledger.
+state is in the ledger. Each keeps the web site of its own machine up to date.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SENT_MAX = 500
 
 
 class Duty(Protocol):
-    """Something else that the leading supervisor looks after in each scan."""
+    """Something else that a supervisor looks after in each scan."""
 
     def look(self) -> None: ...
 
@@ -48,6 +48,11 @@ class Supervisor:
     say: Callable[[str], None]
     stopping: threading.Event = field(default_factory=threading.Event)
     duties: Sequence[Duty] = ()
+    """What only the leading supervisor looks after."""
+
+    own_duties: Sequence[Duty] = ()
+    """What each supervisor looks after on its machine, also while Redis does not answer."""
+
     _missing: set[Late] = field(default_factory=set)
 
     def run(self) -> None:
@@ -65,6 +70,8 @@ class Supervisor:
                 if not away:
                     self.say(f"{error}; waiting")
                 away = True
+            for duty in self.own_duties:
+                duty.look()
             self.stopping.wait(self.settings.scan_s)
 
     def act(self, look: Look) -> None:
