@@ -1,10 +1,12 @@
 """The demonstration: set up a farm, build the shipped nightly batch, verify the tarballs, publish
-them to a mirror, and verify that as its users do; then hold a stage, and release it."""
+them to a mirror, and verify that as its users do; then hold a stage, and release it; then write the
+web site about the stages."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -65,6 +67,10 @@ class Place:
     @property
     def mirror(self) -> Path:
         return self.root / "mirror"
+
+    @property
+    def site(self) -> Path:
+        return self.mirror / "report"
 
     @property
     def release_file(self) -> Path:
@@ -134,8 +140,11 @@ def show(folder: Path, *, hold: bool) -> None:
         _verify(place, console)
         with http_server(place.mirror) as url:
             _publish(place, url, seed_url, environ, console)
+            _write_site(place, environ, console)
             if hold:
-                console.input("\nThe farm is running. Press Enter to stop it. ")
+                console.print(f"\nThe site about the stages: {url}/report/")
+                console.input("The farm is running. Press Enter to stop it. ")
+    console.print(f"\nThe site about the stages: {(place.site / 'index.html').as_uri()}")
 
 
 def _publish(
@@ -154,6 +163,13 @@ def _publish(
     console.print(f"\n[bold]6[/] stagefarm release verify {pointer} --key {key}\n")
     run("release", "verify", pointer, "--key", key, environ=environ)
     show_hold(place.release_file, again, environ, console)
+
+
+def _write_site(place: Place, environ: Mapping[str, str], console: Console) -> None:
+    """Write the web site about the stages, beside the mirror."""
+    words = ["report", str(place.release_file), "--to", str(place.site)]
+    console.print(f"\n[bold]9[/] stagefarm {shlex.join(words)}\n", soft_wrap=True)
+    run(*words, environ=environ)
 
 
 @contextmanager

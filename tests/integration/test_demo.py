@@ -56,4 +56,8 @@ def test_the_nightly_batch_is_built_and_nothing_goes_on(
     assert "generation 2 of stable, 7 stages: published" in done.stdout
     assert len(list((tmp_path / "mirror/stages").glob("*/*.lineage.jsonl"))) == 7
     assert (tmp_path / "mirror/files/SHA256SUMS").exists()
+    site = tmp_path / "mirror/report"
+    assert done.stdout.rstrip().endswith(f"The site about the stages: {site.as_uri()}/index.html")
+    assert "6 stages (6 fresh)" in done.stdout
+    assert len(list((site / "build").iterdir())) == 7
     assert eventually(lambda: not processes_with(str(tmp_path)))
