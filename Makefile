@@ -32,7 +32,7 @@ trial-anise: install ## Try the real anise: ANISE=path LUET_BUILD=path, and MARK
 fuzz: install ## Attack archives for some minutes
 	FUZZ_EXAMPLES=5000 $(BIN)/pytest -q -o timeout=1800 tests/integration/test_hostile_archives.py
 
-bench: install ## Measure archives, inventories, the farm, the store and, as root, containment
+bench: install ## Measure archives, inventories, the farm, the store, reports and, as root, containment
 	unshare --mount $(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.rendering
 	$(BIN)/python -m tests.bench.trust
@@ -41,6 +41,7 @@ bench: install ## Measure archives, inventories, the farm, the store and, as roo
 	$(BIN)/python -m tests.bench.store
 	$(BIN)/python -m tests.bench.publishing
 	$(BIN)/python -m tests.bench.gate
+	$(BIN)/python -m tests.bench.report
 
 soak: install ## Break a farm at random for some minutes; SOAK_SEED=N does it again
 	SOAK_BUILDS=120 SOAK_FAULTS=36 SOAK_LIMIT_S=900 $(BIN)/pytest -q -s -o timeout=1500 tests/faults/test_soak.py

@@ -23,7 +23,7 @@ from orchestrator.report.model import HostRow, StageName, Try, possible_size, po
 from orchestrator.report.published import Source
 from tasks.errors import StagefarmError
 from tasks.ledger.builds import Ledger
-from tasks.ledger.bulk import Bulk
+from tasks.ledger.bulk import MALFORMED, Bulk
 from tasks.ledger.events import Events
 from tasks.ledger.hosts import Hosts
 from tasks.ledger.records import Record
@@ -69,7 +69,8 @@ def read_farm(
             database.note("read_all_at", repr(changes.now))
         change.remove(known.oldest(builds_max))
         change.finish()
-        known.note_hosts(_hosts(ledger, changes.now, settings.lease_s))
+        with suppress(*MALFORMED):
+            known.note_hosts(_hosts(ledger, changes.now, settings.lease_s))
         known.note_read(changes.position, changes.now)
 
 

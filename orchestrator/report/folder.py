@@ -128,9 +128,12 @@ class SiteFolder:
         self.write()
         gone = self.database.rows("SELECT name FROM groups WHERE digest = ?", GONE)
         known = self.database.rows("SELECT name FROM groups WHERE marked = 0")
-        for (name,) in [*gone, *(row for row in known if row[0] not in self._put)]:
+        names = [name for (name,) in [*gone, *known] if name not in self._put]
+        for name in names:
             self._remove(self._group(name)[1])
-            self.database.do("DELETE FROM groups WHERE name = ?", name)
+        with self.database.changing():
+            for name in names:
+                self.database.do("DELETE FROM groups WHERE name = ?", name)
 
     def _group(self, name: str) -> tuple[str, frozenset[str]]:
         """The digest of a group, and its pages."""

@@ -15,6 +15,8 @@ from orchestrator.report.model import (
     freshness,
 )
 
+DENSE_ABOVE = 60
+
 
 def stage_views(
     releases: Sequence[Release], tried: Sequence[KnownStage], now: float
@@ -59,6 +61,11 @@ class Matrix:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     counts: Mapping[Freshness, int]
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it has so many stages that each gets little room."""
+        return sum(self.counts.values()) > DENSE_ABOVE
 
 
 def matrices(views: Sequence[StageView]) -> Iterator[Matrix]:

@@ -95,10 +95,11 @@ def days(seconds: float) -> str:
     return f"{amount:.4g} {unit}{'s' * (amount != 1)}"
 
 
-def _moment(seconds: float) -> Markup:
+def _moment(seconds: float, *, only_day: bool = False) -> Markup:
     if not seconds:
         return Markup("–")
-    return Markup('<time datetime="{}">{}</time>').format(iso(seconds), moment(seconds))
+    text = iso(seconds)[:10] if only_day else moment(seconds)
+    return Markup('<time datetime="{}">{}</time>').format(iso(seconds), text)
 
 
 @pass_context

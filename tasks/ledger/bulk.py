@@ -24,6 +24,9 @@ from tasks.ledger.records import (
 )
 from tasks.model import Build, decode
 
+MALFORMED = (ValueError, TypeError, AttributeError, RecursionError)
+"""The errors of reading something else than what the ledger writes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
@@ -45,7 +48,7 @@ class Bulk:
         found = self._hmget(builds, FIELDS)
         records: dict[str, Record] = {}
         for build, values in zip(builds, found, strict=True):
-            with suppress(ValueError):  # msgspec's and json's errors are such
+            with suppress(*MALFORMED):
                 if any(values):
                     records[build] = to_record(build, values)
         return records
@@ -71,7 +74,7 @@ class Bulk:
         found = self.connection.run(pipeline)
         read: dict[str, History] = {}
         for one, times, attempts in zip(wanted, found[::2], found[1::2], strict=True):
-            with suppress(ValueError):
+            with suppress(*MALFORMED):
                 read[one.id] = History(
                     times=tuple(to_times(times)) if one.titles else (),
                     attempts=tuple(to_attempts(attempts)),

@@ -44,4 +44,6 @@ class Events:
         entries = found[0] if found else []
         if not entries or entries[0][0] != position or len(entries) > READ_MAX:
             return Changes(None, last, now)
-        return Changes(frozenset(fields["build"] for _, fields in entries[1:]), entries[-1][0], now)
+        return Changes(
+            frozenset(fields.get("build", "") for _, fields in entries[1:]), entries[-1][0], now
+        )

@@ -326,11 +326,14 @@ def test_pages_fit_phones_and_screens(shop: Shop, ledger: Ledger, tmp_path: Path
         shop.put(f"b-{number}", flavour, at=shop.now - 3 * number * DAY_S)
         shop.put(f"c-{number}", flavour, at=shop.now - 3 * number * DAY_S, subarch="haswell")
     shop.publish(*(f"{letter}-{number}" for letter in "bc" for number in range(3)))
-    failed(ledger, "b-9", "hook `work` exited with 1", ["x" * 500, "error: " + "y" * 500])
+    log = ["x" * 500, "error: " + "y" * 500]
+    cause = a_cause(2, *log, message="z" * 300, package="p" * 120)
+    failed(ledger, "b-9", "hook `work` exited with 1", log, cause=cause)
     report(shop, ledger)
     root = shop.folder / "site"
     (stage,) = (root / "stage").glob("stage3-minimal-*generic_64*")
     names = ["index.html", f"stage/{stage.name}", "build/b-9.html", "log/b-9.html"]
+    names += ["hosts.html", "causes.html", f"causes/{cause.fingerprint}.html"]
     pages = [(width, name) for width in (360, 800, 1400) for name in names]
     with Served(root) as served:
         browser = Browser(served.url, tmp_path / "profile", pictures_in(tmp_path))

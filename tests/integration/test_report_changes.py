@@ -176,7 +176,10 @@ def test_a_record_that_cannot_be_read_hides_no_other(
     succeeded(ledger, "b-1")
     succeeded(ledger, "b-2")
     client.hset("t:build:b-1", mapping={"state": "splendid", "titles": "["})
-    client.hset("t:build:b-2:attempts", "x", "{")
+    client.hset("t:build:b-2:attempts", "1", "[]")
+    client.xadd("t:events", {"what": "nothing that we write"})
+    client.zadd("t:hosts", {"one": 1.0})
+    client.hset("t:host:one", "cleaning", "{")
     assert report(shop, ledger).builds == 1
     assert "succeeded" in page(shop, "build/b-2.html")
 
@@ -213,7 +216,8 @@ def test_builds_that_failed_alike_are_on_one_page(shop: Shop, ledger: Ledger) ->
     assert "error: No space left on device" in alike
     assert [name for name in ("b-0", "b-1", "b-2", "c-1") if name in alike] == ["b-0", "b-1", "b-2"]
     listed = page(shop, "causes.html")
-    assert re.search(r"disk: something else 1 c-1 .* disk: no space left 3 b-2 ", listed)
+    assert "disk: no space left 3 b-2 " in listed
+    assert "disk: something else 1 c-1 " in listed
     matrix = (shop.folder / "site/index.html").read_text()
     assert matrix.count('href="causes/0123456789abcdef.html"') == 3
     retry(ledger, "b-2")

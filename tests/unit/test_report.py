@@ -30,7 +30,7 @@ from orchestrator.report.folder import (
     site_folder,
 )
 from orchestrator.report.logs import LINE_MAX, PAGE_LINES, PAGES_MAX, failure_of, pages_of
-from orchestrator.report.matrix import matrices, stage_views
+from orchestrator.report.matrix import DENSE_ABOVE, matrices, stage_views
 from orchestrator.report.model import (
     CauseCount,
     Freshness,
@@ -156,6 +156,18 @@ def test_the_matrix_has_what_is_published_and_what_was_only_tried(shop: Shop) ->
         ("stage3 systemd", [None, ("never published", "failed")]),
     ]
     assert matrix.counts == {Freshness.FRESH: 1, Freshness.STALE: 1, Freshness.NEVER: 1}
+
+
+def test_a_table_of_many_stages_gives_little_room_to_each() -> None:
+    names = [replace(NAME, variant=f"v{number}") for number in range(DENSE_ABOVE + 1)]
+    views = [replace(view_of(), name=name) for name in names]
+    release = Release(title=NAME.release, url="", catalog=None)
+    for count, dense in ((DENSE_ABOVE, False), (DENSE_ABOVE + 1, True)):
+        tables = tuple(matrices(views[:count]))
+        page = render(
+            "index.html.j2", root="", matrices=tables, releases=[release], now=NOW, builds=set()
+        )
+        assert ('<table class="matrix dense">' in page) is dense
 
 
 def test_each_stage_has_the_contract_of_its_job(shop: Shop) -> None:
