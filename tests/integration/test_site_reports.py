@@ -141,7 +141,6 @@ def test_a_failure_is_said_once(
     assert said[0].startswith(f"report: error: {tmp_path} is not empty, and no report;")
     (tmp_path / OWN).mkdir()
     reports.write()
-    reports.write()
     assert said[1:] == [f"report: {tmp_path} is written again"]
     assert not status(tmp_path)["farm"]["current"]
 
