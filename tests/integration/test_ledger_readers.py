@@ -15,6 +15,7 @@ from tasks.errors import BadInput, FarmUnreachable, HostUnfit
 from tasks.ledger import events
 from tasks.ledger.answers import ClaimedAttempt, RequeueOutcome
 from tasks.ledger.builds import Ledger
+from tasks.ledger.bulk import Bulk
 from tasks.ledger.connection import (
     OLDER_SCHEMA,
     address,
@@ -43,6 +44,7 @@ from tests.ledgers import (
     retry,
     waiting,
 )
+from tests.ledgers import events as events_of
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -266,6 +268,60 @@ def test_entries_are_in_the_order_of_their_numbers(ledger: Ledger, client: Any) 
     assert stream.since("9-1").position == "10-10"
     assert stream.since("10-1").builds == {"b-3"}
     assert stream.since("10-10").position == "10-10"
+
+
+def test_a_stream_that_was_set_back_does_not_tell_what_changed(ledger: Ledger, client: Any) -> None:
+    stream = events.Events(ledger.connection)
+    for id_ in ("5-1", "7-1"):
+        client.xadd("t:events", {"build": "b-1"}, id=id_)
+    client.xdel("t:events", "7-1")
+    assert stream.since("7-1").builds is None
+    client.xadd("t:events", {"build": "b-2"}, id="9-1")
+    assert stream.since("7-1").builds is None, "though newer entries are there"
+    assert stream.since("5-1").builds == {"b-2"}
+    assert stream.since("9-1").builds == frozenset()
+
+
+def test_what_follows_from_a_change_is_told_too(ledger: Ledger, client: Any) -> None:
+    claim = claimed(ledger, a_build("b-1"))
+    ledger.submit([a_build("b-2", after="b-1")])
+    ledger.finish(claim, (), "")
+    assert events_of(client, "b-2") == [("blocked", QUEUE), ("queued", "b-1")]
+    failing = claimed(ledger, a_build("c-1"))
+    ledger.submit([a_build("c-2", after="c-1")])
+    ledger.fail(failing, "BuildFailed", "no", "")
+    assert [what for what, _ in events_of(client, "c-2")] == ["blocked", "cancelled"]
+    for text in ("held", "held", "", ""):
+        ledger.note_gate("b-1", text)
+    assert events_of(client, "b-1")[-2:] == [("gate", "held"), ("gate", "")]
+    client.zadd("t:ended", {"c-1": 1.0})
+    assert ledger.forget(60.0) == 1
+    assert events_of(client, "c-1")[-1] == ("forgotten", "")
+    ledger.forget(60.0)
+    assert len(events_of(client, "c-1")) == 4
+
+
+# Many at once
+
+
+def test_many_builds_are_read_at_once(ledger: Ledger, client: Any) -> None:
+    claim = claimed(ledger, a_build("b-1"))
+    ledger.begin_step(claim, 0, "token")
+    ledger.end_step(claim, 0, StepResult())
+    ledger.fail(claim, "BuildFailed", "no", "")
+    ledger.submit([a_build("b-2"), a_build("b-3")])
+    client.hset("t:build:b-3", mapping={"state": "splendid", "spec": "{"})
+    bulk = Bulk(ledger.connection)
+    names = ["b-1", "b-2", "b-3", "nobody"]
+    records = bulk.records(names)
+    assert records == {name: ledger.record(name) for name in ("b-1", "b-2")}
+    assert bulk.builds(names) == {name: ledger.build(name) for name in ("b-1", "b-2")}
+    histories = bulk.histories(records.values())
+    assert histories["b-1"].attempts == tuple(ledger.attempts("b-1"))
+    assert histories["b-1"].times == tuple(ledger.step_times("b-1", 1, 3))
+    assert histories["b-1"].times[0][0] > 0
+    assert histories["b-2"].attempts == ()
+    assert bulk.records([]) == {}
 
 
 # Hosts
