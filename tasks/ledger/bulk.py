@@ -55,7 +55,7 @@ class Bulk:
 
     def builds(self, builds: Sequence[str]) -> dict[str, Build]:
         """The builds as they were submitted, or respecified since, not verified."""
-        found = self._hmget(builds, ("spec",))
+        found = self._hmget(builds, ["spec"])
         read: dict[str, Build] = {}
         for build, (spec,) in zip(builds, found, strict=True):
             with suppress(StagefarmError):

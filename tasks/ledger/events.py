@@ -42,7 +42,7 @@ class Events:
         if position == START and not newest:
             return Changes(frozenset(), START, now)
         entries = found[0] if found else []
-        if not entries or entries[0][0] != position or len(entries) > READ_MAX:
+        if not entries or entries[0][0] != position or len(entries) == READ_MAX + 1:
             return Changes(None, last, now)
         return Changes(
             frozenset(fields.get("build", "") for _, fields in entries[1:]), entries[-1][0], now
