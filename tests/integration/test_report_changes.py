@@ -23,7 +23,9 @@ from orchestrator.report.folder import DATABASE, OWN
 from orchestrator.report.site import Report
 from tasks.ledger.builds import Ledger
 from tasks.ledger.connection import connect
+from tasks.ledger.second_tries import SecondTries
 from tasks.model import Build
+from tasks.results import Blamed, SecondTry
 from tasks.settings import Settings
 from tests.ledgers import a_build, claimed, retry
 from tests.releases import Shop
@@ -129,6 +131,18 @@ def test_a_build_that_another_released_is_news(shop: Shop, ledger: Ledger) -> No
     ledger.finish(claim, (), "")
     report(shop, ledger)
     assert (shop.folder / "site/build/b-2.html").stat() != before
+
+
+def test_what_became_of_a_second_try_is_news(shop: Shop, ledger: Ledger) -> None:
+    failed(ledger, "b-1", "no", ["error"])
+    tries = SecondTries(ledger.connection)
+    assert tries.begin(a_build("b-1"), "", 1) == 2
+    report(shop, ledger)
+    assert "Second try" not in page(shop, "build/b-1.html")
+    note = SecondTry(build="b-1", outcome=Blamed.STAGE, host="one", other="two")
+    tries.conclude(note, 1, most=0)
+    report(shop, ledger)
+    assert f"Second try {note.told}" in page(shop, "build/b-1.html")
 
 
 # When nobody can say what has changed
