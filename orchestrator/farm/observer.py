@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -25,6 +24,7 @@ from orchestrator.report.published import sources_of
 from tasks.causes.fingerprint import fingerprint
 from tasks.errors import FarmUnreachable, StagefarmError
 from tasks.ledger.builds import Ledger
+from tasks.ledger.bulk import Bulk
 from tasks.ledger.hosts import Hosts
 from tasks.ledger.notices import ENDED_AT_ONCE, Notices
 from tasks.ledger.records import Record
@@ -85,23 +85,12 @@ class Observer:
         until, is_all = after, False
         for page in range(PAGES):
             found = notices.ended(after, page * ENDED_AT_ONCE)
-            records += self._records([build for build, _ in found])
+            records += Bulk(self.ledger.connection).records([build for build, _ in found]).values()
             until = min(max([until, *(at for _, at in found)]), now)
             if is_all := len(found) < ENDED_AT_ONCE:
                 break
         records.sort(key=lambda record: (record.ended, record.id))
         return records, until, is_all
-
-    def _records(self, builds: list[str]) -> list[Record]:
-        """The records of those of the builds that are not forgotten, and not broken."""
-        found: list[Record] = []
-        try:
-            return self.ledger.known_records(builds)
-        except ValueError:  # of msgspec or json
-            for build in builds:
-                with suppress(ValueError):
-                    found += self.ledger.known_records([build])
-        return found
 
     def _held(self, memory: Memory, records: Iterable[Record]) -> set[str]:
         """The builds that the gate of a release holds, of those that are the newest of a stage."""

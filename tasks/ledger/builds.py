@@ -306,13 +306,6 @@ class Ledger:
             for build, values in zip(wanted, self.connection.run(pipeline), strict=True)
         ]
 
-    def known_records(self, builds: Sequence[str]) -> list[Record]:
-        """The records of those of `builds` that are not forgotten."""
-        try:
-            return self.records(builds)
-        except BadInput:
-            return [record for build in builds if (record := self.find(build))]
-
     def step_times(self, build: str, attempt: int, steps: int) -> list[tuple[float, float]]:
         """When each step of an attempt began and ended, 0 where it did not."""
         names = step_fields(attempt, steps)
