@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.report.database import Database
-from orchestrator.report.folder import make_again, make_gone
+from orchestrator.report.folder import GONE, make_again, make_gone
 from orchestrator.report.model import (
     CauseCount,
     HostRow,
@@ -59,7 +59,13 @@ class KnownBuilds:
     # Builds
 
     def __contains__(self, build: object) -> bool:
-        return bool(self.database.rows("SELECT 1 FROM builds WHERE id = ?", build))
+        """Whether the build has a page, to which others can lead."""
+        return bool(
+            self.database.rows(
+                "SELECT 1 FROM groups WHERE name = ? AND pages != '[]' AND digest != ?",
+                *(build_group(str(build)), GONE),
+            )
+        )
 
     def ids(self) -> set[str]:
         return {str(id_) for (id_,) in self.database.rows("SELECT id FROM builds")}

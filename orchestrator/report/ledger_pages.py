@@ -39,6 +39,7 @@ class LedgerPages:
         """Make the pages that were marked."""
         for groups in self.site.outdated("build/"):
             self._put_builds(groups)
+        self.site.write()  # pages lead only to pages that are there
         for groups in self.site.outdated("causes/"):
             self._put_causes(groups)
         self.site.write()

@@ -214,6 +214,30 @@ def test_a_redis_that_does_not_answer_is_one_that_is_down(shop: Shop, ledger: Le
     assert "The farm does not answer" in page(shop, "index.html")
 
 
+def test_a_redis_that_is_lost_on_the_way_leaves_no_dead_link(
+    shop: Shop, ledger: Ledger, client: Any
+) -> None:
+    """Here it is a user who may read what changed, and not how attempts ended."""
+    succeeded(ledger, "b-1")
+    report(shop, ledger)
+    failed(ledger, "b-2", "no", ["error"], cause=a_cause(1, "error"))
+    keys = [f"~t:{key}" for key in ("schema", "events", "builds", "host*", "drained")]
+    user = ("half", "on", "nopass", "resetkeys", "+@all", *keys, "(+hmget ~t:build:*)")
+    client.execute_command("ACL", "SETUSER", *user)
+    port = client.connection_pool.connection_kwargs["port"]
+    half = Settings(redis_url=f"redis://half@127.0.0.1:{port}/0", key_prefix="t")
+    made = report(shop, Ledger.open(half, reading=True))
+    client.execute_command("ACL", "DELUSER", "half")
+    assert (made.farm_is_current, made.builds) == (False, 2)
+    assert not has(shop, "build/b-2.html")
+    (stage,) = (shop.folder / "site/stage").iterdir()
+    assert "✗ failed b-2" in page(shop, f"stage/{stage.name}")
+    assert 'href="../build/b-2.html"' not in stage.read_text()
+    report(shop, ledger)
+    assert has(shop, "build/b-2.html")
+    assert 'href="../build/b-2.html"' in stage.read_text()
+
+
 # Causes
 
 
