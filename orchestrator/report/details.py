@@ -5,6 +5,8 @@ Nothing but the store is read for a log, whatever path the ledger names.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -21,16 +23,23 @@ from tasks.settings import Settings
 from tasks.store.opening import stored_file
 from tasks.store.store import StoredFile
 
-LOG_MAX_BYTES = 64 << 20
+LOG_MAX_BYTES = 16 << 20
+LOG_MAX_LINES = 100_000
+"""Of a longer log the newest lines are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """The lines of a log. `is_whole`: they are counted as those of `build.log` are, as in causes;
-    else they are only the newest."""
+    """The newest lines of a log, and the number of the first of them. `is_counted`: they have the
+    numbers of lines in `build.log`, as causes have; else nobody knows how many came before."""
 
     lines: tuple[str, ...] = ()
-    is_whole: bool = False
+    first: int = 1
+    is_counted: bool = False
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.lines) - 1
 
 
 def possible_times(history: History) -> list[tuple[float, float]]:
@@ -48,17 +57,41 @@ def tests_of(record: Record, settings: Settings) -> tuple[GateTest, ...]:
 
 
 def log_of(record: Record, connection: Connection, settings: Settings) -> Log:
-    """The whole log from the store; where that has none, the newest lines from Redis."""
+    """The log from the store; where that has none, the newest lines from Redis."""
     with suppress(StagefarmError, OSError):
         if record.url:
-            content = _in_store(f"{record.url}/build.log", settings).read(LOG_MAX_BYTES)
-            lines = content.decode("utf-8", "surrogateescape").split("\n")
-            return Log(lines=tuple(lines[: -1 if not lines[-1] else None]), is_whole=True)
+            return tail_of(_in_store(f"{record.url}/build.log", settings).pieces())
     book, last, found = Logbook(connection), "-", list[str]()
     while entries := book.read(record.id, last):
         last = entries[-1].id
         found += [f"[{e.line.hook}] {e.line.text}" if e.line.hook else e.line.text for e in entries]
     return Log(lines=tuple(found))
+
+
+def tail_of(pieces: Iterable[bytes]) -> Log:
+    """The newest lines of a log, however long it is and its lines are: at most LOG_MAX_BYTES, and
+    LOG_MAX_LINES lines. A line that lacks its beginning is left out."""
+    kept: deque[bytes] = deque()
+    size_bytes = before = 0
+    is_cut = False
+    for piece in pieces:
+        kept.append(piece)
+        size_bytes += len(piece)
+        while size_bytes - len(kept[0]) >= LOG_MAX_BYTES:
+            before += kept[0].count(b"\n")
+            size_bytes -= len(kept.popleft())
+            is_cut = True
+    content = b"".join(kept).removesuffix(b"\n")
+    rest, *lines = content.rsplit(b"\n", LOG_MAX_LINES)
+    if is_cut or len(lines) == LOG_MAX_LINES:
+        before += rest.count(b"\n") + 1
+    elif content:
+        lines = [rest, *lines]
+    return Log(
+        lines=tuple(line.decode("utf-8", "surrogateescape") for line in lines),
+        first=before + 1,
+        is_counted=True,
+    )
 
 
 def _in_store(url: str, settings: Settings) -> StoredFile:

@@ -75,8 +75,8 @@ class LedgerPages:
             has_log=bool(log.lines),
             **common,
         )
-        marked = cause.line if cause and log.is_whole else 0
-        pages = pages_of(log.lines, marked) if log.lines else ()
+        marked = cause.line if cause and log.is_counted else 0
+        pages = pages_of(log, marked) if log.lines else ()
         logs = {
             f"log/{name}{page.suffix}.html": render("log.html.j2", page=page, **common)
             for page in pages

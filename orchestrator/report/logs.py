@@ -6,7 +6,7 @@ shown as an escape by the template.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator.display.printable import plain
@@ -52,16 +52,14 @@ class FailureAt:
     around: tuple[LogLine, ...]
 
 
-def pages_of(log: Sequence[str], failure: int = 0) -> Iterator[LogPage]:
-    """The pages of `log`; `failure` is the number of the line to mark, from 1."""
+def pages_of(log: Log, failure: int = 0) -> Iterator[LogPage]:
+    """The pages of `log`; `failure` is the number of the line to mark."""
     suffixes = _suffixes(log)
-    for number in suffixes:
-        start = (number - 1) * PAGE_LINES
-        lines = tuple(
-            _line(number, text, failure)
-            for number, text in enumerate(log[start : start + PAGE_LINES], start + 1)
-        )
-        yield LogPage(number=number, suffixes=suffixes, lines=lines)
+    for page in suffixes:
+        start = max((page - 1) * PAGE_LINES + 1, log.first)
+        shown = log.lines[start - log.first : page * PAGE_LINES + 1 - log.first]
+        lines = tuple(_line(number, text, failure) for number, text in enumerate(shown, start))
+        yield LogPage(number=page, suffixes=suffixes, lines=lines)
 
 
 def failure_of(cause: Cause | None, log: Log) -> FailureAt | None:
@@ -69,21 +67,25 @@ def failure_of(cause: Cause | None, log: Log) -> FailureAt | None:
     if not cause or not cause.excerpt:
         return None
     line = cause.line or cause.excerpt[-1].number
-    suffix = _suffixes(log.lines).get((line - 1) // PAGE_LINES + 1) if log.is_whole else None
+    is_shown = log.is_counted and log.first <= line <= log.last
     return FailureAt(
         line=line,
-        suffix=suffix if line <= len(log.lines) else None,
+        suffix=_suffixes(log).get(_page(line)) if is_shown else None,
         around=tuple(
             _line(one.number, one.text, cause.line) for one in cause.excerpt[:EXCERPT_MAX]
         ),
     )
 
 
-def _suffixes(log: Sequence[str]) -> dict[int, str]:
+def _page(line: int) -> int:
+    return (line - 1) // PAGE_LINES + 1
+
+
+def _suffixes(log: Log) -> dict[int, str]:
     """The first page that is shown has the name of the build alone."""
-    count = max(1, -(-len(log) // PAGE_LINES))
-    first = max(1, count - PAGES_MAX + 1)
-    return {page: f"~{page}" if page > first else "" for page in range(first, count + 1)}
+    last = _page(max(log.last, 1))
+    first = max(_page(log.first), last - PAGES_MAX + 1)
+    return {page: f"~{page}" if page > first else "" for page in range(first, last + 1)}
 
 
 def _line(number: int, text: str, failure: int) -> LogLine:

@@ -17,9 +17,10 @@ from orchestrator.formats.reader import Seconds
 from orchestrator.formats.releasefile import Selection
 from orchestrator.gate.findings import Finding, StageKey
 from orchestrator.gate.holds import Hold, Holds
+from orchestrator.report import details
 from orchestrator.report.charts import HEIGHT, chart, spans
 from orchestrator.report.database import Database
-from orchestrator.report.details import Log
+from orchestrator.report.details import Log, tail_of
 from orchestrator.report.documents import feed
 from orchestrator.report.folder import (
     NAMES_AT_ONCE,
@@ -201,7 +202,7 @@ def test_names_of_pages_are_apart_and_safe() -> None:
 
 
 def test_a_log_is_cut_into_pages_with_its_own_numbers() -> None:
-    log = [f"line {number}" for number in range(1, 2 * PAGE_LINES + 2)]
+    log = Log(lines=tuple(f"line {number}" for number in range(1, 2 * PAGE_LINES + 2)))
     first, second, third = pages_of(log, failure=PAGE_LINES + 1)
     assert (first.suffix, second.suffix, third.suffix) == ("", "~2", "~3")
     assert [line.number for line in second.lines if line.is_failure] == [PAGE_LINES + 1]
@@ -209,7 +210,7 @@ def test_a_log_is_cut_into_pages_with_its_own_numbers() -> None:
 
 
 def test_of_a_long_log_the_newest_pages_are_shown() -> None:
-    pages = list(pages_of(["x"] * (PAGE_LINES * (PAGES_MAX + 2))))
+    pages = list(pages_of(Log(lines=("x",) * (PAGE_LINES * (PAGES_MAX + 2)))))
     assert len(pages) == PAGES_MAX
     assert (pages[0].number, pages[0].suffix, pages[1].suffix) == (3, "", "~4")
 
@@ -225,7 +226,7 @@ CAUSE = Cause(
 
 
 def test_the_failure_is_where_its_cause_says() -> None:
-    log = Log(lines=tuple(f"line {number}" for number in range(1, 9)), is_whole=True)
+    log = Log(lines=tuple(f"line {number}" for number in range(1, 9)), is_counted=True)
     assert (found := failure_of(CAUSE, log))
     assert (found.line, found.suffix) == (3, "")
     assert [line.number for line in found.around if line.is_failure] == [3]
@@ -235,7 +236,7 @@ def test_the_failure_is_where_its_cause_says() -> None:
 
 
 def test_a_cause_that_no_rule_knows_leads_to_the_end_and_marks_nothing() -> None:
-    log = Log(lines=("x",) * (PAGE_LINES + 9), is_whole=True)
+    log = Log(lines=("x",) * (PAGE_LINES + 9), is_counted=True)
     last = NumberedLine(number=PAGE_LINES + 8, text="x")
     assert (found := failure_of(replace(CAUSE, rule="", line=0, excerpt=(last,)), log))
     assert (found.line, found.suffix) == (PAGE_LINES + 8, "~2")
@@ -243,17 +244,54 @@ def test_a_cause_that_no_rule_knows_leads_to_the_end_and_marks_nothing() -> None
 
 
 def test_a_cause_leads_nowhere_that_is_not_shown() -> None:
-    parts = failure_of(CAUSE, Log(lines=("x",) * 9, is_whole=False))
-    short = failure_of(CAUSE, Log(lines=("x", "y"), is_whole=True))
-    long = failure_of(CAUSE, Log(lines=("x",) * (PAGE_LINES * (PAGES_MAX + 2)), is_whole=True))
+    parts = failure_of(CAUSE, Log(lines=("x",) * 9, is_counted=False))
+    short = failure_of(CAUSE, Log(lines=("x", "y"), is_counted=True))
+    long = failure_of(CAUSE, Log(lines=("x",) * (PAGE_LINES * (PAGES_MAX + 2)), is_counted=True))
     for found in (parts, short, long):
         assert found
         assert (found.suffix, len(found.around)) == (None, 5)
 
 
+def test_the_lines_of_a_log_without_its_beginning_keep_their_numbers() -> None:
+    log = Log(lines=tuple(f"line {n}" for n in range(7, PAGE_LINES + 3)), first=7, is_counted=True)
+    first, second = pages_of(log, failure=8)
+    assert (first.suffix, second.suffix) == ("", "~2")
+    assert [(line.number, line.text) for line in first.lines[:2]] == [(7, "line 7"), (8, "line 8")]
+    assert [line.number for line in first.lines if line.is_failure] == [8]
+    assert [line.number for line in second.lines] == [PAGE_LINES + 1, PAGE_LINES + 2]
+    assert (found := failure_of(replace(CAUSE, line=6), log))
+    assert found.suffix is None
+    assert (found := failure_of(replace(CAUSE, line=PAGE_LINES + 2), log))
+    assert found.suffix == "~2"
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 100, 10_000])
+def test_of_a_log_the_newest_part_is_read(
+    monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+) -> None:
+    def read(text: str) -> Log:
+        data = text.encode()
+        return tail_of(data[at : at + piece_bytes] for at in range(0, len(data), piece_bytes))
+
+    assert read("") == Log(is_counted=True)
+    assert read("a\nb\n") == Log(lines=("a", "b"), is_counted=True)
+    assert read("a\n\nb") == Log(lines=("a", "", "b"), is_counted=True)
+    assert read("\n" * 3) == Log(lines=("", "", ""), is_counted=True)
+    monkeypatch.setattr(details, "LOG_MAX_BYTES", 60)
+    monkeypatch.setattr(details, "LOG_MAX_LINES", 20)
+    for text in ("\n".join(map(str, range(1, 501))), "\n" * 500):
+        log = read(text)
+        every = text.removesuffix("\n").split("\n")
+        assert log.lines == tuple(every[log.first - 1 :])
+        assert 0 < len(log.lines) <= 20
+        assert log.last == len(every)
+    long = read("a\n" + "x" * 50_000)
+    assert len("".join(long.lines)) <= 60 + piece_bytes
+
+
 def test_lines_are_shown_without_escape_sequences_and_cut() -> None:
     text = "\x1b[31mred\x1b[0m\x1b]0;title\x07\ttab\r" + "x" * 3 * LINE_MAX
-    (page,) = pages_of([text])
+    (page,) = pages_of(Log(lines=(text,)))
     shown = page.lines[0].text
     assert shown.startswith("red    tabxx")
     assert len(shown) == LINE_MAX + 1
