@@ -104,6 +104,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "orchestrator.commands.release:release",
             "Look at what is published, verify it, roll it back.",
         ),
+        "freshness": (
+            "orchestrator.commands.freshness:freshness",
+            "Show the age of stages against their contracts.",
+        ),
         "lineage": (
             "orchestrator.commands.lineage:lineage",
             "Show where a stage comes from, generation by generation.",

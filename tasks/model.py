@@ -282,7 +282,8 @@ class Build:
     To render the job again: `overrides`, as JSON, and `now`, in ISO 8601, followed by a space and
     the name of its zone. `rebuild_of` is the build that this one repeats, and `not_by` the key of a
     host that must not do that; `after` is the build that it starts from, and `release` the release
-    that the supervisor publishes once the batch has ended.
+    that the supervisor publishes once the batch has ended. `max_age_s` is the contract of its stage
+    where the batch has one, 0 if the release file says it.
     """
 
     id: str
@@ -318,6 +319,7 @@ class Build:
     submitter: str = ""
     not_before: float = 0.0
     not_after: float = 0.0
+    max_age_s: float = 0.0
     privileges: Privileges = Privileges.CONTAINED
     network: Network = Network.HOST
     limits: StepLimits = StepLimits()

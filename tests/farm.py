@@ -69,7 +69,7 @@ ROLES = {
     ),
     "monitoring": (
         *("status", "follow", "logs", "why", "workers"),
-        *("fetch", "release", "gate", "lineage", "notify", "report"),
+        *("fetch", "release", "gate", "lineage", "notify", "report", "freshness"),
     ),
     "admin": ("forget", "ledger"),
 }

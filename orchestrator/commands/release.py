@@ -208,8 +208,8 @@ def _verify_mirror(where: str, keys: Sequence[str], *, quick: bool, as_json: boo
 
 def _verify_file(file: Path, keys: Sequence[str], *, as_json: bool) -> None:
     from orchestrator.display.terminal import bars
+    from orchestrator.display.times import moment
     from orchestrator.release.offline import verify_file
-    from orchestrator.release.pointer import moment
     from orchestrator.release.tables import stage_name
 
     with bars() as report:

@@ -49,9 +49,10 @@ def report(*, files: tuple[Path, ...], folder: Path, builds: int | None, as_json
 
     settings = current()
     sources = sources_of(files, settings, say)
+    ledger = reachable_ledger("builds are shown as the last report saw them")
     made = write_site(
         sources,
-        _ledger(),
+        ledger,
         folder,
         settings,
         now=time.time(),
@@ -60,8 +61,9 @@ def report(*, files: tuple[Path, ...], folder: Path, builds: int | None, as_json
     click.echo(json.dumps(_values(made), indent=2) if as_json else _sentence(made))
 
 
-def _ledger() -> Ledger | None:
-    """The farm's ledger; None, with a warning, if its Redis does not answer."""
+def reachable_ledger(without: str) -> Ledger | None:
+    """The farm's ledger; None if its Redis does not answer, with a warning that says how it goes
+    on without."""
     from orchestrator.commands.publish import say
     from orchestrator.farm.lookup import open_ledger
     from tasks.errors import FarmUnreachable
@@ -69,7 +71,7 @@ def _ledger() -> Ledger | None:
     try:
         return open_ledger(reading=True)
     except FarmUnreachable as error:
-        say(f"{error}; builds are shown as the last report saw them")
+        say(f"{error}; {without}")
         return None
 
 

@@ -16,7 +16,6 @@ from tasks.errors import BadInput, StagefarmError
 
 if TYPE_CHECKING:
     from orchestrator.display.schedules import Shown
-    from orchestrator.formats.batchfile import Line
     from tasks.ledger.builds import Ledger
     from tasks.ledger.schedules import ScheduleState
 
@@ -120,6 +119,7 @@ def next_(*, names: tuple[str, ...], count: int, as_json: bool) -> None:
     from orchestrator.display.printable import plain
     from orchestrator.display.schedules import clock
     from orchestrator.farm.lookup import open_ledger
+    from orchestrator.nights.files import lines_of
     from orchestrator.nights.slots import coming, night_id
     from tasks.ledger.schedules import Schedules
 
@@ -128,7 +128,7 @@ def next_(*, names: tuple[str, ...], count: int, as_json: bool) -> None:
     every = Schedules(ledger.connection).all()
     states = [_known(name, ledger) for name in names] or every
     found = sorted(
-        ((slot, state) for state in states for slot in coming(_lines(state), now, count)),
+        ((slot, state) for state in states for slot in coming(lines_of(state.lines), now, count)),
         key=lambda one: (one[0].seconds, one[1].name),
     )
     if as_json:
@@ -258,23 +258,11 @@ def _known(name: str, ledger: Ledger) -> ScheduleState:
 def _shown(state: ScheduleState, ledger: Ledger) -> Shown:
     """The schedule, with the next slot that is not paused."""
     from orchestrator.display.schedules import Shown
+    from orchestrator.nights.files import lines_of
     from orchestrator.nights.slots import coming
 
-    lines, now = _lines(state), ledger.now()
+    lines, now = lines_of(state.lines), ledger.now()
     after = max(now, state.paused if state.is_paused(now) else 0.0)
     ahead = coming(lines, datetime.fromtimestamp(after, UTC), 1) if after != float("inf") else []
     words = tuple(f"{line.cron} {line.timezone}" for line in lines)
     return Shown(state=state, lines=words, next=ahead[0].at if ahead else None, now=now)
-
-
-def _lines(state: ScheduleState) -> tuple[Line, ...]:
-    """The lines of the file as the ledger has them; none that cannot be used."""
-    from orchestrator.formats.batchfile import Line
-    from orchestrator.nights.slots import problem_of
-    from tasks.model import decode
-
-    try:
-        lines = decode(state.lines, tuple[Line, ...])
-    except StagefarmError:
-        return ()
-    return tuple(line for line in lines if not problem_of(line)[0])

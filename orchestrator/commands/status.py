@@ -98,8 +98,9 @@ def workers(*, as_json: bool) -> None:
 @click.argument("build", shell_complete=complete_build)
 @json_option
 def why(*, build: str, as_json: bool) -> None:
-    """Say why BUILD waits: no host serves its queue, all slots are busy, hosts refused it, or the
-    build it starts from has not succeeded yet. Of a build that failed, say the cause in its log.
+    """Say why BUILD waits: its place in the queue, with the contract, turn and priority that gave
+    it that; no host serves its queue, all slots are busy, hosts refused it, or the build it starts
+    from has not succeeded yet. Of a build that failed, say the cause in its log.
 
     \b
     Example:
@@ -108,6 +109,7 @@ def why(*, build: str, as_json: bool) -> None:
     from orchestrator.display.why import explain
     from orchestrator.farm.lookup import one_build, open_ledger
     from tasks.ledger.hosts import Hosts
+    from tasks.ledger.queues import Queues
     from tasks.settings import current
 
     ledger = open_ledger(reading=True)
@@ -121,6 +123,7 @@ def why(*, build: str, as_json: bool) -> None:
         now=ledger.now(),
         lease_s=current().lease_s,
         before=ledger.find(record.after) if record.after else None,
+        queued=Queues(ledger.connection).find(record.id, record.queue),
     )
     click.echo(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
 

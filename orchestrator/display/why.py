@@ -7,9 +7,11 @@ from itertools import chain
 from pathlib import PurePath
 
 from orchestrator.display.cause import described, excerpt
+from orchestrator.display.slack import arithmetic
 from orchestrator.display.table import gate_of
 from orchestrator.display.terminal import duration
 from tasks.ledger.hosts import Host
+from tasks.ledger.queues import Queued
 from tasks.ledger.records import Record
 from tasks.model import BuildState, short_id
 
@@ -23,10 +25,11 @@ def explain(
     now: float,
     lease_s: float,
     before: Record | None = None,
+    queued: Queued | None = None,
 ) -> list[str]:
-    """One sentence about the build, then one for each host that serves its queue. `running` are the
-    builds that hosts hold, `refusals` maps a host to when and why it refused this build, and
-    `before` is the build that this one starts from."""
+    """One sentence about the build, its place in the queue, then one sentence for each host that
+    serves that. `running` are the builds that hosts hold, `refusals` maps a host to when and why it
+    refused this build, `before` is the build that this one starts from, and `queued` its place."""
     if record.state is BuildState.RUNNING:
         return [f"It is not waiting: {_on_its_host(record, now)}"]
     if record.state is BuildState.BLOCKED:
@@ -40,6 +43,7 @@ def explain(
     lines = [f"It has waited in {record.queue} for {duration(now - record.queued)}."]
     if record.second_after:
         lines.append("It failed, and waits for its second try by another host.")
+    lines += arithmetic(queued, now) if queued else ()
     serving = [host for host in hosts if record.queue in host.queues]
     if not [host for host in serving if host.alive(now, lease_s)]:
         lines.append(f"No host serves {record.queue} now: stagefarm worker --queue {record.queue}")

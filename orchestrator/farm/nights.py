@@ -14,12 +14,15 @@ from zoneinfo import ZoneInfo
 
 from celery import Celery
 
+from orchestrator.farm.contracts import find_orders
+from orchestrator.farm.orders import by_latest
 from orchestrator.farm.signing import sign_all
 from orchestrator.farm.submit import bring_contexts, is_blocked
 from orchestrator.nights.files import ScheduleFile
 from orchestrator.nights.slots import Slot, night_id
 from orchestrator.planning.batch_plan import plan_batch
 from tasks.ledger.builds import Ledger
+from tasks.ledger.order import Order
 from tasks.ledger.schedules import Schedules
 from tasks.model import Build
 from tasks.settings import Settings
@@ -36,6 +39,7 @@ class Night:
     slot: int
     builds: tuple[Build, ...]
     signatures: dict[str, str]
+    orders: dict[str, Order]
 
 
 def prepare_slot(file: ScheduleFile, slot: Slot, ledger: Ledger, settings: Settings) -> Night:
@@ -54,9 +58,16 @@ def _prepare(
 ) -> Night:
     night = night_id(file.batch, at)
     planned = plan_batch(file.path, overrides={}, now=at, batch_id=night, folder=file.path.parent)
-    builds, signatures = sign_all(bring_contexts(planned, ledger, settings), settings)
+    orders = find_orders(planned, ledger, settings)
+    ready = by_latest(bring_contexts(planned, ledger, settings), orders)
+    builds, signatures = sign_all(ready, settings)
     return Night(
-        schedule=file.name, id=night, slot=slot, builds=tuple(builds), signatures=signatures
+        schedule=file.name,
+        id=night,
+        slot=slot,
+        builds=tuple(builds),
+        signatures=signatures,
+        orders=orders,
     )
 
 
@@ -64,7 +75,7 @@ def make(night: Night, ledger: Ledger, app: Celery) -> bool:
     """Submit the night; False if another has made it."""
     schedules = Schedules(ledger.connection)
     if not schedules.make_night(
-        night.schedule, night.slot, night.id, night.builds, night.signatures
+        night.schedule, night.slot, night.id, night.builds, night.signatures, night.orders
     ):
         return False
     with app.producer_or_acquire() as producer:

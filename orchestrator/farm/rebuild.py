@@ -60,7 +60,7 @@ def rebuild(
                 f"no other host than {record.host} serves {record.queue} now",
                 "see `stagefarm workers`",
             )
-    (build,) = enter([again], ledger, settings)
+    (build,) = enter([again], {}, ledger, settings)
     send(app, build, 1)
     return build
 

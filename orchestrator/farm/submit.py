@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from celery import Celery
 
 from orchestrator.farm.context import bundle, is_needed, written_by
+from orchestrator.farm.contracts import find_orders
+from orchestrator.farm.orders import by_latest
 from orchestrator.farm.signing import sign_all
 from orchestrator.planning.dependencies import levels
 from tasks.errors import StagefarmError
 from tasks.ledger.builds import Ledger
+from tasks.ledger.order import Order
 from tasks.model import Build, BuildState
 from tasks.settings import Settings
 from tasks.worker.messages import send
@@ -29,8 +32,10 @@ def submit(
     this function is interrupted: the supervisor sends the missing messages.
     """
     submitted: list[Build] = []
-    for planned in _parts(bring_contexts(builds, ledger, settings)):
-        part = enter(planned, ledger, settings)
+    orders = find_orders(builds, ledger, settings)
+    ready = by_latest(bring_contexts(builds, ledger, settings), orders)
+    for planned in _parts(ready):
+        part = enter(planned, orders, ledger, settings)
         with app.producer_or_acquire() as producer:
             for build in part:
                 if not is_blocked(build, ledger):
@@ -66,10 +71,12 @@ def bring_contexts(builds: Sequence[Build], ledger: Ledger, settings: Settings) 
     ]
 
 
-def enter(builds: Sequence[Build], ledger: Ledger, settings: Settings) -> list[Build]:
+def enter(
+    builds: Sequence[Build], orders: Mapping[str, Order], ledger: Ledger, settings: Settings
+) -> list[Build]:
     """Sign `builds` and write them to the ledger; returns them as signed. `StagefarmError` if an id
     belongs to another build."""
     done, signatures = sign_all(builds, settings)
-    if taken := ledger.submit(done, signatures):
+    if taken := ledger.submit(done, signatures, orders):
         raise StagefarmError(f"another build already has the id {taken[0]}", "submit again")
     return done

@@ -35,7 +35,13 @@ class BatchEntry:
     options: Annotated[
         dict[str, Any], Key("Options of every build of the entry; they override those of the job.")
     ] = field(default_factory=dict)
-    priority: Annotated[int, Key("Builds with a higher priority are taken first.")] = 0
+    priority: Annotated[
+        int, Key("From 0 to 8: how urgent the builds are; each step is worth six hours of waiting.")
+    ] = 0
+    max_age: Annotated[
+        Seconds,
+        Key("How old these stages may become; default: as the release file says for its stages."),
+    ] = NO_LIMIT
     optional: Annotated[bool, Key("The batch succeeds even if these builds fail.")] = False
     timeout: Annotated[Seconds, Key("Time limit of each build; 0: that of the job.")] = NO_LIMIT
 

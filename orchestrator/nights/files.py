@@ -17,8 +17,8 @@ from orchestrator.formats.batchfile import Batchfile, Line
 from orchestrator.formats.reader import Document, did_you_mean, read_document, read_text
 from orchestrator.formats.releasefile import NAME
 from orchestrator.nights.slots import problem_of
-from tasks.errors import BadInput, Problem, SpecProblems
-from tasks.model import slug_of
+from tasks.errors import BadInput, Problem, SpecProblems, StagefarmError
+from tasks.model import decode, slug_of
 
 _HAS_SCHEDULE = re.compile(r"(?m)^[\"']?schedule[\"']?\s*:")
 
@@ -79,6 +79,15 @@ def schedule_named(folder: Path, name: str) -> ScheduleFile:
     if files[name].error:
         raise BadInput(files[name].error, f"see `stagefarm validate {files[name].path}`")
     return files[name]
+
+
+def lines_of(text: str) -> tuple[Line, ...]:
+    """The lines of a schedule's file as the ledger has them; none that cannot be used."""
+    try:
+        lines = decode(text, tuple[Line, ...])
+    except StagefarmError:
+        return ()
+    return tuple(line for line in lines if not problem_of(line)[0])
 
 
 def _read(path: Path) -> ScheduleFile | None:

@@ -34,6 +34,7 @@ class BatchBuild:
     priority: int = 0
     optional: bool = False
     timeout_s: float = 0.0
+    max_age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,4 +148,5 @@ def _build(
         priority=entry.priority,
         optional=entry.optional,
         timeout_s=entry.timeout,
+        max_age_s=entry.max_age,
     )

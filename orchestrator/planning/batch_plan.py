@@ -63,6 +63,7 @@ def _plan(
         priority=build.priority,
         optional=build.optional,
         timeout_s=build.timeout_s,
+        max_age_s=build.max_age_s,
     )
     return render_and_plan(
         build.specfile,

@@ -65,6 +65,7 @@ class PlanOptions:
     priority: int = 0
     optional: bool = False
     timeout_s: float = 0.0
+    max_age_s: float = 0.0
     gate: bool = False
 
 
@@ -100,6 +101,7 @@ def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
         limits=_limits(job.limits or JobLimits()),
         created_at=rendered.now.timestamp(),
         timeout_s=options.timeout_s or job.timeout,
+        max_age_s=options.max_age_s,
     )
     _require_kept_networks(build)
     return build

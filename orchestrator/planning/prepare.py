@@ -97,6 +97,7 @@ def render_again(build: Build) -> Build:
             priority=build.priority,
             optional=build.optional,
             timeout_s=build.timeout_s if build.batch else 0.0,
+            max_age_s=build.max_age_s,
             gate=any(step.kind is StepKind.GATE for step in build.steps),
         ),
     )

@@ -11,11 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.display.printable import plain
+from orchestrator.display.times import moment
 from orchestrator.origin.attestation import Why
 from orchestrator.origin.chain import SHOWN_CHARS, Lineage
 from orchestrator.origin.examine import Generation, Outcome, Rebuilt
 from orchestrator.origin.ring import Signer, Standing
-from orchestrator.release.pointer import moment
 from tasks.model import short_id
 from tasks.results import SeedOrigin
 

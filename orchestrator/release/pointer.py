@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from orchestrator.release.catalog import CATALOGS, SHA256, Catalog
 from tasks.errors import Untrusted
@@ -77,11 +76,3 @@ def read_pointer(text: bytes, keys: Sequence[PublicKey], what: str) -> Pointer:
     if not SHA256.fullmatch(pointer.catalog):
         raise Untrusted(f"{what} names an impossible catalog: {pointer.catalog!r}")
     return pointer
-
-
-def moment(seconds: float) -> str:
-    """`2026-11-26 21:30 UTC`."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    except (OverflowError, ValueError, OSError):
-        return f"{seconds:g}"

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from orchestrator.display.times import moment
 from orchestrator.formats.releasefile import Releasefile
 from orchestrator.gate.gatekeeper import Compared
 from orchestrator.release import generations
@@ -36,7 +37,6 @@ from orchestrator.release.mirrored import (
 )
 from orchestrator.release.pointer import (
     POINTER_MAX_BYTES,
-    moment,
     pointer_name,
     pointer_to,
     sign_pointer,

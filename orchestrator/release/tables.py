@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.display.terminal import duration, size
+from orchestrator.display.times import moment
 from orchestrator.release.catalog import Catalog, Stage
-from orchestrator.release.pointer import moment
 from orchestrator.release.publication import Outcome
 from tasks.model import short_id
 

@@ -147,13 +147,18 @@ def _stage(candidate: Candidate, release: Releasefile, trust: Trust) -> Stage:
 
 def selection_of(selections: Sequence[Selection], job: str, batch: str) -> Selection | None:
     """The first that takes the builds of `job` in the batch with that id."""
-    name = _BATCH_END.sub("", batch)
+    name = batch_name(batch)
     for one in selections:
         if any(fnmatchcase(job, pattern) for pattern in one.jobs) and (
             not one.batch or fnmatchcase(name, one.batch)
         ):
             return one
     return None
+
+
+def batch_name(batch: str) -> str:
+    """The name of the batch with that id, as a file name: without the time."""
+    return _BATCH_END.sub("", batch)
 
 
 def names_of(selection: Selection, build: Build) -> tuple[str, str, dict[str, str]]:

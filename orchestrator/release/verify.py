@@ -9,12 +9,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.display.times import moment
 from orchestrator.release.catalog import Catalog, File, read_catalog
 from orchestrator.release.mirror import Mirror, whole
 from orchestrator.release.pointer import (
     POINTER_MAX_BYTES,
     Pointer,
-    moment,
     pointer_name,
     read_pointer,
 )

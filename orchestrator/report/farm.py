@@ -19,7 +19,14 @@ from orchestrator.formats.releasefile import Selection
 from orchestrator.release.taking import names_of, selection_of
 from orchestrator.report.builds import Change, KnownBuilds
 from orchestrator.report.folder import SiteFolder
-from orchestrator.report.model import HostRow, StageName, Try, possible_size, possible_time
+from orchestrator.report.model import (
+    HostRow,
+    KnownStage,
+    StageName,
+    Try,
+    possible_size,
+    possible_time,
+)
 from orchestrator.report.published import Source
 from tasks.errors import StagefarmError
 from tasks.ledger.builds import Ledger
@@ -72,6 +79,25 @@ def read_farm(
         with suppress(*MALFORMED):
             known.note_hosts(_hosts(ledger, changes.now, settings.lease_s))
         known.note_read(changes.position, changes.now)
+
+
+def read_newest(
+    ledger: Ledger, sources: Sequence[Source], count: int
+) -> tuple[list[KnownStage], dict[StageName, list[Record]]]:
+    """The stages that the newest `count` builds make, and those builds of each, newest first: read
+    anew, for who keeps no site."""
+    naming, found = _Naming(Bulk(ledger.connection), sources), dict[StageName, list[Record]]()
+    stages: dict[StageName, KnownStage] = {}
+    builds = ledger.builds(count)
+    for start in range(0, len(builds), AT_ONCE):
+        records = naming.bulk.records(builds[start : start + AT_ONCE])
+        for record, contracts in naming.named(records.values()):
+            last = _try(record, tuple(contracts))
+            for name, max_age_s in contracts.items():
+                found.setdefault(name, []).append(record)
+                known = KnownStage(name=name, max_age_s=max_age_s, history="", last=last)
+                stages.setdefault(name, known)
+    return list(stages.values()), found
 
 
 def _basis(sources: Sequence[Source], builds_max: int) -> str:

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from orchestrator.display.html import environment_of, shown, style_sheet
 from orchestrator.display.terminal import duration, size
-from orchestrator.release.pointer import moment
+from orchestrator.display.times import moment
 from orchestrator.report.model import Freshness, Mark, cause_page, page_name, possible_size
 from tasks import __version__
 from tasks.model import short_id

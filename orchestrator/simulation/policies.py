@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-PRIORITY_MAX = 8
-PATIENCE_S = 6 * 3600.0
-"""A build of priority 8 is as urgent as one of priority 7 that has waited so much longer."""
+from tasks.ledger.order import patience_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +69,7 @@ def by_least_slack(waiting: Waiting) -> Rank:
 def _patience_s(waiting: Waiting) -> float:
     if waiting.priority <= 0 and waiting.latest_start < math.inf:
         return math.inf
-    return (PRIORITY_MAX - min(max(waiting.priority, 0), PRIORITY_MAX)) * PATIENCE_S
+    return patience_s(waiting.priority)
 
 
 def first_in_first_out(waiting: Waiting) -> Rank:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -28,6 +29,7 @@ from tasks.ledger.answers import (
     Resume,
 )
 from tasks.ledger.connection import Connection, check_schema, connect
+from tasks.ledger.order import Order, flow_of, order_of
 from tasks.ledger.records import (
     FIELDS,
     Attempt,
@@ -43,9 +45,7 @@ from tasks.model import Build, decode, encode
 from tasks.results import Artifact, Cause, Checkpoint, StepResult
 from tasks.settings import Settings
 
-FIRST_VERSION = "0.1.0"
-"""The version that wrote builds without a version."""
-
+FIRST_VERSION = "0.1.0"  # it wrote builds without a version
 FORGET_AT_ONCE = 100
 CONTEXT_TTL_S = 30 * 24 * 3600
 
@@ -67,13 +67,16 @@ class Ledger:
     # What a submitter does
 
     def submit(
-        self, builds: Sequence[Build], signatures: Mapping[str, str] = MappingProxyType({})
+        self,
+        builds: Sequence[Build],
+        signatures: Mapping[str, str] = MappingProxyType({}),
+        orders: Mapping[str, Order] = MappingProxyType({}),
     ) -> list[str]:
-        """Queue `builds` in one round trip; returns the ids that other builds already have.
-        `signatures` are those of each build's JSON, by id (`tasks.trust`)."""
+        """Queue `builds` in one round trip; returns the ids that other builds already have. By id,
+        `signatures` are those of each build's JSON, and `orders` what its rank is made of."""
         pipeline = self.connection.client.pipeline(transaction=False)
         for build in builds:
-            written = as_added(build, signatures.get(build.id, ""))
+            written = as_added(build, signatures.get(build.id, ""), orders.get(build.id))
             self.connection.script("submit", *written, through=pipeline)
         answers = self.connection.run(pipeline)
         return [build.id for build, answer in zip(builds, answers, strict=True) if answer != "ok"]
@@ -146,6 +149,11 @@ class Ledger:
 
     def claim(self, claim: ClaimedAttempt, lease_s: float) -> ClaimOutcome:
         return ClaimOutcome(self.connection.script("claim", *claim.args, lease_s))
+
+    def ranked_before(self, claim: ClaimedAttempt, limit: int) -> list[ClaimedAttempt]:
+        """The first builds of its queue that its holder should claim instead, by rank."""
+        found = self.connection.script("ranked_before", claim.build, claim.attempt, limit)
+        return [ClaimedAttempt(build, int(attempt), claim.holder) for build, attempt in found]
 
     def begin_step(self, claim: ClaimedAttempt, step: int, token: str) -> BeginOutcome:
         return BeginOutcome(self.connection.script("begin_step", *claim.args, step, token))
@@ -369,12 +377,13 @@ def not_ended(build: str) -> BadInput:
     return BadInput(f"build {build} has not ended", f"cancel it first: stagefarm cancel {build}")
 
 
-def as_added(build: Build, signatures: str) -> list[str | int]:
+def as_added(build: Build, signatures: str, order: Order | None = None) -> list[str | int]:
     """What the scripts take of a new build."""
+    order = replace(order or order_of(build), flow=flow_of(build))
     return [
         *(build.id, encode(build).decode(), build.queue, build.job, build.batch),
         *(int(build.optional), _titles(build), build.variant, build.after, __version__),
-        *(signatures, build.rebuild_of),
+        *(signatures, build.rebuild_of, encode(order).decode()),
     ]
 
 

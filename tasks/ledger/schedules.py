@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from tasks.errors import StagefarmError
 from tasks.ledger.builds import as_added
 from tasks.ledger.connection import Connection
+from tasks.ledger.order import Order
 from tasks.model import Build
 
 GONE_KEPT_S = 90 * 24 * 3600
@@ -111,10 +113,15 @@ class Schedules:
         night: str,
         builds: Sequence[Build],
         signatures: Mapping[str, str],
+        orders: Mapping[str, Order] = MappingProxyType({}),
     ) -> bool:
         """Add the builds of a night at once; False if another has made it. `slot` is 0 for one that
-        is made by hand."""
-        written = [part for one in builds for part in as_added(one, signatures.get(one.id, ""))]
+        is made by hand; `signatures` and `orders` as `Ledger.submit` takes them."""
+        written = [
+            part
+            for one in builds
+            for part in as_added(one, signatures.get(one.id, ""), orders.get(one.id))
+        ]
         return bool(self.connection.script("make_night", name, slot, night, *written) == "ok")
 
     # What people ask for

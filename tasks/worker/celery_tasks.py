@@ -51,6 +51,7 @@ class StepTask(Task):  # type: ignore[type-arg]  # not generic at run time
             refusals=Refusals(hosts, self.ledger, me.holder.host, settings.lease_s),
             send=partial(send, app),
             send_later=self.send_later,
+            send_here=partial(send, app, host=me.holder.host),
             take_nothing_new=self.take_nothing_new,
         )
 

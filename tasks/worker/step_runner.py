@@ -23,6 +23,7 @@ from tenacity import (
 )
 
 from tasks.errors import (
+    BadInput,
     BuildCancelled,
     HostUnfit,
     PackFailed,
@@ -56,6 +57,9 @@ logger = logging.getLogger(__name__)
 
 STORE_PAUSE_MAX_S = 5.0
 
+BEFORE_MAX = 20
+"""So many builds that come before the one of a message are tried."""
+
 Send = Callable[[Build, int], None]
 """Sends the messages of a build's attempt to the build's queue."""
 
@@ -71,7 +75,8 @@ def require_valid(build: object, attempt: object) -> None:
 class StepRunner:
     """One process of a worker's pool, which serves `queues`. `send` sends at once; `send_later`
     leaves it to the agent's next pass, so that a message does not loop between Redis and this host;
-    `take_nothing_new` stops the host from taking new builds for now."""
+    `send_here` sends to this host's own queue; `take_nothing_new` stops the host from taking new
+    builds for now."""
 
     settings: Settings
     ledger: Ledger
@@ -80,6 +85,7 @@ class StepRunner:
     refusals: Refusals
     send: Send
     send_later: Send
+    send_here: Send
     take_nothing_new: Callable[[], None]
 
     def do(self, build_id: str, attempt: int, step: int) -> str:
@@ -116,37 +122,75 @@ class StepRunner:
     # Claiming
 
     def _claimed(self, claim: ClaimedAttempt) -> Job:
-        """Verify the job of the message, then claim it. What must not be built here is refused;
-        the supervisor offers it to other hosts."""
+        """Verify the job of the message, then claim it, or one that comes before it. What must not
+        be built here is refused; the supervisor offers it to other hosts."""
+        job = self._verified(claim)
+        if not self._is_ours(claim):
+            self._look_before_claim(claim, job.build)
+        match self.ledger.claim(claim, self.settings.lease_s):
+            case ClaimOutcome.REFUSED:
+                self.take_nothing_new()
+                self._refuse(claim, job.build, "it is drained", self.send)
+            case ClaimOutcome.STALE:
+                raise Stale(f"attempt {claim.attempt} is not waiting to be claimed")
+        return job
+
+    def _is_ours(self, claim: ClaimedAttempt) -> bool:
+        """Whether this host claimed the build by the message of another one, as it seems."""
+        record = self.ledger.record(claim.build)
+        return record.state is BuildState.RUNNING and record.host == self.holder.host
+
+    def _look_before_claim(self, claim: ClaimedAttempt, build: Build) -> None:
+        """Raises `Stale` unless this host can do the build, and none comes before it. Only a reason
+        that holds for every build closes the intake."""
+        if reason := unfit(self.settings):
+            self.take_nothing_new()
+            self._refuse(claim, build, reason, self.send)
+        self._claim_before(claim, build)
+        if reason := self._objection(build):
+            self._refuse(claim, build, reason, self.send_later)
+
+    def _verified(self, claim: ClaimedAttempt) -> Job:
         try:
-            job = verified_job(self.ledger, self.settings, claim.build, self.queues)
+            return verified_job(self.ledger, self.settings, claim.build, self.queues)
         except (HostUnfit, Untrusted) as error:
             reason = f"{error}; {error.hint}" if error.hint else str(error)
             self.ledger.refuse(claim.build, claim.attempt, self.holder.host, reason)
             raise Stale(f"refused: {reason}") from error
-        self._claim(claim, job.build)
-        return job
 
-    def _claim(self, claim: ClaimedAttempt, build: Build) -> None:
-        """Claim the build if this host can do it. Only a reason that holds for every build closes
-        the intake."""
-        if reason := unfit(self.settings):
-            self.take_nothing_new()
-            self._refuse(claim, build, reason, self.send)
+    def _objection(self, build: Build) -> str:
+        """Why this host does not take the build now, though it takes others; empty if it does."""
         if build.not_by and build.not_by == str(host_key(self.settings).public):
-            reason = "it repeats a build of this host, and is for another one"
-            self._refuse(claim, build, reason, self.send_later)
+            return "it repeats a build of this host, and is for another one"
         if reason := self.refusals.reason(build.job):
-            self._refuse(claim, build, reason, self.send_later)
+            return reason
         if reason := unfit_for(build):
             self.refusals.add(build.job, reason, tried=False)
-            self._refuse(claim, build, reason, self.send_later)
-        match self.ledger.claim(claim, self.settings.lease_s):
-            case ClaimOutcome.REFUSED:
-                self.take_nothing_new()
-                self._refuse(claim, build, "it is drained", self.send)
-            case ClaimOutcome.STALE:
-                raise Stale(f"attempt {claim.attempt} is not waiting to be claimed")
+        return reason
+
+    def _claim_before(self, claim: ClaimedAttempt, build: Build) -> None:
+        """Claim the first build of the queue that comes before that of the message and that this
+        host can build. It goes on with messages of its own, and that of `build` goes back to its
+        queue: so every build that waits has its message there."""
+        for other in self.ledger.ranked_before(claim, BEFORE_MAX):
+            if first := self._taken(other):
+                self.send_here(first, other.attempt)
+                self.send(build, claim.attempt)
+                raise Stale(f"{first.id} comes before it")
+
+    def _taken(self, claim: ClaimedAttempt) -> Build | None:
+        """The build of `claim` if it was claimed; None if another host has it, or this one may not
+        build it. Its message stays in the queue for others."""
+        try:
+            require_valid(claim.build, claim.attempt)
+            build = self._verified(claim).build
+        except (Stale, BadInput):  # refused, or no build at all
+            return None
+        if reason := self._objection(build):
+            self.ledger.refuse(claim.build, claim.attempt, self.holder.host, reason)
+            return None
+        got = self.ledger.claim(claim, self.settings.lease_s)
+        return build if got is ClaimOutcome.CLAIMED else None
 
     def _refuse(self, claim: ClaimedAttempt, build: Build, reason: str, send: Send) -> NoReturn:
         """Refuse the build and send it for other hosts, if it is still queued."""

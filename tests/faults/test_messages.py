@@ -56,7 +56,8 @@ def runner_of(farm: Farm, settings: Settings, holder: Holder) -> StepRunner:
         pass
 
     refusals = Refusals(Hosts(farm.ledger.connection), farm.ledger, holder.host, settings.lease_s)
-    return StepRunner(settings, farm.ledger, holder, (QUEUE,), refusals, nothing, nothing, nothing)
+    send = (nothing, nothing, nothing, nothing)
+    return StepRunner(settings, farm.ledger, holder, (QUEUE,), refusals, *send)
 
 
 def test_messages_of_every_step_sent_again_while_it_runs(farm: Farm, settled: Settled) -> None:

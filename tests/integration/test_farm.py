@@ -194,9 +194,10 @@ def test_why_a_build_waits(farm: Farm) -> None:
     )
     farm.wait_step(blocker, 1)
     said = farm.command("why", nobody.id).stdout.splitlines()
-    assert said[1] == "No host serves x86-64bit.z13 now: stagefarm worker --queue x86-64bit.z13"
+    assert said[1] == "It is number 1 of 1 there."
+    assert said[-1] == "No host serves x86-64bit.z13 now: stagefarm worker --queue x86-64bit.z13"
     said = farm.command("why", waits.id).stdout.splitlines()
-    assert said[1].startswith(f"three: all 1 slots are busy with {blocker.id} (for ")
+    assert said[-1].startswith(f"three: all 1 slots are busy with {blocker.id} (for ")
     assert f"three runs step 2 of {len(blocker.steps)}" in farm.command("why", blocker.id).stdout
     cancelled = farm.command("cancel", nobody.id, blocker.id, waits.id).stdout.splitlines()
     assert cancelled == [

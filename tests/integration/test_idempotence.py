@@ -248,6 +248,14 @@ def claim_refused_or_stale(asked: Asked) -> None:
     assert asked.ledger.claim(replace(FIRST, attempt=2), 90.0) is ClaimOutcome.STALE
 
 
+@about("ranked_before")
+def asked_what_comes_first(asked: Asked) -> None:
+    first = a_build(id="b-0", batch="hot fix", priority=8)
+    asked.ledger.submit([a_build(), first])
+    assert asked.ledger.ranked_before(FIRST, 9) == [ClaimedAttempt("b-0", 1, ONE)]
+    assert asked.ledger.ranked_before(replace(FIRST, attempt=2), 9) == []
+
+
 @about("refuse")
 def refused(asked: Asked) -> None:
     asked.ledger.submit([a_build()])

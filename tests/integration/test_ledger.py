@@ -28,7 +28,7 @@ from tasks.reporting import Line
 from tasks.results import Artifact, Checkpoint, StepResult
 from tasks.settings import Settings
 from tests.builds import any_build
-from tests.farm import steps_of
+from tests.farm import QUEUE, steps_of
 from tests.redis_server import RedisServer
 from tests.waiting import eventually
 
@@ -321,7 +321,10 @@ def test_nothing_is_left_of_what_is_forgotten(ledger: Ledger) -> None:
     counts = client.hgetall("t:batch:x")
     assert {state for state, count in counts.items() if count != "0"} == {"succeeded"}
     assert ledger.forget(-60) == 1
-    assert set(client.scan_iter("t:*")) == {"t:schema", "t:queues", "t:events"}
+    of_queue = f"t:waiting:{QUEUE}:"  # of its queue, and how long builds of the job took
+    stays = {f"{of_queue}count", f"{of_queue}shares", f"t:successes:{QUEUE}:job:"}
+    assert set(client.scan_iter("t:*")) == {"t:schema", "t:queues", "t:events", *stays}
+    assert client.ttl(f"t:successes:{QUEUE}:job:") > 0
 
 
 def test_a_ledger_of_another_schema_is_left_alone(settings: Settings, ledger: Ledger) -> None:

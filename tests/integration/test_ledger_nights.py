@@ -8,8 +8,9 @@ import pytest
 
 from tasks.errors import StagefarmError
 from tasks.ledger.builds import Ledger
+from tasks.ledger.order import UNKNOWN_S, Order
 from tasks.ledger.schedules import FOREVER, GONE_KEPT_S, Schedules, ScheduleState
-from tasks.model import Build, BuildState
+from tasks.model import Build, BuildState, decode
 from tests.ledgers import a_build, counts, events
 
 pytestmark = pytest.mark.redis
@@ -44,6 +45,15 @@ def test_a_night_is_made_with_all_its_builds(ledger: Ledger, client: Any) -> Non
     assert (found.night, found.last, found.waits) == (NIGHT, SLOT, 0)
     assert (found.said, found.error) == ("", "")
     assert ledger.now() - found.made < 60
+
+
+def test_a_night_has_the_orders_that_were_given(ledger: Ledger, client: Any) -> None:
+    given = Order(flow="", cost_s=5.0, latest=2e9)
+    (first, *_), schedules = builds(), Schedules(ledger.connection)
+    assert schedules.make_night("nightly", SLOT, NIGHT, builds(), {}, {first.id: given})
+    orders = [decode(client.hget(f"t:build:{name}", "order"), Order) for name in ("b-1", "b-2")]
+    assert [order.cost_s for order in orders] == [5.0, UNKNOWN_S]
+    assert {order.flow for order in orders} == {NIGHT}
 
 
 def test_the_same_call_again_has_the_same_answer_and_changes_nothing(ledger: Ledger) -> None:

@@ -115,6 +115,8 @@ def test_builds_of_the_ledger_are_published_verified_and_rolled_back(farm: Farm)
     assert told(farm, "release", "pin", file, one.id)["version"] == 5
     done = farm.command("release", "show", str(file))
     assert "pinned" in done.stdout
+    (aged,) = told(farm, "freshness", file)
+    assert (aged["freshness"], aged["next"]["what"]) == ("no contract", "nothing")
     key = (farm.folder / "hosts/tester/keys/release.key.pub").read_text().strip()
     url = (farm.folder / "mirror-byhand" / "stable.json").as_uri()
     checked = told(farm, "release", "verify", url, "--key", key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PARTS = ("guards", "changes", "sets", "readers", "nights", "notices", "second_tries")
+PARTS = ("guards", "changes", "sets", "readers", "nights", "notices", "second_tries", "order")
 LEDGER = (
     *(f"tests/integration/test_ledger_{part}.py" for part in PARTS),
     "tests/integration/test_idempotence.py",
@@ -23,7 +23,8 @@ class Target:
 TARGETS = (
     Target("tasks/ledger/lua/*.lua", (*LEDGER, "-k", "not one_clear_error")),
     Target("tasks/ledger/tls.py", ("tests/integration/test_tls.py", "-k", "not whole_farm")),
-    Target("tasks/ledger/[!mt]*.py", LEDGER),  # the migration has whole farms as its tests
+    Target("tasks/ledger/order.py", ("tests/unit/test_order.py",)),
+    Target("tasks/ledger/[!mot]*.py", LEDGER),  # the migration has whole farms as its tests
     Target(
         "tasks/worker/journal.py", ("tests/unit/test_journal.py", "tests/unit/test_durability.py")
     ),

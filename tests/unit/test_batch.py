@@ -63,7 +63,7 @@ def test_a_build_carries_what_its_entry_says(tmp_path: Path) -> None:
     made = batch(
         tmp_path,
         "builds:\n- specfile: specs/stages.yaml\n  jobs: [full]\n  priority: 5\n"
-        "  optional: yes\n  timeout: 90m\n",
+        "  optional: yes\n  timeout: 90m\n  max_age: 7d\n",
     )
     assert made.builds == (
         BatchBuild(
@@ -73,6 +73,7 @@ def test_a_build_carries_what_its_entry_says(tmp_path: Path) -> None:
             priority=5,
             optional=True,
             timeout_s=5400,
+            max_age_s=7 * 24 * 3600,
         ),
     )
 

@@ -39,7 +39,7 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
         "stage",
         overrides={"flavour": {"a": "ü"}, "big": 2**70},
         now=NOW,
-        options=PlanOptions(farm=True, batch="b-1", priority=4, timeout_s=9.0),
+        options=PlanOptions(farm=True, batch="b-1", priority=4, timeout_s=9.0, max_age_s=7.0),
     )
 
 

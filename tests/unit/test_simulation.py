@@ -27,13 +27,13 @@ from orchestrator.simulation.model import (
     Stage,
 )
 from orchestrator.simulation.policies import (
-    PATIENCE_S,
     RANKINGS,
     Goal,
     Policy,
     Waiting,
     by_least_slack,
 )
+from tasks.ledger.order import PATIENCE_S
 
 H, DAY = 3600.0, 86400.0
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC).timestamp()

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from orchestrator.display.why import explain
 from tasks.ledger.hosts import Host
+from tasks.ledger.order import FAR_S, Order
+from tasks.ledger.queues import Queued
 from tasks.ledger.records import Record
 from tasks.model import BuildState
 from tasks.results import Cause, NumberedLine
@@ -27,10 +29,13 @@ def why(
     *hosts: Host,
     record: Record = WAITING,
     before: Record | None = None,
+    queued: Queued | None = None,
     **refusals: tuple[float, str],
 ) -> list[str]:
     running = {"b-9": replace(WAITING, id="b-9", state=BuildState.RUNNING, claimed=400.0)}
-    return explain(record, hosts, running, refusals, now=NOW, lease_s=90, before=before)
+    return explain(
+        record, hosts, running, refusals, now=NOW, lease_s=90, before=before, queued=queued
+    )
 
 
 def test_no_host_serves_the_queue() -> None:
@@ -104,3 +109,58 @@ def test_why_a_build_failed() -> None:
         "        11 │ before",
         "  >     12 │ it",
     ]
+
+
+# The place in the queue
+
+
+def place(order: Order, *, number: int = 1, turn: float = NOW, rank: float = NOW) -> list[str]:
+    """What is said of a build of that order, between how long it has waited and the hosts."""
+    queued = Queued(
+        build="b-1", place=number, count=3, before_s=8000.0, order=order, turn=turn, rank=rank
+    )
+    return why(queued=queued)[1:-1]
+
+
+def test_the_arithmetic_of_a_contract() -> None:
+    week_s = 7 * 24 * 3600.0
+    latest = 500.0 + week_s - 4800.0
+    order = Order(
+        flow="nightly-1",
+        cost_s=60.0,
+        latest=latest,
+        published_at=500.0,
+        max_age_s=week_s,
+        rest_s=4800.0,
+    )
+    contract = (
+        "Its contract: published 1970-01-01 00:08 UTC + max_age 7d00h - expected rest 1h20m = "
+        "latest start 1970-01-07 22:48 UTC."
+    )
+    assert place(order, number=3, rank=latest) == [
+        "It is number 3 of 3 there, behind about 2h13m of work.",
+        contract,
+        "Its slack: 6d22h.",
+        "Its turn among those of nightly-1: 1970-01-01 00:16 UTC.",
+        "So it should start by 1970-01-07 22:48 UTC: the first in that order is taken.",
+    ]
+    late = replace(order, latest=NOW - 3600.0)
+    assert place(late)[2] == "Its slack: -1h00m, the contract will be broken."
+    assert place(replace(order, published_at=0.0))[1] == (
+        "Its contract: max_age 7d00h, and nothing is published: it is late from the beginning."
+    )
+
+
+def test_the_arithmetic_of_a_priority() -> None:
+    patient = Order(flow="", cost_s=60.0, patience_s=18 * 3600.0)
+    assert place(patient, rank=NOW + 18 * 3600.0) == [
+        "It is number 1 of 3 there.",
+        "Its turn: 1970-01-01 00:16 UTC, and 18h00m of patience for its priority.",
+        "So it should start by 1970-01-01 18:16 UTC: the first in that order is taken.",
+    ]
+    at_once = place(replace(patient, patience_s=0.0, flow="a\x1b[31mb"), turn=FAR_S)
+    assert at_once[1] == "Its turn among those of ab: 5138-11-16 09:46 UTC, to be taken at once."
+
+
+def test_a_build_of_an_older_version_has_a_place_and_no_arithmetic() -> None:
+    assert place(Order(flow="", cost_s=60.0), rank=0.0) == ["It is number 1 of 3 there."]

@@ -3,16 +3,17 @@
 -- ARGV: id, attempt, host, incarnation, lease in seconds
 local id, attempt, host, incarnation, lease_s = unpack(ARGV)
 if held(id, attempt, host, incarnation) then
-  return 'claimed'
+  -- Once a step has begun, this is a message that came late or twice.
+  return get(id, 'step') == '' and 'claimed' or 'stale'
 end
-local state, current, queue = get(id, 'state', 'attempt', 'queue')
+local state, current = get(id, 'state', 'attempt')
 if state ~= 'queued' or current ~= attempt then
   return 'stale'
 end
 if redis.call('HEXISTS', key('drained'), host) == 1 then
   return 'refused'
 end
-redis.call('ZREM', key('waiting', queue), id)
+leave_queue(id)
 redis.call('DEL', key('build', id, 'refusals'))
 move(id, 'running')
 set(id, 'host', host, 'incarnation', incarnation, 'claimed', stamp(now()))

@@ -3,7 +3,7 @@
 -- Returns ok, also if this call is repeated, or made if another has made it.
 -- ARGV: name of the schedule, its slot in seconds since 1970 (0 for a night made by hand), id of the night,
 --       then for each build what `add` takes, each after the one it starts from
-local PER_BUILD = 12
+local PER_BUILD = 13
 local name, slot, night = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local schedule = key('schedule', name)
 local first, spec = ARGV[4], ARGV[5]

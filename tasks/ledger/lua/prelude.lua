@@ -4,6 +4,7 @@
 
 local EVENTS_KEPT = 10000
 local LOG_KEPT_S = 7 * 24 * 3600
+local RANKS_AT_ONCE = 1000000
 
 local function key(...)
   return KEYS[1] .. table.concat({...}, ':')
@@ -110,18 +111,42 @@ local function obstacle(id)
   end
 end
 
+-- Give the build its rank on its queue: by when it should start, in seconds since 1970. Its turn is when it
+-- would come if the builds that share its flow had the queue to themselves, so that many of one flow do not
+-- come before one of another. A contract may put it later than that, not earlier; patience is how long after
+-- its turn at most. Builds of one rank come as they were given it: those are the decimals.
+local function rank(id)
+  local queue, order = get(id, 'queue', 'order')
+  local given, time = cjson.decode(order), now()
+  local shares = key('waiting', queue, 'shares')
+  redis.call('ZREMRANGEBYSCORE', shares, '-inf', stamp(time))
+  local turn = math.max(time, tonumber(redis.call('ZSCORE', shares, given.flow) or 0))
+  redis.call('ZADD', shares, stamp(turn + given.cost_s), given.flow)
+  local seconds = math.floor(math.min(math.max(turn, given.latest), turn + given.patience_s))
+  local count = redis.call('INCR', key('waiting', queue, 'count')) % RANKS_AT_ONCE
+  set(id, 'turn', stamp(turn), 'rank', string.format('%.6f', seconds + count / RANKS_AT_ONCE))
+end
+
+-- The build waits on its queue no longer.
+local function leave_queue(id)
+  local queue = get(id, 'queue')
+  redis.call('ZREM', key('waiting', queue), id)
+  redis.call('ZREM', key('waiting', queue, 'order'), id)
+end
+
 local close
 
 -- Queue the build; or block it until the build it starts from has succeeded; or cancel it if that one
 -- failed or was cancelled.
 local function enqueue(id, attempt)
-  local queue = get(id, 'queue')
+  local queue, its_rank = get(id, 'queue', 'rank')
   set(id, 'attempt', attempt, 'queued', stamp(now()), 'host', '', 'incarnation', '', 'claimed', '',
     'step', '', 'step_began', '', 'step_ended', '', 'progress', '')
   local after, state = obstacle(id)
   move(id, after and 'blocked' or 'queued')
   if not after then
     redis.call('ZADD', key('waiting', queue), stamp(now()), id)
+    redis.call('ZADD', key('waiting', queue, 'order'), its_rank or stamp(now()), id)
   elseif state == 'failed' or state == 'cancelled' then
     local reason = after .. ', which it starts from, ' ..
       (state == 'failed' and 'failed' or 'was cancelled')
@@ -145,10 +170,9 @@ end
 
 -- End the build as `state`; only `retry` queues it again.
 function close(id, state, how, reason)
-  local queue = get(id, 'queue')
   close_attempt(id, how, reason)
   release_lease(id)
-  redis.call('ZREM', key('waiting', queue), id)
+  leave_queue(id)
   move(id, state)
   set(id, 'ended', stamp(now()), 'progress', '')
   redis.call('ZADD', key('ended'), stamp(now()), id)
@@ -249,15 +273,18 @@ end
 -- Add a new build, queued as attempt 1. Returns ok, or exists if another build has its id.
 -- Its arguments: id, build as JSON, queue, job, batch, optional (0 or 1), titles of its steps as JSON,
 -- its variant (its options of the matrix), the build it starts from (or empty), the version of stagefarm
--- that writes it, the signatures of its JSON, the build that it repeats (or empty)
-local function add(id, spec, queue, job, batch, optional, titles, variant, after, version, signatures, rebuild_of)
+-- that writes it, the signatures of its JSON, the build that it repeats (or empty), what its rank is made of
+-- as JSON
+local function add(
+  id, spec, queue, job, batch, optional, titles, variant, after, version, signatures, rebuild_of, order)
   local known = get(id, 'spec')
   if known then
     return known == spec and 'ok' or 'exists'
   end
   set(id, 'spec', spec, 'version', version, 'queue', queue, 'job', job, 'batch', batch, 'optional', optional,
     'titles', titles, 'variant', variant, 'after', after, 'submitted', stamp(now()), 'lost', 0, 'cancel', '',
-    'signatures', signatures, 'rebuild_of', rebuild_of or '')
+    'signatures', signatures, 'rebuild_of', rebuild_of, 'order', order)
+  rank(id)
   if after ~= '' then
     redis.call('SADD', key('build', after, 'followers'), id)
   end

@@ -39,6 +39,9 @@ set(id, 'cancel', '', 'lost', 0, 'error', '', 'reason', '', 'hint', '', 'ended',
   'artifacts', '', 'url', '', 'cause', '', 'checkpoint', from, 'second_after', second_after,
   'second_try', '')
 redis.call('ZREM', key('ended'), id)
+if get(id, 'order') then
+  rank(id)
+end
 enqueue(id, attempt + 1)
 resume(id, attempt + 1, from, 'asked')
 redis.call('HSET', steps, 'retry.' .. request, attempt + 1)
