@@ -266,6 +266,20 @@ class StepLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GitInput:
+    """A git repository that a batch is built from: its files are those of `commit`, which `ref` was
+    when the batch was made, at `path` of the batch's folder. `signers` is the file of those who may
+    sign it, empty if nobody has to."""
+
+    name: str
+    url: str
+    ref: str
+    commit: str
+    path: str
+    signers: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
     """One run of one rendered job, as the host executes it.
 
@@ -283,7 +297,8 @@ class Build:
     the name of its zone. `rebuild_of` is the build that this one repeats, and `not_by` the key of a
     host that must not do that; `after` is the build that it starts from, and `release` the release
     that the supervisor publishes once the batch has ended. `max_age_s` is the contract of its stage
-    where the batch has one, 0 if the release file says it.
+    where the batch has one, 0 if the release file says it. `inputs` are the repositories that
+    `folder` and the specfile are of.
     """
 
     id: str
@@ -323,6 +338,7 @@ class Build:
     privileges: Privileges = Privileges.CONTAINED
     network: Network = Network.HOST
     limits: StepLimits = StepLimits()
+    inputs: tuple[GitInput, ...] = ()
 
     def privileges_of(self, step: Step) -> Privileges:
         """What the programs of the root filesystem may do in `step`: with fchroot, which enters

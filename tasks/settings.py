@@ -142,6 +142,18 @@ class Settings:
     context_limit_bytes: Limit = 16 * 1024 * 1024
     """Largest bundle of a submitter's folder, compressed."""
 
+    git_protocols: Annotated[str, Meta(pattern="^[a-z]+(:[a-z]+)*$")] = "https:ssh"
+    """How repositories that batches name may be fetched, in the form of `GIT_ALLOW_PROTOCOL`."""
+
+    git_config_file: str = ""
+    """Configuration of git for that, such as credential helpers and proxies; default: none."""
+
+    git_timeout_s: Interval = 300.0
+    """How long the fetch of a repository may take."""
+
+    git_limit_bytes: Some = 1024**3
+    """Largest pack that is fetched, and largest content of a commit."""
+
     log_limit_lines: Some = 5_000
     """Newest log lines of each build kept in Redis; the whole log is a file on the host."""
 
@@ -231,6 +243,14 @@ class Settings:
     @property
     def state(self) -> Path:
         return Path(self.state_dir)
+
+    @property
+    def own_state(self) -> Path:
+        """Where whoever runs this keeps what is no worker's: root in `state_dir`, others in their
+        home."""
+        if os.geteuid() == 0:
+            return self.state
+        return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state", "stagefarm")
 
     @property
     def store(self) -> str:

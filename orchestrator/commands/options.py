@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,7 @@ from click.shell_completion import CompletionItem
 from tasks.errors import BadInput, StagefarmError
 
 if TYPE_CHECKING:
+    from orchestrator.inputs.freezing import Frozen
     from tasks.model import Build
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -139,6 +141,15 @@ def wanted_options(command: F) -> F:
     return command
 
 
+def inputs_of(batch: Path | None) -> AbstractContextManager[Frozen | None]:
+    """What the batch is built from, if it has `inputs:`, fetched and kept as it is until the
+    end."""
+    from orchestrator.inputs.freezing import frozen
+    from tasks.settings import current
+
+    return frozen(batch, current()) if batch else nullcontext()
+
+
 def wanted(
     specfile: Path | None,
     job: str | None,
@@ -148,8 +159,10 @@ def wanted(
     *,
     gate: bool = False,
     farm: bool = True,
+    inputs: Frozen | None = None,
 ) -> Sequence[Build]:
-    """The builds that the options ask for, rendered and planned."""
+    """The builds that the options ask for, rendered and planned; `inputs` are those of the
+    batch."""
     from orchestrator.formats.spec import load_specfile
     from orchestrator.planning.batch_plan import plan_batch
     from orchestrator.planning.plan import PlanOptions
@@ -161,7 +174,16 @@ def wanted(
             raise BadInput(
                 "--batch names its own specfiles and jobs", "leave out --specfile and --job"
             )
-        return plan_batch(batch, overrides=options, now=when, gate=gate)
+        if not inputs:
+            return plan_batch(batch, overrides=options, now=when, gate=gate)
+        return plan_batch(
+            batch,
+            overrides=options,
+            now=when,
+            gate=gate,
+            folder=inputs.folder,
+            inputs=inputs.inputs,
+        )
     if not specfile or not job:
         raise BadInput("no job given", "give --specfile FILE --job NAME, or --batch FILE")
     plan = PlanOptions(farm=farm, gate=gate)

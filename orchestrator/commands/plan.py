@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.options import wanted, wanted_options
+from orchestrator.commands.options import inputs_of, wanted, wanted_options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,7 +41,9 @@ def plan(
     """
     from tasks.model import encode
 
-    builds = wanted(specfile, job, overrides, now, batch, gate=gate, farm=not local)
+    asked = (specfile, job, overrides, now, batch)
+    with inputs_of(batch) as inputs:
+        builds = wanted(*asked, gate=gate, farm=not local, inputs=inputs)
     if as_json:
         click.echo(encode(tuple(builds) if batch else builds[0]))
     elif batch:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.commands.names import complete_build, complete_name
+from tasks.errors import HostUnfit
 
 if TYPE_CHECKING:
     from tasks.ledger.builds import Ledger
     from tasks.ledger.hosts import Host
     from tasks.ledger.records import Record
+    from tasks.model import GitInput
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 
@@ -106,7 +109,7 @@ def why(*, build: str, as_json: bool) -> None:
     Example:
       stagefarm why stage3-20261122-7f3a9c0e
     """
-    from orchestrator.display.why import explain
+    from orchestrator.display.why import built_from, explain
     from orchestrator.farm.lookup import one_build, open_ledger
     from tasks.ledger.hosts import Hosts
     from tasks.ledger.queues import Queues
@@ -125,6 +128,7 @@ def why(*, build: str, as_json: bool) -> None:
         before=ledger.find(record.after) if record.after else None,
         queued=Queues(ledger.connection).find(record.id, record.queue),
     )
+    lines += built_from(_inputs(ledger, record))
     click.echo(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
 
 
@@ -138,7 +142,16 @@ def _values(ledger: Ledger, record: Record) -> dict[str, object]:
 
     from orchestrator.display.table import as_values
 
-    return {**as_values(record), "attempts": msgspec.to_builtins(ledger.attempts(record.id))}
+    more = {"attempts": ledger.attempts(record.id), "inputs": _inputs(ledger, record)}
+    return {**as_values(record), **msgspec.to_builtins(more)}
+
+
+def _inputs(ledger: Ledger, record: Record) -> Sequence[GitInput]:
+    """The repositories that it is built from; none of a build that another version has to read."""
+    try:
+        return ledger.build(record.id).inputs
+    except HostUnfit:
+        return ()
 
 
 def _show_one(ledger: Ledger, record: Record) -> None:
@@ -146,6 +159,7 @@ def _show_one(ledger: Ledger, record: Record) -> None:
 
     from orchestrator.display.cause import excerpt
     from orchestrator.display.table import artifacts_table, console, stage_of, times_table
+    from orchestrator.display.why import built_from
 
     screen, now = console(), ledger.now()
     about = escape(", ".join(filter(None, [f"queue {record.queue}", record.variant])))
@@ -153,6 +167,8 @@ def _show_one(ledger: Ledger, record: Record) -> None:
     screen.print(stage_of(record), markup=False, highlight=False)
     if record.rebuild_of:
         screen.print(f"rebuild of {record.rebuild_of}", markup=False, highlight=False)
+    for line in built_from(_inputs(ledger, record)):
+        screen.print(line, markup=False, highlight=False)
     for line in excerpt(record.cause) if record.cause else ():
         screen.print(line, markup=False, highlight=False)
     if record.second_try:

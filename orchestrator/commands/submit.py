@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.commands.follow import watch
-from orchestrator.commands.options import wanted, wanted_options
+from orchestrator.commands.options import inputs_of, wanted, wanted_options
 from tasks.errors import BuildFailed
 from tasks.model import BuildState
 
@@ -67,11 +67,12 @@ def submit(
     from tasks.settings import current
 
     follow = follow or bool(release_file)
-    planned = wanted(specfile, job, overrides, now, batch, gate=gate)
-    publisher = _publisher(release_file) if release_file else None
-    ledger = open_ledger()
-    warn_of_forgetful_redis(ledger)
-    builds = submit_all(planned, ledger=ledger, app=app, settings=current())
+    with inputs_of(batch) as inputs:
+        planned = wanted(specfile, job, overrides, now, batch, gate=gate, inputs=inputs)
+        publisher = _publisher(release_file) if release_file else None
+        ledger = open_ledger()
+        warn_of_forgetful_redis(ledger)
+        builds = submit_all(planned, ledger=ledger, app=app, settings=current())
     if as_json and not follow:
         click.echo(json.dumps([_described(build) for build in builds], indent=2))
         return 0

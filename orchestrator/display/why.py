@@ -13,7 +13,7 @@ from orchestrator.display.terminal import duration
 from tasks.ledger.hosts import Host
 from tasks.ledger.queues import Queued
 from tasks.ledger.records import Record
-from tasks.model import BuildState, short_id
+from tasks.model import BuildState, GitInput, short_id
 
 
 def explain(
@@ -51,6 +51,14 @@ def explain(
         said = _closed(host, now, lease_s) or _open(host, record.job, running, refusals, now)
         lines.append(f"{host.name}: {said}.")
     return lines + _left_behind(record.id, hosts)
+
+
+def built_from(inputs: Sequence[GitInput]) -> list[str]:
+    """The repositories that a build is made from."""
+    return [
+        f"It is built from {one.name}: {one.url} at {one.commit[:12]} ({one.ref})."
+        for one in inputs
+    ]
 
 
 def _caused(record: Record) -> list[str]:

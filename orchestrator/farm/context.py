@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,8 @@ from tasks.artifacts.context_bundle import digest_of
 from tasks.errors import BadInput
 from tasks.model import Build, HookType, SourceType
 
-IGNORE_FILES = (".gitignore", ".stagefarmignore")
+OWN_IGNORE_FILE = ".stagefarmignore"
+IGNORE_FILES = (".gitignore", OWN_IGNORE_FILE)
 ALWAYS_LEFT_OUT = (".git", ".hg", ".svn", ".venv", "__pycache__", ".stagefarm")
 NAMED = 5
 ENTRIES_MAX = 100_000
@@ -40,11 +41,17 @@ class Bundle:
     data: bytes
 
 
-def bundle(folder: Path, leave_out: Collection[Path], limit_bytes: int) -> Bundle:
-    """The bundle of `folder` without what is below `leave_out`; `BadInput` if it is larger than
-    `limit_bytes` (it names the largest files), or cannot be read."""
+def bundle(
+    folder: Path,
+    leave_out: Collection[Path],
+    limit_bytes: int,
+    ignore_files: Sequence[str] = IGNORE_FILES,
+) -> Bundle:
+    """The bundle of `folder` without what is below `leave_out`, or what `ignore_files` name;
+    `BadInput` if it is larger than `limit_bytes` (it names the largest files), or cannot be
+    read."""
     try:
-        entries = list(islice(files(folder, leave_out), ENTRIES_MAX + 1))
+        entries = list(islice(files(folder, leave_out, ignore_files), ENTRIES_MAX + 1))
         if len(entries) > ENTRIES_MAX:
             raise BadInput(f"{folder} has more than {ENTRIES_MAX:,} files to send along", SMALLER)
         data = pack(folder, entries, limit_bytes)
@@ -65,38 +72,46 @@ def written_by(build: Build) -> list[Path]:
     return [Path(path) for path in paths if path]
 
 
-def files(folder: Path, leave_out: Collection[Path]) -> Iterator[str]:
+def files(
+    folder: Path, leave_out: Collection[Path], ignore_files: Sequence[str] = IGNORE_FILES
+) -> Iterator[str]:
     """Names of the folders, regular files and links to send, relative to `folder`."""
     without = {path for path in leave_out if path != folder}
-    yield from _walk(folder, folder, without, _ignored(folder, ()))
+    walk = _Walk(folder, without, ignore_files)
+    yield from walk.below(folder, walk.ignored(folder, ()))
 
 
 Ignored = tuple[tuple[Path, pathspec.GitIgnoreSpec], ...]
 
 
-def _walk(root: Path, folder: Path, without: set[Path], ignored: Ignored) -> Iterator[str]:
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        path = Path(entry.path)
-        is_folder = entry.is_dir(follow_symlinks=False)
-        if entry.name in ALWAYS_LEFT_OUT or path in without:
-            continue
-        if _is_ignored(path, ignored, is_folder=is_folder):
-            continue
-        if is_folder:
-            yield str(path.relative_to(root))
-            yield from _walk(root, path, without, _ignored(path, ignored))
-        elif entry.is_file(follow_symlinks=False) or _stays_inside(root, path):
-            yield str(path.relative_to(root))
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    root: Path
+    without: set[Path]
+    ignore_files: Sequence[str]
 
+    def below(self, folder: Path, ignored: Ignored) -> Iterator[str]:
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            path = Path(entry.path)
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if entry.name in ALWAYS_LEFT_OUT or path in self.without:
+                continue
+            if _is_ignored(path, ignored, is_folder=is_folder):
+                continue
+            if is_folder:
+                yield str(path.relative_to(self.root))
+                yield from self.below(path, self.ignored(path, ignored))
+            elif entry.is_file(follow_symlinks=False) or _stays_inside(self.root, path):
+                yield str(path.relative_to(self.root))
 
-def _ignored(folder: Path, above: Ignored) -> Ignored:
-    lines = [
-        line
-        for name in IGNORE_FILES
-        if (folder / name).is_file()
-        for line in (folder / name).read_text(errors="replace").splitlines()
-    ]
-    return (*above, (folder, pathspec.GitIgnoreSpec.from_lines(lines))) if lines else above
+    def ignored(self, folder: Path, above: Ignored) -> Ignored:
+        lines = [
+            line
+            for name in self.ignore_files
+            if (folder / name).is_file()
+            for line in (folder / name).read_text(errors="replace").splitlines()
+        ]
+        return (*above, (folder, pathspec.GitIgnoreSpec.from_lines(lines))) if lines else above
 
 
 def _is_ignored(path: Path, ignored: Ignored, *, is_folder: bool) -> bool:

@@ -47,10 +47,19 @@ def copies(
             build, sums = found.job.build, found.result.files
         else:
             build, sums = build_of(record.id), {tarball.name: artifact.sha256}
-        folder = into or Path(build.output.dir)
+        folder = into or _own_place(build)
         yield Copy(tarball, folder / tarball.name, sums[tarball.name], is_tarball=True)
         for sidecar in tarball.sidecars():
             yield Copy(sidecar, folder / sidecar.name, sums.get(sidecar.name, ""))
+
+
+def _own_place(build: Build) -> Path:
+    """Where `run` would put what the build makes; `BadInput` if that is where repositories are
+    written anew each time."""
+    place = Path(build.output.dir)
+    if build.inputs and place.is_relative_to(build.folder):
+        raise BadInput(f"{place} is written anew for each batch", "fetch it --into another folder")
+    return place
 
 
 def require_stored(tarball: StoredFile) -> int:

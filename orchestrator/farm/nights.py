@@ -1,9 +1,9 @@
 """Makes one night of a schedule: a batch whose id is its slot, submitted once.
 
-Everything that can fail comes first: planning, bundling, signing. Then one script of the ledger
-adds all builds of the night, unless somebody else has. So whoever dies on the way leaves no half
-of a night: there is nothing of it, and the next one makes it, or it is complete, and the supervisor
-sends the messages that are missing, as for every build.
+Everything that can fail comes first: fetching, planning, bundling, signing. Then one script of the
+ledger adds all builds of the night, unless somebody else has. So whoever dies on the way leaves no
+half of a night: there is nothing of it, and the next one makes it, or it is complete, and the
+supervisor sends the messages that are missing, as for every build.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from orchestrator.farm.contracts import find_orders
 from orchestrator.farm.orders import by_latest
 from orchestrator.farm.signing import sign_all
 from orchestrator.farm.submit import bring_contexts, is_blocked
+from orchestrator.inputs.freezing import Frozen, frozen
 from orchestrator.nights.files import ScheduleFile
 from orchestrator.nights.slots import Slot, night_id
 from orchestrator.planning.batch_plan import plan_batch
@@ -57,10 +58,19 @@ def _prepare(
     file: ScheduleFile, at: datetime, slot: int, ledger: Ledger, settings: Settings
 ) -> Night:
     night = night_id(file.batch, at)
-    planned = plan_batch(file.path, overrides={}, now=at, batch_id=night, folder=file.path.parent)
-    orders = find_orders(planned, ledger, settings)
-    ready = by_latest(bring_contexts(planned, ledger, settings), orders)
-    builds, signatures = sign_all(ready, settings)
+    with frozen(file.path, settings) as found:
+        source = found or Frozen(file.path.parent, ())
+        planned = plan_batch(
+            file.path,
+            overrides={},
+            now=at,
+            batch_id=night,
+            folder=source.folder,
+            inputs=source.inputs,
+        )
+        brought = bring_contexts(planned, ledger, settings)
+    orders = find_orders(brought, ledger, settings)
+    builds, signatures = sign_all(by_latest(brought, orders), settings)
     return Night(
         schedule=file.name,
         id=night,

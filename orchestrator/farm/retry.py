@@ -10,6 +10,7 @@ from celery import Celery
 
 from orchestrator.farm.signing import known_job, sign_all
 from orchestrator.farm.submit import bring_contexts, is_blocked
+from orchestrator.inputs.freezing import frozen_again
 from orchestrator.planning.prepare import render_again
 from tasks.artifacts.fingerprint import difference, usable
 from tasks.errors import BadInput
@@ -53,11 +54,9 @@ def retry(
         raise not_ended(build_id)
     if not known.rebuild_of:
         known = replace(known, not_by="")  # of its second try: any host may build it again
-    build = replace(render_again(known), after=known.after) if respecified else known
+    build = _respecified(known, ledger, settings) if respecified else known
     point, step = _point(known, build, start, ledger) if start else ("", 0)
-    if respecified:
-        (build,) = bring_contexts([build], ledger, settings)
-    elif known.context and not ledger.touch_context(known.context):
+    if not respecified and known.context and not ledger.touch_context(known.context):
         raise BadInput(
             f"the folder {build_id} was submitted from is no longer kept",
             "submit it as a new build",
@@ -67,6 +66,14 @@ def retry(
         build_id, uuid4().hex, point=point, respecified=build, signatures=signatures[build_id]
     )
     return Retry(build, attempt, step, is_blocked(build, ledger))
+
+
+def _respecified(known: Build, ledger: Ledger, settings: Settings) -> Build:
+    """The build from the files as they are now, or as they are now in its repositories."""
+    with frozen_again(known, settings) as found:
+        build = render_again(known, found.inputs if found else ())
+        (brought,) = bring_contexts([replace(build, after=known.after)], ledger, settings)
+    return brought
 
 
 def send_all(retried: Collection[Retry], app: Celery) -> None:

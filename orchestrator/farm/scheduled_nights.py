@@ -156,7 +156,10 @@ class ScheduledNights:
         self._last[file.name] = slot.seconds
         self._said.pop(file.name, None)
         if is_ours:
-            self.say(f"schedule {file.name}: {night.id}, {counted(len(night.builds))}")
+            made_of = "".join(
+                f", {one.name} at {one.commit[:12]}" for one in night.builds[0].inputs
+            )
+            self.say(f"schedule {file.name}: {night.id}, {counted(len(night.builds))}{made_of}")
 
     def _say_once(self, name: str, text: str) -> None:
         """Say it unless it was the last that was said of that schedule."""

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from celery import Celery
 
-from orchestrator.farm.context import bundle, is_needed, written_by
+from orchestrator.farm.context import (
+    IGNORE_FILES,
+    OWN_IGNORE_FILE,
+    bundle,
+    is_needed,
+    written_by,
+)
 from orchestrator.farm.contracts import find_orders
 from orchestrator.farm.orders import by_latest
 from orchestrator.farm.signing import sign_all
@@ -62,7 +68,10 @@ def bring_contexts(builds: Sequence[Build], ledger: Ledger, settings: Settings) 
         leave_out = {
             path for build in builds if build.folder == folder for path in written_by(build)
         }
-        made = bundle(Path(folder), leave_out, settings.context_limit_bytes)
+        # Of a repository all is sent that is in it, though git would ignore it if it were new.
+        is_ours = any(build.folder == folder and not build.inputs for build in builds)
+        ignore_files = IGNORE_FILES if is_ours else (OWN_IGNORE_FILE,)
+        made = bundle(Path(folder), leave_out, settings.context_limit_bytes, ignore_files)
         ledger.keep_context(made.digest, made.data)
         digests[folder] = made.digest
     return [

@@ -80,6 +80,25 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchInput:
+    """A git repository that a batch is built from. Its ref is looked up when the batch is made."""
+
+    SHORT: ClassVar[str] = "git"
+
+    git: Annotated[str, Key("URL of the repository.")]
+    ref: Annotated[str, Key("Branch, tag or whole commit id; HEAD is the server's branch.")] = (
+        "HEAD"
+    )
+    path: Annotated[
+        str, Key("Where its files are in the batch's folder; default: its name, `.`: all of it.")
+    ] = ""
+    signers: Annotated[
+        str,
+        Key("Allowed signers (ssh-keygen): one of them must have signed.", relative_to=BATCH),
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batchfile:
     """Builds that belong together. Other top-level keys are allowed, for anchors."""
 
@@ -97,4 +116,8 @@ class Batchfile:
         tuple[Line, ...],
         Key("When the supervisor submits the batch by itself, if it is in its `schedule_dir`."),
     ] = ()
+    inputs: Annotated[
+        dict[str, BatchInput],
+        Key("Git repositories, by name. They are the batch's folder; specfiles are in them."),
+    ] = field(default_factory=dict)
     builds: Annotated[tuple[BatchEntry, ...], Key("What to build.")] = ()

@@ -17,6 +17,7 @@ from orchestrator.formats.reader import (
 )
 from orchestrator.formats.releasefile import NAME
 from orchestrator.formats.spec import Specfile, load_specfile
+from orchestrator.inputs.problems import input_problems
 from orchestrator.nights.files import schedule_problems
 from orchestrator.planning.render import merge, problems_of
 from tasks.errors import BadInput, Problem, SpecProblems
@@ -45,17 +46,20 @@ class Batch:
     gate: bool = False
     schedule: tuple[Line, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    inputs: tuple[str, ...] = ()
 
 
-def load_batch(file: Path) -> Batch:
-    """The batch at `file`, expanded. `BadInput` if it cannot be read, `SpecProblems` with all
-    problems in it and in its specfiles."""
+def load_batch(file: Path, folder: Path | None = None) -> Batch:
+    """The batch at `file`, expanded. Its specfiles are in `folder` (default: that of the file); a
+    batch with `inputs:` has no builds unless it is given, since they are not here yet. `BadInput`
+    if it cannot be read, `SpecProblems` with all problems in it and in its specfiles."""
     document = read_document(read_text(file, "batch file"), str(file), Batchfile)
-    expansion = _Expansion(document)
-    builds = tuple(expansion.builds())
-    if not builds and not expansion.problems:
+    is_elsewhere = bool(document.value.inputs) and not folder
+    expansion = _Expansion(document, folder or file.parent)
+    builds = () if is_elsewhere else tuple(expansion.builds())
+    if not (builds or (is_elsewhere and document.value.builds) or expansion.problems):
         expansion.add("builds", "the batch has no builds", "list specfiles under `builds:`")
-    expansion.problems += schedule_problems(document)
+    expansion.problems += schedule_problems(document) + input_problems(document)
     value = document.value
     if value.release and not NAME.fullmatch(value.release):
         hint = "the name of a release file on the supervisor's machine, without .yaml"
@@ -69,15 +73,16 @@ def load_batch(file: Path) -> Batch:
         gate=value.gate,
         schedule=value.schedule,
         warnings=document.warnings,
+        inputs=tuple(value.inputs),
     )
 
 
 class _Expansion:
     """Turns entries into builds, and collects the problems of all of them."""
 
-    def __init__(self, document: Document[Batchfile]) -> None:
+    def __init__(self, document: Document[Batchfile], folder: Path) -> None:
         self.document = document
-        self.folder = Path(document.file).parent
+        self.folder = folder
         self.problems: list[Problem] = []
         self.specfiles: dict[Path, Document[Specfile] | None] = {}
 

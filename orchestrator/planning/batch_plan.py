@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from orchestrator.planning.plan import PlanOptions
 from orchestrator.planning.prepare import new_id, render_and_plan
 from orchestrator.planning.render import merge, problems_of
 from tasks.errors import BadInput, Problem, SpecProblems
-from tasks.model import Build
+from tasks.model import Build, GitInput
 
 
 def plan_batch(
@@ -25,17 +25,19 @@ def plan_batch(
     gate: bool = False,
     batch_id: str = "",
     folder: Path | None = None,
+    inputs: Sequence[GitInput] = (),
 ) -> list[Build]:
     """The builds of the batch at `file`, each after the one it starts from; `overrides` override
     the options of the batch, and `gate` asks for tests as the batch can. The batch has a new id
-    unless it is given; `folder` is sent along (default: the current one). `SpecProblems` with all
-    problems of all builds."""
-    batch = load_batch(file)
+    unless it is given; `folder` is sent along (default: the current one), and has the files of
+    `inputs`, if the batch has them. `SpecProblems` with all problems of all builds."""
+    batch = load_batch(file, folder if inputs else None)
     every = PlanOptions(
         farm=True,
         batch=batch_id or new_id(batch.name, now),
         release=batch.release,
         gate=gate or batch.gate,
+        inputs=tuple(inputs),
     )
     builds: list[Build] = []
     problems: dict[Problem, None] = {}  # a set that keeps its order: jobs share hook files

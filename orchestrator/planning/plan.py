@@ -29,6 +29,7 @@ from tasks.model import (
     Bind,
     Build,
     ChrootKind,
+    GitInput,
     Hook,
     HookType,
     Network,
@@ -67,6 +68,7 @@ class PlanOptions:
     timeout_s: float = 0.0
     max_age_s: float = 0.0
     gate: bool = False
+    inputs: tuple[GitInput, ...] = ()
 
 
 def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
@@ -102,6 +104,7 @@ def plan(rendered: RenderedJob, build_id: str, options: PlanOptions) -> Build:
         created_at=rendered.now.timestamp(),
         timeout_s=options.timeout_s or job.timeout,
         max_age_s=options.max_age_s,
+        inputs=options.inputs,
     )
     _require_kept_networks(build)
     return build

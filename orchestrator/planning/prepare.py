@@ -9,7 +9,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -20,9 +20,9 @@ from orchestrator.formats.spec import Specfile, load_specfile
 from orchestrator.formats.yaml12 import load, plain
 from orchestrator.planning.anise_config import config_problems, farm_problems
 from orchestrator.planning.plan import PlanOptions, build_id, plan
-from orchestrator.planning.render import Overrides, RenderedJob, render_job
+from orchestrator.planning.render import Overrides, RenderedJob, merge, render_job
 from tasks.errors import BadInput, SpecProblems
-from tasks.model import Build, StepKind
+from tasks.model import Build, GitInput, StepKind
 
 _MOMENT_HINT = "give it as 2026-11-22, 2026-11-22T14:30:00+01:00, or @seconds since 1970"
 
@@ -47,7 +47,7 @@ def render_and_plan(
     rendered = render_job(
         specfile,
         job,
-        overrides=overrides,
+        overrides=merge(dict(overrides), _shown_inputs(options.inputs)),
         now=now,
         folder=folder or here(),
     )
@@ -62,15 +62,21 @@ def render_and_plan(
     )
 
 
+def _shown_inputs(inputs: Sequence[GitInput]) -> dict[str, Any]:
+    """What templates see of the repositories that a build is made from."""
+    shown = {one.name: {"url": one.url, "ref": one.ref, "commit": one.commit} for one in inputs}
+    return {"inputs": shown} if shown else {}
+
+
 def _require_anise_config(rendered: RenderedJob, *, farm: bool) -> None:
     found = [*config_problems(rendered), *(farm_problems(rendered) if farm else ())]
     if found:
         raise SpecProblems(tuple(found))
 
 
-def render_again(build: Build) -> Build:
-    """`build` from its current specfile and hook files, with its options, its `now` and its id.
-    `BadInput` if they are not on this machine."""
+def render_again(build: Build, inputs: Sequence[GitInput] = ()) -> Build:
+    """`build` from its current specfile and hook files, with its options, its `now` and its id;
+    they are of `inputs`, if it has any. `BadInput` if they are not on this machine."""
     if not build.now:
         raise BadInput(
             f"{build.id} has no record of how it was rendered", "submit it as a new build"
@@ -99,6 +105,7 @@ def render_again(build: Build) -> Build:
             timeout_s=build.timeout_s if build.batch else 0.0,
             max_age_s=build.max_age_s,
             gate=any(step.kind is StepKind.GATE for step in build.steps),
+            inputs=tuple(inputs),
         ),
     )
     return replace(made, id=build.id, now=build.now, source_date_epoch=build.source_date_epoch)

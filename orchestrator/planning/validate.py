@@ -161,11 +161,15 @@ def _of_job(
 
 
 def _check_batch(batch: Batch, file: Path, how: Checking) -> Verdict:
+    if names := ", ".join(batch.inputs):
+        summary = f"{batch.name} of {names}; `stagefarm plan --batch` fetches and checks its builds"
+    else:
+        summary = f"{len(batch.builds)} builds of {batch.name}"
     return Verdict(
         file=str(file),
         kind=FileKind.BATCH,
-        summary=f"{len(batch.builds)} builds of {batch.name}",
-        problems=_of_plan(file, how) if how.render else (),
+        summary=summary,
+        problems=_of_plan(file, how) if how.render and not batch.inputs else (),
         warnings=batch.warnings,
     )
 

@@ -6,7 +6,6 @@ So a mirror that is replayed, or put back from a backup, is noticed.
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,10 +36,7 @@ class Known:
     @classmethod
     def of(cls, settings: Settings) -> Known:
         """For root the machine's own; for others one in their home."""
-        if os.geteuid() == 0:
-            return cls(settings.state / "releases")
-        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-        return cls(Path(base, "stagefarm", "releases"))
+        return cls(settings.own_state / "releases")
 
     def recall(self, where: str) -> Acquaintance:
         try:

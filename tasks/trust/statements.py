@@ -151,8 +151,9 @@ class Made:
 
 JOB, CONTEXT, SEED = "job", "context", "seed"
 NO_INPUT = Digested(name="", digest={})
-HOOKS = "hooks:"
-"""Before the number of a step and its hook file, so that no file is taken for one of the above."""
+HOOKS, GIT = "hooks:", "git:"
+"""Before the number of a step and its hook file, and the name of a repository, so that none is
+taken for one of the above."""
 
 HOOKS_MAX, OPTIONS_MAX_BYTES = 200, 16 * 2**10
 """What is more is left out of the provenance: the signed job has it all."""
@@ -203,8 +204,8 @@ def _parameters(build: Build) -> Parameters:
 
 
 def _dependencies(job: Job, seed: str, origin: SeedOrigin) -> Iterator[Digested]:
-    """What the build started from, by digest: the job, the submitter's folder, the seed, and the
-    hooks as they were rendered."""
+    """What the build started from, by digest: the job, the submitter's folder, the seed, the
+    repositories, and the hooks as they were rendered."""
     build = job.build
     yield Digested(name=JOB, digest={"sha256": job.digest})
     if build.context:
@@ -212,6 +213,9 @@ def _dependencies(job: Job, seed: str, origin: SeedOrigin) -> Iterator[Digested]
     if seed:
         known = {"verified": origin.verified} if origin.verified else {}
         yield Digested(name=SEED, digest={"sha256": seed}, uri=origin.uri, annotations=known)
+    for one in build.inputs:
+        uri = f"git+{one.url}@{one.commit}"
+        yield Digested(name=f"{GIT}{one.name}", digest={"gitCommit": one.commit}, uri=uri)
     for step in [step for step in build.steps if step.hooks][:HOOKS_MAX]:
         digest = hashlib.sha256(encode(step.hooks)).hexdigest()
         yield Digested(name=f"{HOOKS}{step.number}:{step.file}", digest={"sha256": digest})

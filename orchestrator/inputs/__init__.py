@@ -1,0 +1,1 @@
+"""What batches are built from: git repositories, fetched, pinned and written to a folder."""
