@@ -267,9 +267,8 @@ class StepLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitInput:
-    """A git repository that a batch is built from: its files are those of `commit`, which `ref` was
-    when the batch was made, at `path` of the batch's folder. `signers` is the file of those who may
-    sign it, empty if nobody has to."""
+    """A git repository that a batch is built from: `commit` is what `ref` was when the batch was
+    made, `path` where its files are, `signers` the file of those who may have signed it, if any."""
 
     name: str
     url: str
@@ -287,18 +286,14 @@ class Build:
     `context` is the digest of the bundle of that folder, empty for `run`; `created_at` is the time
     of submission in seconds since 1970; `timeout_s` is the time limit of the whole build, 0 for
     none; `rootfs` is None if the host may choose. No file of the tarball gets a time after
-    `source_date_epoch`. `privileges` and `network` are the job's; hook files may have others, and
-    each step has its own.
-
-    Who submitted it is `submitter`; hosts claim it between `not_before` and `not_after`, in seconds
-    since 1970.
+    `source_date_epoch`. `privileges` and `network` are the job's; each step has its own. It was
+    submitted by `submitter`; hosts claim it between `not_before` and `not_after`.
 
     To render the job again: `overrides`, as JSON, and `now`, in ISO 8601, followed by a space and
     the name of its zone. `rebuild_of` is the build that this one repeats, and `not_by` the key of a
     host that must not do that; `after` is the build that it starts from, and `release` the release
     that the supervisor publishes once the batch has ended. `max_age_s` is the contract of its stage
-    where the batch has one, 0 if the release file says it. `inputs` are the repositories that
-    `folder` and the specfile are of.
+    where the batch has one, 0 if the release file says it. The files of `folder` are of `inputs`.
     """
 
     id: str

@@ -229,6 +229,49 @@ def resume(*, name: str, as_json: bool) -> None:
     _say_state(name, ledger, as_json=as_json)
 
 
+@schedule.command("return", short_help="Have stages return to the rotation.")
+@name_argument
+@click.argument("stages", nargs=-1, required=True, metavar="STAGE...")
+@json_option
+def return_(*, name: str, stages: tuple[str, ...], as_json: bool) -> None:
+    """Have stages that fail night after night, and so are built less often or no more, return to
+    the rotation: the next night builds them. STAGE is a job, or a stage as `schedule show` has it.
+
+    \b
+    Example:
+      stagefarm schedule return nightly stage3-musl
+    """
+    from orchestrator.farm.lookup import open_ledger
+    from tasks.ledger.stages import Stages
+
+    ledger = open_ledger()
+    _known(name, ledger)
+    found = _stages_named(stages, name, ledger)
+    Stages(ledger.connection).give_back(name, found, ledger.now())
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        click.echo("\n".join(f"{stage}: is built in the next night" for stage in found))
+
+
+def _stages_named(wanted: tuple[str, ...], schedule: str, ledger: Ledger) -> list[str]:
+    """The names of the stages of a schedule that `wanted` names, by name or job."""
+    from orchestrator.formats.reader import did_you_mean
+    from tasks.ledger.stages import Stages
+
+    known = Stages(ledger.connection).of(schedule).values()
+    found: dict[str, None] = {}
+    for word in wanted:
+        named = [stage.name for stage in known if word in (stage.name, stage.job)]
+        if not named:
+            hint = did_you_mean(
+                word, [stage.job for stage in known], f"see `schedule show {schedule}`"
+            )
+            raise BadInput(f"the last night of {schedule} had no stage {word!r}", hint)
+        found |= dict.fromkeys(named)
+    return list(found)
+
+
 def _say_state(name: str, ledger: Ledger, *, as_json: bool) -> None:
     from orchestrator.display.schedules import as_values, clock
 
@@ -260,9 +303,16 @@ def _shown(state: ScheduleState, ledger: Ledger) -> Shown:
     from orchestrator.display.schedules import Shown
     from orchestrator.nights.files import lines_of
     from orchestrator.nights.slots import coming
+    from tasks.ledger.stages import Stages
 
     lines, now = lines_of(state.lines), ledger.now()
     after = max(now, state.paused if state.is_paused(now) else 0.0)
     ahead = coming(lines, datetime.fromtimestamp(after, UTC), 1) if after != float("inf") else []
-    words = tuple(f"{line.cron} {line.timezone}" for line in lines)
-    return Shown(state=state, lines=words, next=ahead[0].at if ahead else None, now=now)
+    stages = tuple(Stages(ledger.connection).of(state.name).values())
+    return Shown(
+        state=state,
+        lines=tuple(f"{line.cron} {line.timezone}" for line in lines),
+        next=ahead[0].at if ahead else None,
+        now=now,
+        stages=stages,
+    )

@@ -41,7 +41,7 @@ def status(*, name: str | None, count: int, batches: bool, as_json: bool) -> Non
       stagefarm status --batches
       stagefarm status nightly-20261122-7f3a9c0e --json
     """
-    from orchestrator.farm.lookup import builds_named, open_ledger
+    from orchestrator.farm.lookup import builds_named, is_batch, open_ledger
 
     ledger = open_ledger(reading=True)
     if batches:
@@ -58,6 +58,18 @@ def status(*, name: str | None, count: int, batches: bool, as_json: bool) -> Non
 
         screen = console()
         screen.print(builds_table(records, ledger.now(), width=screen.width))
+    if name and not as_json and is_batch(ledger, name):
+        _show_left_out(ledger, records[0].batch)
+
+
+def _show_left_out(ledger: Ledger, batch: str) -> None:
+    """The stages that a night does not build, and why."""
+    from orchestrator.display.printable import plain
+    from orchestrator.display.schedules import described
+
+    (summary,) = ledger.summaries([batch])
+    for stage in summary.left_out:
+        click.echo(f"not built: {plain(described(stage))}")
 
 
 def _show_batches(ledger: Ledger, count: int, *, as_json: bool) -> None:
@@ -128,7 +140,7 @@ def why(*, build: str, as_json: bool) -> None:
         before=ledger.find(record.after) if record.after else None,
         queued=Queues(ledger.connection).find(record.id, record.queue),
     )
-    lines += built_from(_inputs(ledger, record))
+    lines += [*built_from(_inputs(ledger, record)), *_of_its_stage(ledger, record)]
     click.echo(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
 
 
@@ -144,6 +156,22 @@ def _values(ledger: Ledger, record: Record) -> dict[str, object]:
 
     more = {"attempts": ledger.attempts(record.id), "inputs": _inputs(ledger, record)}
     return {**as_values(record), **msgspec.to_builtins(more)}
+
+
+def _of_its_stage(ledger: Ledger, record: Record) -> list[str]:
+    """What its schedule says of its stage, if the stage was not built after it."""
+    from orchestrator.display.printable import plain
+    from orchestrator.display.why import on_its_stage
+    from tasks.ledger.schedules import Schedules
+    from tasks.ledger.stages import Stages
+
+    stages = Stages(ledger.connection)
+    return [
+        plain(line)
+        for schedule in Schedules(ledger.connection).names()
+        for stage in stages.of(schedule).values()
+        for line in on_its_stage(record, stage)
+    ]
 
 
 def _inputs(ledger: Ledger, record: Record) -> Sequence[GitInput]:
@@ -167,7 +195,7 @@ def _show_one(ledger: Ledger, record: Record) -> None:
     screen.print(stage_of(record), markup=False, highlight=False)
     if record.rebuild_of:
         screen.print(f"rebuild of {record.rebuild_of}", markup=False, highlight=False)
-    for line in built_from(_inputs(ledger, record)):
+    for line in (*built_from(_inputs(ledger, record)), *_of_its_stage(ledger, record)):
         screen.print(line, markup=False, highlight=False)
     for line in excerpt(record.cause) if record.cause else ():
         screen.print(line, markup=False, highlight=False)

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
 from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.display.printable import plain
 from tasks.ledger.schedules import FOREVER, ScheduleState
+from tasks.ledger.stages import LeftOut, StageState, counted, left_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,7 @@ class Shown:
     lines: tuple[str, ...]
     next: datetime | None
     now: float
+    stages: tuple[StageState, ...] = ()
 
     @property
     def word(self) -> str:
@@ -45,7 +48,7 @@ def schedules_table(schedules: Sequence[Shown]) -> Table:
             one.word,
             _text("\n".join(one.lines)),
             clock(one.next) if one.next and not one.state.broken else "",
-            _text("\n".join(filter(None, (one.state.night, *_problems(one.state))))),
+            _text("\n".join(filter(None, (one.state.night, *_problems(one))))),
         )
     return table
 
@@ -66,6 +69,8 @@ def told(one: Shown) -> Iterator[str]:
         "error": state.broken or state.error,
     }
     yield from (f"{name:12}  {plain(value)}" for name, value in about.items() if value)
+    gone = left_out(one.stages)
+    yield from (f"{'left out':12}  {plain(described(stage))}" for stage in gone)
 
 
 def as_values(one: Shown) -> Mapping[str, object]:
@@ -83,7 +88,13 @@ def as_values(one: Shown) -> Mapping[str, object]:
         "made": state.made or None,
         "said": state.said,
         "error": state.broken or state.error,
+        "stages": msgspec.to_builtins(one.stages),
     }
+
+
+def described(stage: LeftOut) -> str:
+    """A stage that was not built, and why."""
+    return f"{stage.stage}: {stage.standing}, {stage.said}"
 
 
 def clock(moment: datetime) -> str:
@@ -98,8 +109,10 @@ def _until(one: Shown) -> str:
     return datetime.fromtimestamp(one.state.paused, UTC).isoformat(timespec="minutes")
 
 
-def _problems(state: ScheduleState) -> list[str]:
-    return [text for text in (state.broken or state.error,) if text]
+def _problems(one: Shown) -> list[str]:
+    gone = counted(left_out(one.stages))
+    said = gone and f"not built: {gone}"
+    return [text for text in (one.state.broken or one.state.error, said) if text]
 
 
 def _text(value: str) -> str:

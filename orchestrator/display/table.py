@@ -16,6 +16,7 @@ from orchestrator.display.terminal import duration, size
 from tasks.errors import StagefarmError
 from tasks.ledger.hosts import Host
 from tasks.ledger.records import Record, Summary
+from tasks.ledger.stages import counted
 from tasks.model import BuildState, decode, short_id
 from tasks.reporting import Progress
 from tasks.results import Blamed
@@ -148,6 +149,8 @@ def batches_table(batches: Sequence[Summary], now: float) -> Table:
         done = batch.counts.get(BuildState.SUCCEEDED, 0)
         total = sum(batch.counts.values())
         bar = ProgressBar(total=total or 1, completed=done, width=BAR_WIDTH)
+        if batch.left_out:
+            parts.append(Text(f"not built: {counted(batch.left_out)}", "dim"))
         table.add_row(short_id(batch.batch), age, Text(", ").join(parts), bar)
     return table
 

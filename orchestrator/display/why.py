@@ -13,6 +13,7 @@ from orchestrator.display.terminal import duration
 from tasks.ledger.hosts import Host
 from tasks.ledger.queues import Queued
 from tasks.ledger.records import Record
+from tasks.ledger.stages import StageState, Standing
 from tasks.model import BuildState, GitInput, short_id
 
 
@@ -51,6 +52,13 @@ def explain(
         said = _closed(host, now, lease_s) or _open(host, record.job, running, refusals, now)
         lines.append(f"{host.name}: {said}.")
     return lines + _left_behind(record.id, hosts)
+
+
+def on_its_stage(record: Record, stage: StageState) -> list[str]:
+    """Why the stage of this build, its newest or its last good one, was not built again."""
+    if record.id not in (stage.build, stage.good) or stage.standing is Standing.BUILT:
+        return []
+    return [f"The last night did not build its stage: {stage.standing}, {stage.said}."]
 
 
 def built_from(inputs: Sequence[GitInput]) -> list[str]:

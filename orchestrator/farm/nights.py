@@ -14,17 +14,19 @@ from zoneinfo import ZoneInfo
 
 from celery import Celery
 
+from orchestrator.farm.choosing import Rules, choose
 from orchestrator.farm.contracts import find_orders
 from orchestrator.farm.orders import by_latest
 from orchestrator.farm.signing import sign_all
 from orchestrator.farm.submit import bring_contexts, is_blocked
 from orchestrator.inputs.freezing import Frozen, frozen
 from orchestrator.nights.files import ScheduleFile
-from orchestrator.nights.slots import Slot, night_id
+from orchestrator.nights.slots import Slot, coming, night_id
 from orchestrator.planning.batch_plan import plan_batch
 from tasks.ledger.builds import Ledger
 from tasks.ledger.order import Order
 from tasks.ledger.schedules import Schedules
+from tasks.ledger.stages import StageState
 from tasks.model import Build
 from tasks.settings import Settings
 from tasks.worker.messages import send
@@ -33,7 +35,7 @@ from tasks.worker.messages import send
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
     """A night with its builds, signed, before it is in the ledger. `slot` is 0 for one that is made
-    by hand."""
+    by hand, and `stages` are also those that are left out."""
 
     schedule: str
     id: str
@@ -41,6 +43,7 @@ class Night:
     builds: tuple[Build, ...]
     signatures: dict[str, str]
     orders: dict[str, Order]
+    stages: tuple[StageState, ...]
 
 
 def prepare_slot(file: ScheduleFile, slot: Slot, ledger: Ledger, settings: Settings) -> Night:
@@ -60,17 +63,28 @@ def _prepare(
     night = night_id(file.batch, at)
     with frozen(file.path, settings) as found:
         source = found or Frozen(file.path.parent, ())
-        planned = plan_batch(
-            file.path,
-            overrides={},
-            now=at,
-            batch_id=night,
-            folder=source.folder,
-            inputs=source.inputs,
+
+        def planned(now: datetime) -> list[Build]:
+            return plan_batch(
+                file.path,
+                overrides={},
+                now=now,
+                batch_id=night,
+                folder=source.folder,
+                inputs=source.inputs,
+            )
+
+        brought = bring_contexts(planned(at), ledger, settings)
+        choice = choose(
+            brought,
+            _rules(file, at, is_by_hand=not slot),
+            planned,
+            at=at.timestamp(),
+            ledger=ledger,
+            settings=settings,
         )
-        brought = bring_contexts(planned, ledger, settings)
-    orders = find_orders(brought, ledger, settings)
-    builds, signatures = sign_all(by_latest(brought, orders), settings)
+    orders = find_orders(choice.builds, ledger, settings)
+    builds, signatures = sign_all(by_latest(choice.builds, orders), settings)
     return Night(
         schedule=file.name,
         id=night,
@@ -78,6 +92,20 @@ def _prepare(
         builds=tuple(builds),
         signatures=signatures,
         orders=orders,
+        stages=choice.stages,
+    )
+
+
+def _rules(file: ScheduleFile, at: datetime, *, is_by_hand: bool) -> Rules:
+    """What the night at `at` leaves out; nothing if a person makes it."""
+    (following,) = coming(file.lines, at, 1)
+    if is_by_hand:
+        return Rules(schedule=file.name, next=following.seconds)
+    return Rules(
+        schedule=file.name,
+        unchanged=file.unchanged,
+        failures=file.failures,
+        next=following.seconds,
     )
 
 
@@ -85,7 +113,13 @@ def make(night: Night, ledger: Ledger, app: Celery) -> bool:
     """Submit the night; False if another has made it."""
     schedules = Schedules(ledger.connection)
     if not schedules.make_night(
-        night.schedule, night.slot, night.id, night.builds, night.signatures, night.orders
+        night.schedule,
+        night.slot,
+        night.id,
+        night.builds,
+        night.signatures,
+        night.orders,
+        night.stages,
     ):
         return False
     with app.producer_or_acquire() as producer:

@@ -15,12 +15,14 @@ from pathlib import Path
 
 from celery import Celery
 
-from orchestrator.farm.nights import make, prepare_slot
+from orchestrator.farm.nights import Night, make, prepare_slot
 from orchestrator.nights.files import ScheduleFile, schedules_in
 from orchestrator.nights.slots import Decision, Slot, Turn, decide, due
 from tasks.errors import FarmUnreachable, StagefarmError
 from tasks.ledger.builds import Ledger
 from tasks.ledger.schedules import Schedules, ScheduleState
+from tasks.ledger.stages import counted as stages_counted
+from tasks.ledger.stages import left_out
 from tasks.model import encode
 from tasks.settings import Settings
 
@@ -156,10 +158,7 @@ class ScheduledNights:
         self._last[file.name] = slot.seconds
         self._said.pop(file.name, None)
         if is_ours:
-            made_of = "".join(
-                f", {one.name} at {one.commit[:12]}" for one in night.builds[0].inputs
-            )
-            self.say(f"schedule {file.name}: {night.id}, {counted(len(night.builds))}{made_of}")
+            self.say(f"schedule {file.name}: {night.id}, {_described(night)}")
 
     def _say_once(self, name: str, text: str) -> None:
         """Say it unless it was the last that was said of that schedule."""
@@ -171,6 +170,15 @@ class ScheduledNights:
 def counted(builds: int) -> str:
     """`1 build`, `2 builds`."""
     return f"{builds} build{'s' * (builds != 1)}"
+
+
+def _described(night: Night) -> str:
+    """How much is built of which commits, and what is left out."""
+    made_of = [
+        f"{one.name} at {one.commit[:12]}" for build in night.builds[:1] for one in build.inputs
+    ]
+    gone = stages_counted(left_out(night.stages))
+    return ", ".join(filter(None, (counted(len(night.builds)), *made_of, gone)))
 
 
 def _shown(slot: Slot) -> str:

@@ -7,10 +7,11 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from orchestrator.formats.reader import (
+    Count,
     Key,
     Seconds,
 )
-from orchestrator.formats.spec import NO_LIMIT
+from orchestrator.formats.spec import NEVER, NO_LIMIT
 
 BATCH = "the batch file's folder"
 
@@ -79,6 +80,28 @@ class Line:
     ] = Overlap.SKIP
 
 
+class Unchanged(StrEnum):
+    """What becomes of a stage in a night in which nothing that it is made of has changed."""
+
+    BUILD = "build"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """What becomes of a stage that fails night after night; 0: nothing."""
+
+    backoff_after: Annotated[
+        Count, Key("After so many failures in a row it is built every 2nd night, then 4th, 8th.")
+    ] = NEVER
+    leave_after: Annotated[
+        Count, Key("After so many it is built no more, until a person has it return.")
+    ] = NEVER
+
+
+NO_FAILURES = Failures()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchInput:
     """A git repository that a batch is built from. Its ref is looked up when the batch is made."""
@@ -116,6 +139,13 @@ class Batchfile:
         tuple[Line, ...],
         Key("When the supervisor submits the batch by itself, if it is in its `schedule_dir`."),
     ] = ()
+    unchanged: Annotated[
+        Unchanged,
+        Key("`skip`: a night leaves out what has not changed and is within its max_age."),
+    ] = Unchanged.BUILD
+    failures: Annotated[Failures, Key("What becomes of stages that fail night after night.")] = (
+        NO_FAILURES
+    )
     inputs: Annotated[
         dict[str, BatchInput],
         Key("Git repositories, by name. They are the batch's folder; specfiles are in them."),

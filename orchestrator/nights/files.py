@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.formats.batchfile import Batchfile, Line
+from orchestrator.formats.batchfile import NO_FAILURES, Batchfile, Failures, Line, Unchanged
 from orchestrator.formats.reader import Document, did_you_mean, read_document, read_text
 from orchestrator.formats.releasefile import NAME
 from orchestrator.nights.slots import problem_of
@@ -32,6 +32,8 @@ class ScheduleFile:
     path: Path
     batch: str = ""
     lines: tuple[Line, ...] = ()
+    unchanged: Unchanged = Unchanged.BUILD
+    failures: Failures = NO_FAILURES
     error: str = ""
 
 
@@ -107,4 +109,10 @@ def _read(path: Path) -> ScheduleFile | None:
     value = document.value
     if not value.schedule:
         return None
-    return replace(found, batch=value.name or path.resolve().stem, lines=value.schedule)
+    return replace(
+        found,
+        batch=value.name or path.resolve().stem,
+        lines=value.schedule,
+        unchanged=value.unchanged,
+        failures=value.failures,
+    )

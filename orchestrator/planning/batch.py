@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from orchestrator.formats.batchfile import BatchEntry, Batchfile, Line
+from orchestrator.formats.batchfile import BatchEntry, Batchfile, Line, Unchanged
 from orchestrator.formats.reader import (
     Document,
     did_you_mean,
@@ -72,9 +72,18 @@ def load_batch(file: Path, folder: Path | None = None) -> Batch:
         release=value.release,
         gate=value.gate,
         schedule=value.schedule,
-        warnings=document.warnings,
+        warnings=(*document.warnings, *_without_effect(document)),
         inputs=tuple(value.inputs),
     )
+
+
+def _without_effect(document: Document[Batchfile]) -> Iterator[Problem]:
+    """`unchanged: skip` where nothing says how old the stages may become."""
+    value = document.value
+    is_asked = value.unchanged is Unchanged.SKIP
+    if is_asked and not (value.release or any(entry.max_age for entry in value.builds)):
+        hint = "give entries a `max_age`, or name a release whose stages have one"
+        yield document.problem("unchanged", "nothing is left out: no stage has a max_age", hint)
 
 
 class _Expansion:

@@ -90,7 +90,7 @@ def render_again(build: Build, inputs: Sequence[GitInput] = ()) -> Build:
         load_specfile(Path(build.specfile)),
         build.job,
         overrides=json.loads(build.overrides or "{}"),
-        now=_moment_of(build),
+        now=moment_of(build),
         folder=Path(build.folder),
         options=PlanOptions(
             farm=True,
@@ -119,7 +119,7 @@ def here() -> Path:
         raise BadInput("the current folder no longer exists", "cd to another folder") from None
 
 
-def _moment_of(build: Build) -> datetime:
+def moment_of(build: Build) -> datetime:
     """The `now` with which `build` was rendered, with the same zone and its name."""
     text, _, zone = build.now.partition(" ")
     found = datetime.fromisoformat(text)

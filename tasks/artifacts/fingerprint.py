@@ -39,8 +39,12 @@ def difference(old: Build, new: Build, step: int) -> str:
 def recipe(build: Build) -> str:
     """A digest of what the build makes its tarball of, the seed apart: the same for a build and
     each rebuild of it, whoever submitted them."""
-    unseeded = replace(build, source=replace(build.source, sha256="", sha512=""))
-    parts = _parts(unseeded, len(build.steps)) | {
+    return inputs(replace(build, source=replace(build.source, sha256="", sha512="")))
+
+
+def inputs(build: Build) -> str:
+    """A digest of what the build makes its tarball of; of the seed what the job says of it."""
+    parts = _parts(build, len(build.steps)) | {
         "the folder": build.context,
         "the output": _compact(msgspec.to_builtins((build.output.name, build.output.tarformers))),
         "the time": build.source_date_epoch or 0,

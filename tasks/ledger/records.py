@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 
 import msgspec
 
-from tasks.model import BuildState
+from tasks.ledger.stages import LeftOut
+from tasks.model import BuildState, decode
 from tasks.results import Artifact, Cause, SecondTry
 
 
@@ -72,11 +73,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One batch: when it was submitted, and how many of its builds are in each state."""
+    """One batch: when it was submitted, how many of its builds are in each state, and which of its
+    stages it does not build."""
 
     batch: str
     submitted: float
     counts: dict[BuildState, int]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 FIELDS = tuple(field.name for field in fields(Record) if field.name != "id")
@@ -98,7 +101,8 @@ def to_record(build: str, values: Sequence[str | None]) -> Record:
 def to_summary(batch: str, submitted: float | None, counts: dict[str, str]) -> Summary:
     found = {state: int(counts.get(state, 0)) for state in BuildState}
     some = {state: count for state, count in found.items() if count}
-    return Summary(batch=batch, submitted=submitted or 0.0, counts=some)
+    gone = decode(counts.get("left_out", "[]"), tuple[LeftOut, ...])
+    return Summary(batch=batch, submitted=submitted or 0.0, counts=some, left_out=gone)
 
 
 def step_fields(attempt: int, steps: int) -> list[str]:

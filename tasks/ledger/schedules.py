@@ -18,7 +18,8 @@ from tasks.errors import StagefarmError
 from tasks.ledger.builds import as_added
 from tasks.ledger.connection import Connection
 from tasks.ledger.order import Order
-from tasks.model import Build
+from tasks.ledger.stages import StageState, counted, left_out
+from tasks.model import Build, encode
 
 GONE_KEPT_S = 90 * 24 * 3600
 """A schedule whose file is gone is remembered so long: the file may come back."""
@@ -114,15 +115,21 @@ class Schedules:
         builds: Sequence[Build],
         signatures: Mapping[str, str],
         orders: Mapping[str, Order] = MappingProxyType({}),
+        stages: Sequence[StageState] = (),
     ) -> bool:
-        """Add the builds of a night at once; False if another has made it. `slot` is 0 for one that
-        is made by hand; `signatures` and `orders` as `Ledger.submit` takes them."""
+        """Add the builds of a night at once, and what became of its stages; False if another has
+        made it. `slot` is 0 for one that is made by hand; `signatures` and `orders` as
+        `Ledger.submit` takes them."""
         written = [
             part
             for one in builds
             for part in as_added(one, signatures.get(one.id, ""), orders.get(one.id))
         ]
-        return bool(self.connection.script("make_night", name, slot, night, *written) == "ok")
+        gone = left_out(stages)
+        said = "" if builds else f"nothing was built: {counted(gone)}"
+        about = (encode(tuple(stages)).decode(), encode(gone).decode(), said)
+        answer = self.connection.script("make_night", name, slot, night, *about, *written)
+        return bool(answer == "ok")
 
     # What people ask for
 

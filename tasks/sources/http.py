@@ -157,11 +157,7 @@ class _Fetch:
     def _pointed_at(self) -> str:
         """The address of the tarball that a pointer file names, relative to its own."""
         uri = self._source.uri
-        names = [
-            line.split()[0]
-            for line in self._text(uri, what="pointer").splitlines()
-            if line.strip() and not line.lstrip().startswith("#") and ".tar" in line.split()[0]
-        ]
+        names = [line.split()[0] for line in lines_of_pointer(self._text(uri, what="pointer"))]
         if not names:
             raise SourceFailed(
                 f"{shown(uri)}: this text file names no tarball",
@@ -280,6 +276,15 @@ def _joined(uri: str, relative: str) -> str:
 
 def is_pointer(uri: str) -> bool:
     return urlsplit(uri).path.endswith(".txt")
+
+
+def lines_of_pointer(text: str) -> list[str]:
+    """The lines of a pointer that name a tarball, such as `name.tar.xz size`."""
+    return [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.lstrip().startswith("#") and ".tar" in line.split()[0]
+    ]
 
 
 def name_of(uri: str) -> str:

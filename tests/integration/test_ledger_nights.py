@@ -10,6 +10,7 @@ from tasks.errors import StagefarmError
 from tasks.ledger.builds import Ledger
 from tasks.ledger.order import UNKNOWN_S, Order
 from tasks.ledger.schedules import FOREVER, GONE_KEPT_S, Schedules, ScheduleState
+from tasks.ledger.stages import LeftOut, Stages, StageState, Standing
 from tasks.model import Build, BuildState, decode
 from tests.ledgers import a_build, counts, events
 
@@ -121,3 +122,26 @@ def test_a_broken_record_is_one_clear_error(ledger: Ledger, client: Any) -> None
     client.hset("t:schedule:nightly", "last", "soon")
     with pytest.raises(StagefarmError, match="record of schedule nightly is broken"):
         state(ledger)
+
+
+def test_what_a_night_leaves_out_is_in_its_record(ledger: Ledger) -> None:
+    schedules = Schedules(ledger.connection)
+    built = StageState(name="a", build="b-1")
+    gone = StageState(name="b", standing=Standing.UNCHANGED, said="the same")
+    assert schedules.make_night("nightly", SLOT, NIGHT, builds(), {}, stages=(built, gone))
+    (summary,) = ledger.summaries([NIGHT])
+    assert summary.left_out == (LeftOut(stage="b", standing=Standing.UNCHANGED, said="the same"),)
+    assert sum(summary.counts.values()) == 3
+    assert Stages(ledger.connection).of("nightly") == {"a": built, "b": gone}
+
+
+def test_a_night_without_builds_is_no_batch_and_made_once(ledger: Ledger) -> None:
+    schedules = Schedules(ledger.connection)
+    gone = StageState(name="b", standing=Standing.LEFT, said="it fails")
+    assert schedules.make_night("nightly", SLOT, NIGHT, [], {}, stages=(gone,))
+    assert not schedules.make_night("nightly", SLOT, NIGHT, [], {}, stages=(gone,))
+    assert not make(ledger)
+    found = state(ledger)
+    assert (found.night, found.last) == ("", SLOT)
+    assert found.said == "nothing was built: 1 left the rotation"
+    assert ledger.batches() == []

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.formats.batchfile import Line, Missed, Overlap
+from orchestrator.formats.batchfile import BatchInput, Failures, Line, Missed, Overlap
 from orchestrator.formats.reader import fields_of
 from orchestrator.formats.releasefile import Selection
 from orchestrator.nights.files import schedule_named, schedules_in
@@ -192,11 +192,27 @@ def test_slots_never_end() -> None:
 PAGE = (Path(__file__).parents[2] / "docs/nightly.md").read_text()
 
 
-def test_the_page_about_nights_tells_every_key_with_its_default() -> None:
-    told = dict(re.findall(r"^\| `(\w+)` \| `?([\w]+)`? \|", PAGE, re.MULTILINE))
+def keys_in(section: str) -> dict[str, str]:
+    """The keys and defaults in the table of a section of the page."""
+    text = re.split("\n##+ ", PAGE.partition(f"# {section}\n")[2])[0]
+    return dict(re.findall(r"^\| `(\w+)` \| `?([^`|,]*?)`?(?:,[^|]*)? \|", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [
+        ("A schedule", Line),
+        ("Built from repositories", BatchInput),
+        ("What fails night after night", Failures),
+    ],
+)
+def test_the_page_about_nights_tells_every_key_with_its_default(section: str, kind: type) -> None:
+    told = keys_in(section)
+    if kind is BatchInput:  # these have none that could be written down
+        told |= {"path": "", "signers": ""}
     assert told == {
         info.name: "required" if info.default is MISSING else str(info.default)
-        for info in fields_of(Line)
+        for info in fields_of(kind)
     }
 
 

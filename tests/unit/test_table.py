@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 from orchestrator.display.table import batches_table, builds_table, hosts_table
 from tasks.ledger.hosts import Host
 from tasks.ledger.records import Record, Summary
+from tasks.ledger.stages import LeftOut, Standing
 from tasks.model import BuildState
 
 BUILD = "stage3-minimal-20261122-7f3a"
@@ -73,7 +75,9 @@ def test_queues_and_builds_of_hosts_are_whole() -> None:
 
 def test_batches_are_counted() -> None:
     counts = {BuildState.BLOCKED: 2, BuildState.SUCCEEDED: 4}
-    (_, line) = shown(
-        batches_table([Summary(batch="n-1", submitted=20.0, counts=counts)], 80.0), 90
-    )
+    batch = Summary(batch="n-1", submitted=20.0, counts=counts)
+    (_, line) = shown(batches_table([batch], 80.0), 90)
     assert line.split("━")[0].split() == ["n-1", "1m00s", "ago", "2", "blocked,", "4", "succeeded"]
+    gone = tuple(LeftOut(stage=name, standing=Standing.UNCHANGED, said="") for name in "ab")
+    (_, line) = shown(batches_table([replace(batch, left_out=gone)], 80.0), 120)
+    assert "4 succeeded, not built: 2 unchanged" in line
