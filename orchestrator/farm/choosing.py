@@ -15,15 +15,15 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.farm.seed_versions import DECLARED, UNKNOWN, SeedVersions
+from orchestrator.farm.signing import known_job
 from orchestrator.formats.batchfile import NO_FAILURES, Failures, Unchanged
 from orchestrator.formats.releasefile import NAME, load_release
 from orchestrator.nights.rotation import after_outcome, rotated
 from orchestrator.planning.prepare import moment_of
 from orchestrator.release.taking import selection_of
 from tasks.artifacts.fingerprint import inputs
-from tasks.errors import BadInput, HostUnfit, StagefarmError
+from tasks.errors import BadInput, FarmUnreachable, StagefarmError
 from tasks.ledger.builds import Ledger
-from tasks.ledger.records import Record
 from tasks.ledger.stages import Stages, StageState, Standing
 from tasks.model import Build, short_id
 from tasks.settings import Settings
@@ -89,6 +89,10 @@ def choose(
 
 @dataclass(slots=True)
 class _Chooser:
+    """Decides stage by stage. The ledger's word on what a good build was made of does not count,
+    only that of its signed job: or whoever writes to Redis could have a stage start from another,
+    or from an old one."""
+
     names: Mapping[str, str]
     before: Mapping[str, StageState]
     rules: Rules
@@ -97,19 +101,23 @@ class _Chooser:
     settings: Settings
     builds: list[Build] = field(default_factory=list)
     after: dict[str, StageState] = field(default_factory=dict)
+    _planned: dict[str, Build] = field(default_factory=dict)
     _seeds: SeedVersions = field(default_factory=SeedVersions)
     _replanned: dict[str, dict[str, Build]] = field(default_factory=dict)
     _ages: dict[str, float] = field(default_factory=dict)
 
     def decide(self, build: Build, at: float) -> None:
         name = self.names[build.id]
+        self._planned[name] = build
         before = replace(self.before[name], job=build.job)
         state = rotated(before, self.rules.failures, self.rules.schedule)
         seed = self.after.get(self.names.get(build.after, ""))
         if state.standing is Standing.BUILT and seed and seed.standing is not Standing.BUILT:
-            build = replace(build, after=seed.good)
-            if not seed.good:
-                said = f"{seed.name}, which it starts from, is not built and never succeeded"
+            good = self._good(seed, until=at)
+            if good:
+                build = replace(build, after=good.id)
+            else:
+                said = f"{seed.name} is not built, and has no good build within its max_age"
                 state = replace(state, standing=Standing.STRANDED, said=said)
         if state.standing is Standing.BUILT:
             state = self._built_or_unchanged(build, state)
@@ -123,24 +131,16 @@ class _Chooser:
         if self.rules.unchanged is not Unchanged.SKIP:
             return replace(state, seed=UNKNOWN)
         version = DECLARED if build.after else self._seeds.of(build.source)
-        record = self.ledger.find(state.good) if state.good else None
-        if record and self._is_unchanged(build, state, record, version):
-            said = f"the same as {short_id(record.id)}, within its max_age"
-            return replace(state, standing=Standing.UNCHANGED, said=said)
+        if version != UNKNOWN and version == (state.good_seed or DECLARED):
+            good = self._good(state, until=self.rules.next)
+            if good and self._makes_again(build, good, state.name):
+                said = f"the same as {short_id(good.id)}, within its max_age"
+                return replace(state, standing=Standing.UNCHANGED, said=said)
         return replace(state, seed=version)
 
-    def _is_unchanged(self, build: Build, state: StageState, record: Record, version: str) -> bool:
-        """Whether the build would make again what the last good one has made, and that is young
-        enough until the next night."""
-        if record.ended + self._max_age_s(build) < self.rules.next:
-            return False
-        if version == UNKNOWN or version != (state.good_seed or DECLARED):
-            return False
-        try:
-            good = self.ledger.build(record.id)
-        except (BadInput, HostUnfit):  # forgotten, or of another version
-            return False
-        then = self._replanned_at(good).get(state.name)
+    def _makes_again(self, build: Build, good: Build, stage: str) -> bool:
+        """Whether the build would make what the good one has made, but for the time."""
+        then = self._replanned_at(good).get(stage)
         if not then or build.after != good.after:
             return False
         return inputs(replace(then, context=build.context)) == inputs(good)
@@ -150,14 +150,29 @@ class _Chooser:
         if good.now not in self._replanned:
             try:
                 builds = self.replan(moment_of(good))
-            except (BadInput, ValueError):  # what can be rendered with today's `now` only
+            except BadInput:  # what can be rendered with today's `now` only
                 builds = ()
             names = stage_names(builds)
             self._replanned[good.now] = {names[build.id]: build for build in builds}
         return self._replanned[good.now]
 
+    def _good(self, state: StageState, *, until: float) -> Build | None:
+        """The last good build of a stage, by its signed job, if it is within its contract until
+        then."""
+        if not state.good:
+            return None
+        try:
+            good = known_job(state.good, self.ledger, self.settings).build
+        except FarmUnreachable:
+            raise
+        except StagefarmError:  # forgotten, of another version, or not signed by whom we trust
+            return None
+        planned = self._planned[state.name]
+        is_young = good.created_at + self._max_age_s(planned) >= until
+        return good if is_young and _stage_of(good) == _stage_of(planned) else None
+
     def _max_age_s(self, build: Build) -> float:
-        """The contract of the stage, 0 if it has none: then it is always built."""
+        """The contract of the stage, 0 if it has none: then no earlier build counts."""
         if build.max_age_s or not NAME.fullmatch(build.release):
             return build.max_age_s
         key = f"{build.release} {build.job}"
@@ -173,3 +188,7 @@ class _Chooser:
             return 0.0
         selection = selection_of(stages, build.job, build.batch)
         return float(selection.max_age) if selection else 0.0
+
+
+def _stage_of(build: Build) -> tuple[str, ...]:
+    return build.job, build.queue, build.variant, build.specfile

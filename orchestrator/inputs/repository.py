@@ -35,6 +35,9 @@ CONFIGURED = (
     "core.fsmonitor=false",
     "core.quotePath=false",
     "submodule.recurse=false",
+    # A server that gives nothing for so long is away.
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=60",
     # What is fetched is one file, a pack, whose size the kernel can limit.
     "fetch.unpackLimit=1",
     "gc.autoDetach=false",

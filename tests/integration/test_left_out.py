@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,8 @@ import pytest
 from orchestrator.farm.scheduled_nights import ScheduledNights
 from tasks.ledger.answers import ClaimedAttempt, Holder
 from tasks.ledger.schedules import Schedules
-from tasks.ledger.stages import Stages, Standing
-from tasks.model import Build
+from tasks.ledger.stages import Stages, StageState, Standing
+from tasks.model import Build, BuildState, encode
 from tests.farm import QUICK, Farm
 from tests.redis_server import RedisServer
 
@@ -23,7 +26,7 @@ pytestmark = pytest.mark.redis
 SPEC = """
 jobs:
 - name: base
-  source: {{type: http, uri: "http://example.org/seed.tar", target: {out}/seed, sha256: "{sha}"}}
+  source: {{type: file, path: "{seed}", sha256: "{sha}"}}
   output: {{type: file, name: base.tar, dir: {out}}}
   workspacedir: {out}/workspace
   options: {{arch: x86-64bit, subarch: generic_64, word: {word}}}
@@ -72,7 +75,7 @@ class Nights:
         self, rules: str, *, word: str = "a", full: str = "a", sha: str = SHA, max_age: str = "7d"
     ) -> None:
         out = self.farm.folder / "out"
-        text = SPEC.format(sha=sha, out=out, word=word, full=full)
+        text = SPEC.format(seed=self.farm.seed, sha=sha, out=out, word=word, full=full)
         (self.folder / "specs/stages.yaml").write_text(text)
         (self.folder / "nightly.yaml").write_text(BATCH.format(rules=rules, max_age=max_age))
         if not self.count:
@@ -127,7 +130,7 @@ def test_what_is_unchanged_is_left_out_up_to_its_max_age(nights: Nights) -> None
     state = Schedules(nights.farm.ledger.connection).state("nightly")
     assert state.said == "nothing was built: 2 unchanged"
     assert state.night.endswith(first["base"].batch[-14:]), "the last night that has builds"
-    for _ in range(4):
+    for _ in range(5):
         assert nights.next() == {}
     # Left out once more, it would be older than seven days before the night after.
     assert set(nights.next()) == {"base", "full"}
@@ -196,6 +199,20 @@ def test_a_seed_that_may_be_another_by_now_is_built(nights: Nights) -> None:
     nights.write(SKIP, sha="")
     nights.end_all(nights.next())
     assert set(nights.next()) == {"base", "full"}
+
+
+def test_whoever_writes_to_redis_chooses_no_seed(nights: Nights) -> None:
+    nights.write("failures: {leave_after: 1}")
+    first = nights.next()
+    nights.end_all(first)
+    left = StageState(name=BASE, job="base", failures=9, good=first["full"].id)
+    for max_age, good in (("7d", first["full"]), ("0", first["base"])):
+        nights.write("failures: {leave_after: 1}", max_age=max_age)
+        with nights.farm.redis.client() as client:
+            forged = encode((replace(left, good=good.id),)).decode()
+            client.hset("test:schedule:nightly", "stages", forged)
+        assert nights.next() == {}, "of another stage, or of any age"
+        assert nights.standing(FULL) is Standing.STRANDED
 
 
 def test_a_person_sees_what_was_left_out_and_why(nights: Nights) -> None:
@@ -269,3 +286,23 @@ def ask(farm: Farm, *words: str) -> list[Any]:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     return found if isinstance(found, list) else [found]
+
+
+@pytest.mark.root
+def test_a_follower_is_built_from_the_tarball_of_an_earlier_night(
+    nights: Nights, can_isolate: None, host_unchanged: None
+) -> None:
+    farm, sha = nights.farm, hashlib.sha256(nights.farm.seed.read_bytes()).hexdigest()
+    nights.write(SKIP, sha=sha)
+    first = nights.next()
+    farm.worker("one")
+    farm.wait(*first.values(), state=BuildState.SUCCEEDED)
+    nights.write(SKIP, sha=sha, full="b")
+    second = nights.next()
+    assert set(second) == {"full"}
+    (record,) = farm.wait(second["full"], state=BuildState.SUCCEEDED)
+    beside = Path(f"{record.artifacts[0].path.removeprefix('file://')}.intoto.jsonl")
+    payload = json.loads(base64.b64decode(json.loads(beside.read_text())["payload"]))
+    inputs = payload["predicate"]["buildDefinition"]["resolvedDependencies"]
+    (seed,) = [one for one in inputs if one["name"] == "seed"]
+    assert seed["uri"] == f"urn:stagefarm:build:{first['base'].id}"
