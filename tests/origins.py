@@ -15,7 +15,7 @@ from orchestrator.origin.examine import examine
 from orchestrator.origin.ring import Ring
 from tasks.artifacts.fingerprint import recipe
 from tasks.artifacts.provenance import job_name, result_name
-from tasks.model import Output, encode
+from tasks.model import GitInput, Output, encode
 from tasks.results import Artifact, SeedOrigin
 from tasks.trust.builds import Job, sign, stored, verified
 from tasks.trust.envelope import PayloadType, signed, to_text
@@ -29,15 +29,20 @@ RING = Ring(TRUST, (key("release").public,))
 ROOT = "e" * 64
 ROOT_ORIGIN = SeedOrigin(uri="https://seeds.example.org/seed.tar.xz", verified=("openpgp ABCD",))
 
+STAGES = GitInput(
+    name="stages", url="https://git.example.org/stages.git", ref="main", commit="c" * 40, path="."
+)
+STAGES_AT = f"git+{STAGES.url}@{STAGES.commit}"
+
 
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
 def a_job(build: str, by: str = "anna", **changes: object) -> Job:
-    planned = any_build(
-        steps=steps_of(), id=build, output=Output(name="s.tar", dir="/o"), **changes
-    )
+    output = Output(name="s.tar", dir="/o")
+    known = {"steps": steps_of(), "id": build, "output": output, "inputs": (STAGES,)}
+    planned = any_build(**(known | changes))
     done, signatures = sign(planned, key(by), submitter=by, now=NOW, valid_s=DAY_S)
     envelope = stored(encode(done).decode(), signatures)
     return verified(envelope, trusting(submitter(by)), build, at=None)

@@ -86,6 +86,7 @@ class Generation:
     said_submitter: str = ""
     gate: tuple[GateSaid, ...] = ()
     rebuilds: tuple[Rebuilt, ...] = ()
+    commits: tuple[str, ...] = ()
 
     @property
     def reproduced(self) -> bool:
@@ -124,6 +125,7 @@ def examine(evidence: Evidence, ring: Ring, vouched: Vouched | None = None) -> G
         said_submitter=job[1].submitter if job else "",
         gate=tuple(_gate(text, evidence.sha256, ring) for text in evidence.gate),
         rebuilds=tuple(_rebuilds(evidence, original, ring, vouched)),
+        commits=result.commits,
     )
 
 

@@ -94,6 +94,8 @@ def _lines(lineage: Lineage) -> Iterator[str]:
         yield f"broken at {lineage.broken}"
     if lineage.by and not lineage.by.counts:
         yield "where the chain ends is not signed by a release that is known here"
+    for address in lineage.generations[0].commits if lineage.generations else ():
+        yield f"its job is from {address}"
     total = len(lineage.generations)
     count = (
         f"{lineage.reproduced} of {total} generation{'s' * (total != 1)} reproduced independently"

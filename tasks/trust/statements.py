@@ -121,7 +121,8 @@ class Result:
 
     `job` is the digest of the signed job, `recipe` that of what it makes (see
     `tasks.artifacts.fingerprint`), `key` the public key that the host says is its own, and
-    `machine` a number of the host's machine; empty in results of earlier versions.
+    `machine` a number of the host's machine; empty in results of earlier versions. `commits` are
+    the repositories that the job is from, as `git+URL@COMMIT`.
     """
 
     build: str
@@ -137,6 +138,7 @@ class Result:
     recipe: str = ""
     key: str = ""
     machine: str = ""
+    commits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +261,7 @@ def read_result(payload: bytes) -> Result:
         recipe=internal.get("recipe", ""),
         key=internal.get("hostKey", ""),
         machine=internal.get("machine", ""),
+        commits=tuple(one.uri for name, one in inputs.items() if name.startswith(GIT)),
     )
 
 

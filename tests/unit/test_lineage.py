@@ -15,7 +15,7 @@ from tasks.errors import HostUnfit, StagefarmError, Untrusted
 from tasks.results import SeedOrigin
 from tasks.settings import current
 from tasks.trust.trust_file import add
-from tests.origins import ROOT, ROOT_ORIGIN, Family, a_job, a_result, digest, with_line
+from tests.origins import ROOT, ROOT_ORIGIN, STAGES_AT, Family, a_job, a_result, digest, with_line
 from tests.releases import Served
 from tests.trusted import key
 
@@ -55,6 +55,7 @@ def test_with_the_release_key_a_file_shows_where_it_comes_from(tmp_path: Path) -
     assert len([row for row in rows if "one (says the release)" in row]) == 4
     assert "same bytes on two (says the release)" in rows[2]
     assert "passed" in rows[1]
+    assert rows[-2] == f"its job is from {STAGES_AT}"
     assert rows[-1] == (
         "2 of 4 generations reproduced independently; "
         "root seed from https://seeds.example.org/seed.tar.xz, signed by OpenPGP key ABCD"
@@ -90,6 +91,7 @@ def test_json_says_all_that_the_table_says(tmp_path: Path) -> None:
     }  # fmt: skip
     assert second["gate"][0]["result"] == "PASSED"
     assert second["rebuilds"][0]["outcome"] == "same"
+    assert second["commits"] == [STAGES_AT]
     assert found["end"]["why"] == "root"
     assert found["end"]["origin"] == {"uri": ROOT_ORIGIN.uri, "verified": ["openpgp ABCD"]}
 
