@@ -257,8 +257,7 @@ class Step:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLimits:
     """What each step of a build may have, all its processes together; 0 is the host's own limit.
-    Of processors a step with `cpu_weight` 200 gets twice as much as one with 100, while they are
-    short."""
+    A step with `cpu_weight` 200 gets twice the processors of one with 100, while they are short."""
 
     memory_bytes: int = 0
     cpu_weight: int = 0
@@ -286,14 +285,15 @@ class Build:
     `context` is the digest of the bundle of that folder, empty for `run`; `created_at` is the time
     of submission in seconds since 1970; `timeout_s` is the time limit of the whole build, 0 for
     none; `rootfs` is None if the host may choose. No file of the tarball gets a time after
-    `source_date_epoch`. `privileges` and `network` are the job's; each step has its own. It was
-    submitted by `submitter`; hosts claim it between `not_before` and `not_after`.
+    `source_date_epoch`. `privileges` and `network` are the job's; each step has its own. Hosts
+    claim what `submitter` has submitted between `not_before` and `not_after`.
 
     To render the job again: `overrides`, as JSON, and `now`, in ISO 8601, followed by a space and
     the name of its zone. `rebuild_of` is the build that this one repeats, and `not_by` the key of a
     host that must not do that; `after` is the build that it starts from, and `release` the release
     that the supervisor publishes once the batch has ended. `max_age_s` is the contract of its stage
-    where the batch has one, 0 if the release file says it. The files of `folder` are of `inputs`.
+    where the batch has one, 0 if the release file says it. The files of `folder` are of `inputs`;
+    `as_written` is the job's own source, where the night has pinned that.
     """
 
     id: str
@@ -334,6 +334,7 @@ class Build:
     network: Network = Network.HOST
     limits: StepLimits = StepLimits()
     inputs: tuple[GitInput, ...] = ()
+    as_written: Source | None = None
 
     def privileges_of(self, step: Step) -> Privileges:
         """What the programs of the root filesystem may do in `step`: with fchroot, which enters

@@ -67,11 +67,12 @@ def choose(
     replan: Replan,
     *,
     at: float,
+    seeds: SeedVersions,
     ledger: Ledger,
     settings: Settings,
 ) -> Choice:
     """What the night at `at` (in seconds since 1970) builds of `planned`, each of which comes after
-    the one it starts from."""
+    the one it starts from. `seeds` is what is known of their seeds."""
     names = stage_names(planned)
     known = Stages(ledger.connection).of(rules.schedule)
     returned = Stages(ledger.connection).returned(rules.schedule, names.values())
@@ -81,7 +82,7 @@ def choose(
         record = ledger.find(state.build) if state.build else None
         outcome = record.state if record else None
         before[name] = after_outcome(state, outcome, returned_at=returned[name])
-    chooser = _Chooser(names, before, rules, replan, ledger, settings)
+    chooser = _Chooser(names, before, rules, replan, seeds, ledger, settings)
     for build in planned:
         chooser.decide(build, at)
     return Choice(tuple(chooser.builds), tuple(chooser.after.values()))
@@ -97,12 +98,12 @@ class _Chooser:
     before: Mapping[str, StageState]
     rules: Rules
     replan: Replan
+    seeds: SeedVersions
     ledger: Ledger
     settings: Settings
     builds: list[Build] = field(default_factory=list)
     after: dict[str, StageState] = field(default_factory=dict)
     _planned: dict[str, Build] = field(default_factory=dict)
-    _seeds: SeedVersions = field(default_factory=SeedVersions)
     _replanned: dict[str, dict[str, Build]] = field(default_factory=dict)
     _ages: dict[str, float] = field(default_factory=dict)
 
@@ -130,7 +131,7 @@ class _Chooser:
     def _built_or_unchanged(self, build: Build, state: StageState) -> StageState:
         if self.rules.unchanged is not Unchanged.SKIP:
             return replace(state, seed=UNKNOWN)
-        version = DECLARED if build.after else self._seeds.of(build.source)
+        version = DECLARED if build.after else self.seeds.of(build.source)
         if version != UNKNOWN and version == (state.good_seed or DECLARED):
             good = self._good(state, until=self.rules.next)
             if good and self._makes_again(build, good, state.name):

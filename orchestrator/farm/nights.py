@@ -17,6 +17,7 @@ from celery import Celery
 from orchestrator.farm.choosing import Rules, choose
 from orchestrator.farm.contracts import find_orders
 from orchestrator.farm.orders import by_latest
+from orchestrator.farm.seed_versions import SeedVersions
 from orchestrator.farm.signing import sign_all
 from orchestrator.farm.submit import bring_contexts, is_blocked
 from orchestrator.inputs.freezing import Frozen, frozen
@@ -61,11 +62,12 @@ def _prepare(
     file: ScheduleFile, at: datetime, slot: int, ledger: Ledger, settings: Settings
 ) -> Night:
     night = night_id(file.batch, at)
+    seeds = SeedVersions()
     with frozen(file.path, settings) as found:
         source = found or Frozen(file.path.parent, ())
 
         def planned(now: datetime) -> list[Build]:
-            return plan_batch(
+            builds = plan_batch(
                 file.path,
                 overrides={},
                 now=now,
@@ -73,6 +75,7 @@ def _prepare(
                 folder=source.folder,
                 inputs=source.inputs,
             )
+            return seeds.pin(builds) if file.pin_seeds else builds
 
         brought = bring_contexts(planned(at), ledger, settings)
         choice = choose(
@@ -80,6 +83,7 @@ def _prepare(
             _rules(file, at, is_by_hand=not slot),
             planned,
             at=at.timestamp(),
+            seeds=seeds,
             ledger=ledger,
             settings=settings,
         )

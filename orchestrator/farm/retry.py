@@ -69,11 +69,14 @@ def retry(
 
 
 def _respecified(known: Build, ledger: Ledger, settings: Settings) -> Build:
-    """The build from the files as they are now, or as they are now in its repositories."""
+    """The build from the files as they are now, or as they are now in its repositories; from the
+    same seed, if its night has pinned that."""
     with frozen_again(known, settings) as found:
         build = render_again(known, found.inputs if found else ())
         (brought,) = bring_contexts([replace(build, after=known.after)], ledger, settings)
-    return brought
+    if brought.source != known.as_written:
+        return brought
+    return replace(brought, source=known.source, as_written=known.as_written)
 
 
 def send_all(retried: Collection[Retry], app: Celery) -> None:

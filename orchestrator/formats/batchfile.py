@@ -139,6 +139,10 @@ class Batchfile:
         tuple[Line, ...],
         Key("When the supervisor submits the batch by itself, if it is in its `schedule_dir`."),
     ] = ()
+    pin_seeds: Annotated[
+        bool,
+        Key("All builds of a night start from the seeds that were published when it was made."),
+    ] = False
     unchanged: Annotated[
         Unchanged,
         Key("`skip`: a night leaves out what has not changed and is within its max_age."),

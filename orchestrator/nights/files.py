@@ -32,6 +32,7 @@ class ScheduleFile:
     path: Path
     batch: str = ""
     lines: tuple[Line, ...] = ()
+    pin_seeds: bool = False
     unchanged: Unchanged = Unchanged.BUILD
     failures: Failures = NO_FAILURES
     error: str = ""
@@ -113,6 +114,7 @@ def _read(path: Path) -> ScheduleFile | None:
         found,
         batch=value.name or path.resolve().stem,
         lines=value.schedule,
+        pin_seeds=value.pin_seeds,
         unchanged=value.unchanged,
         failures=value.failures,
     )

@@ -157,16 +157,9 @@ class _Fetch:
     def _pointed_at(self) -> str:
         """The address of the tarball that a pointer file names, relative to its own."""
         uri = self._source.uri
-        names = [line.split()[0] for line in lines_of_pointer(self._text(uri, what="pointer"))]
-        if not names:
-            raise SourceFailed(
-                f"{shown(uri)}: this text file names no tarball",
-                "a uri that ends with .txt is a pointer; its lines are `name.tar.xz size`",
-            )
-        if not names[0].isprintable():
-            raise SourceFailed(f"{shown(uri)}: it names {names[0]!r}, which is no address")
-        self._say(f"{shown(uri)} points at {names[0]}")
-        return _joined(uri, names[0])
+        name = named_by_pointer(uri, self._text(uri, what="pointer"))
+        self._say(f"{shown(uri)} points at {name}")
+        return joined(uri, name)
 
     def _text(self, uri: str, *, what: str, must_be_signed: bool = False) -> str:
         """The text at `uri`; where there is a keyring, only what is signed in it. `what` it is for
@@ -239,14 +232,14 @@ class _Fetch:
         verify.sums(file, wanted, name=shown(uri))
         if self._keyring and (self._source.signature or not self._source.checksums):
             own = f"{PurePosixPath(urlsplit(uri).path).name}.asc"
-            address = _joined(uri, self._source.signature or own)
+            address = joined(uri, self._source.signature or own)
             with self._downloader.kept(self._downloader.small(address)) as detached:
                 by = verify.signature(self._keyring, file, detached, name=shown(uri))
             learned.is_known_by(f"openpgp {by}")
 
     def _published(self, uri: str) -> dict[str, str]:
         """The checksums in the checksum file that the source names."""
-        address = _joined(uri, self._source.checksums)
+        address = joined(uri, self._source.checksums)
         signed = bool(self._keyring) and not self._source.signature
         text = self._text(address, what="", must_be_signed=signed)
         found = verify.parse_checksums(text, name_of(uri))
@@ -267,7 +260,7 @@ def check_address(uri: str) -> None:
         raise SourceFailed(f"{uri}: the name of its file cannot be printed", "check source.uri")
 
 
-def _joined(uri: str, relative: str) -> str:
+def joined(uri: str, relative: str) -> str:
     try:
         return urljoin(uri, relative)
     except ValueError as error:
@@ -278,13 +271,21 @@ def is_pointer(uri: str) -> bool:
     return urlsplit(uri).path.endswith(".txt")
 
 
-def lines_of_pointer(text: str) -> list[str]:
-    """The lines of a pointer that name a tarball, such as `name.tar.xz size`."""
-    return [
-        line.strip()
+def named_by_pointer(uri: str, text: str) -> str:
+    """The tarball that `text`, the pointer at `uri`, names."""
+    names = [
+        line.split()[0]
         for line in text.splitlines()
         if line.strip() and not line.lstrip().startswith("#") and ".tar" in line.split()[0]
     ]
+    if not names:
+        raise SourceFailed(
+            f"{shown(uri)}: this text file names no tarball",
+            "a uri that ends with .txt is a pointer; its lines are `name.tar.xz size`",
+        )
+    if not names[0].isprintable():
+        raise SourceFailed(f"{shown(uri)}: it names {names[0]!r}, which is no address")
+    return names[0]
 
 
 def name_of(uri: str) -> str:

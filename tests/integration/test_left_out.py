@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.farm.retry import retry
 from orchestrator.farm.scheduled_nights import ScheduledNights
 from tasks.ledger.answers import ClaimedAttempt, Holder
 from tasks.ledger.schedules import Schedules
@@ -20,6 +21,7 @@ from tasks.ledger.stages import Stages, StageState, Standing
 from tasks.model import Build, BuildState, encode
 from tests.farm import QUICK, Farm
 from tests.redis_server import RedisServer
+from tests.webserver import serving
 
 pytestmark = pytest.mark.redis
 
@@ -213,6 +215,38 @@ def test_whoever_writes_to_redis_chooses_no_seed(nights: Nights) -> None:
             client.hset("test:schedule:nightly", "stages", forged)
         assert nights.next() == {}, "of another stage, or of any age"
         assert nights.standing(FULL) is Standing.STRANDED
+
+
+POINTING = """
+jobs:
+- name: base
+  source: {{type: http, uri: "{uri}", target: {out}/seed.tar}}
+  output: {{type: file, name: base.tar, dir: {out}}}
+  workspacedir: {out}/workspace
+  options: {{arch: x86-64bit, subarch: generic_64}}
+"""
+
+
+def test_a_night_starts_from_the_seeds_of_its_time(nights: Nights) -> None:
+    ledger, settings = nights.farm.ledger, nights.farm.settings
+    nights.write("pin_seeds: true\n" + SKIP)
+    with serving() as site:
+        uri = site.put("latest.txt", b"seed-1.tar 1\n")
+        text = POINTING.format(uri=uri, out=nights.farm.folder / "out")
+        (nights.folder / "specs/stages.yaml").write_text(text)
+        first = nights.next()["base"]
+        site.put("latest.txt", b"seed-2.tar 1\n")
+        assert first.source.uri == f"{site.address}/seed-1.tar"
+        nights.end(first, well=False)
+        retry(first.id, start=None, respecified=True, ledger=ledger, settings=settings)
+        assert ledger.build(first.id).source == first.source, "a retry keeps the seed"
+        nights.end(first)
+        second = nights.next()["base"]
+        assert second.source.uri == f"{site.address}/seed-2.tar"
+        nights.end(second)
+        assert nights.next() == {}, "the seed has not changed"
+    assert nights.next() == {}
+    assert f"is not made: {uri}: " in nights.said[-1], "no night without its seeds"
 
 
 def test_a_person_sees_what_was_left_out_and_why(nights: Nights) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from orchestrator.farm.seed_versions import DECLARED, UNKNOWN, SeedVersions
-from tasks.model import Source, SourceType
+from tasks.errors import SourceFailed
+from tasks.model import Build, Source, SourceType
+from tests.builds import any_build
 from tests.webserver import Site, serving
 
 POINTER = "# Latest as of {}\nstage3-{}.tar.xz 1234\n"
@@ -40,6 +42,37 @@ def test_checksums_count_by_their_text(site: Site) -> None:
     assert version(uri, checksums="seed.tar.sha256") == first != UNKNOWN
     site.put("seed.tar.sha256", b"two")
     assert version(uri, checksums="seed.tar.sha256") not in (first, UNKNOWN)
+
+
+def pinned(site: Site, **source: str) -> Build:
+    (build,) = SeedVersions().pin([any_build(source=Source(type=SourceType.HTTP, **source))])
+    return build
+
+
+def test_a_seed_is_pinned_to_what_the_server_publishes_now(site: Site) -> None:
+    uri = site.put("latest.txt", POINTER.format("monday", 1).encode())
+    site.put("stage3-1.tar.xz.sha256", f"{'a' * 64}  stage3-1.tar.xz\n{'b' * 64}  x\n".encode())
+    by_name = pinned(site, uri=uri)
+    assert by_name.source.uri == f"{site.address}/stage3-1.tar.xz"
+    assert by_name.as_written == Source(type=SourceType.HTTP, uri=uri)
+    whole = pinned(site, uri=uri, checksums="stage3-1.tar.xz.sha256")
+    assert (whole.source.uri, whole.source.sha256) == (by_name.source.uri, "a" * 64)
+
+
+def test_a_seed_that_its_server_says_nothing_of_is_not_pinned(site: Site) -> None:
+    for source in ({"uri": f"{site.address}/seed.tar"}, {"uri": "http://e.org/x", "sha256": "a"}):
+        assert pinned(site, **source).as_written is None
+    with pytest.raises(SourceFailed):
+        pinned(site, uri=f"{site.address}/gone.txt")
+
+
+def test_a_pinned_seed_has_a_version(site: Site) -> None:
+    uri = site.put("latest.txt", POINTER.format("monday", 1).encode())
+    versions = SeedVersions()
+    build = any_build(source=Source(type=SourceType.HTTP, uri=uri))
+    before = versions.of(build.source)
+    (build,) = versions.pin([build])
+    assert versions.of(build.source) == before == f"{site.address}/stage3-1.tar.xz"
 
 
 def test_what_the_job_declares_needs_no_server() -> None:
