@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator.farm.history import Key, Past
 from orchestrator.formats.releasefile import NAME, load_release
 from orchestrator.formats.scenariofile import Publish
+from orchestrator.inputs.freezing import Frozen, frozen
 from orchestrator.nights.slots import night_id
 from orchestrator.planning.batch import load_batch
 from orchestrator.planning.batch_plan import plan_batch
@@ -46,13 +47,16 @@ def batch_of(file: Path, now: datetime, expected: Expectations, settings: Settin
     if not batch.schedule:
         hint = 'say when it is due: schedule: {cron: "30 2 * * *"}'
         raise BadInput(f"{file} has no `schedule:`", hint)
-    builds = plan_batch(
-        file,
-        overrides={},
-        now=now,
-        batch_id=night_id(batch.name, now),
-        folder=file.resolve().parent,
-    )
+    with frozen(file, settings) as found:
+        source = found or Frozen(file.resolve().parent, ())
+        builds = plan_batch(
+            file,
+            overrides={},
+            now=now,
+            batch_id=night_id(batch.name, now),
+            folder=source.folder,
+            inputs=source.inputs,
+        )
     return Batch(
         name=batch.name,
         lines=batch.schedule,

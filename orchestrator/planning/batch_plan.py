@@ -32,6 +32,8 @@ def plan_batch(
     unless it is given; `folder` is sent along (default: the current one), and has the files of
     `inputs`, if the batch has them. `SpecProblems` with all problems of all builds."""
     batch = load_batch(file, folder if inputs else None)
+    if batch.inputs and not inputs:
+        raise BadInput(f"{file} is built from {', '.join(batch.inputs)}, which are not here")
     every = PlanOptions(
         farm=True,
         batch=batch_id or new_id(batch.name, now),

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from orchestrator.farm.context import bundle
 from orchestrator.inputs.freezing import Frozen, frozen, frozen_again
 from orchestrator.inputs.repository import opened
 from orchestrator.planning.batch import load_batch
+from orchestrator.planning.batch_plan import plan_batch
 from tasks.errors import BadInput, SpecProblems, StagefarmError
 from tasks.settings import Settings
 from tests.builds import any_build
@@ -327,6 +329,13 @@ def test_mistakes_in_a_batch_are_told(tmp_path: Path, line: str) -> None:
         load_batch(batch)
     assert WRONG[line] in str(error.value)
     assert f"{batch}:2:" in str(error.value)
+
+
+def test_a_batch_is_not_planned_without_its_inputs(tmp_path: Path) -> None:
+    batch = tmp_path / "nightly.yaml"
+    batch.write_text("inputs: {s: 'https://e.org/x'}\nbuilds:\n- specfile: s/x.yaml\n")
+    with pytest.raises(BadInput, match="is built from s, which are not here"):
+        plan_batch(batch, overrides={}, now=datetime.now(UTC))
 
 
 def test_two_inputs_at_one_place(tmp_path: Path) -> None:
