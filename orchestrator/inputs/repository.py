@@ -27,6 +27,8 @@ from tasks.settings import Settings
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHALLOW, WHOLE_HISTORY = "--depth=1", "--depth=2147483647"
+TAG_LINES = 3  # object, type, tag
+LINE_MAX = 8192
 SAID_LINES, SAID_MAX = 4, 400
 """Of what git says of a failure, so many lines and characters are told."""
 
@@ -84,8 +86,7 @@ class Repository:
 
     def verify(self, ref: str, commit: str, signers: str) -> None:
         """`BadInput` unless somebody of the file `signers` signed the commit, or the tag `ref`."""
-        is_tag = self._git("cat-file", "tag", _kept(ref), on_line=_ignore) == 0
-        what = ("verify-tag", _kept(ref)) if is_tag else ("verify-commit", commit)
+        what = ("verify-tag", _kept(ref)) if self._is_tag(ref) else ("verify-commit", commit)
         trusted = ("-c", f"gpg.ssh.allowedSignersFile={signers}")
         none = ("-c", "gpg.program=/bin/false", "-c", "gpg.x509.program=/bin/false")
         said: list[str] = []
@@ -95,12 +96,27 @@ class Repository:
                 visible(" ".join(said))[:SAID_MAX],
             )
 
+    def _is_tag(self, ref: str) -> bool:
+        """Whether `ref` is a tag object. `BadInput` if it is one of another name: somebody may have
+        put an older one there."""
+        header: list[str] = []
+
+        def take(line: str) -> None:
+            if len(header) < TAG_LINES:
+                header.append(line)
+
+        if self._git("cat-file", "tag", _kept(ref), on_line=take):
+            return False
+        if header[TAG_LINES - 1 :] != [f"tag {ref.removeprefix('refs/tags/')}"]:
+            raise BadInput(f"{self.url}: {ref} is a signed tag of another name")
+        return True
+
     def entries(self, commit: str, limit: int) -> list[str]:
         """The lines of `git ls-tree` about the files of a commit, at most `limit`."""
         found: list[str] = []
 
         def take(line: str) -> None:
-            found.append(line)
+            found.append(line[:LINE_MAX])  # what is longer has too long a name
             if len(found) > limit:
                 raise BadInput(f"{self.url}: {commit[:12]} has more than {limit:,} files")
 
@@ -171,6 +187,7 @@ class Repository:
 
     def _environment(self) -> dict[str, str]:
         return standard_environment() | {
+            "HOME": str(self.folder),  # no ~/.netrc
             "LC_ALL": "C.UTF-8",
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_ATTR_NOSYSTEM": "1",

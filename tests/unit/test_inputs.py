@@ -276,6 +276,9 @@ def test_the_signature_of_a_commit_or_tag_is_verified(
     for ref in ("main", "theirs", "by-theirs"):
         with pytest.raises(BadInput, match="is not signed by anyone of"):
             freeze(line % ref)
+    origin.git("update-ref", "refs/tags/v2", "refs/tags/by-ours")
+    with pytest.raises(BadInput, match="v2 is a signed tag of another name"):
+        freeze(line % "v2")
     for ref in ("ours", "by-ours"):
         assert freeze(line % ref).inputs[0].signers == str(tmp_path / "signers")
 
