@@ -33,6 +33,15 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(state_dir=str(tmp_path / "state"), git_protocols="file:git")
 
 
+SPEC = """
+engine: {engine}
+jobs:
+- name: base
+  source: {{type: file, path: /seed.tar}}
+  output: {{type: file, name: "{{{{ {value}.ref }}}}-{{{{ {value}.commit }}}}.tar", dir: /out}}
+  workspacedir: /workspace
+  options: {{arch: x86-64bit}}
+"""
 Freeze = Callable[..., Frozen]
 
 
@@ -281,6 +290,27 @@ def test_the_signature_of_a_commit_or_tag_is_verified(
         freeze(line % "v2")
     for ref in ("ours", "by-ours"):
         assert freeze(line % ref).inputs[0].signers == str(tmp_path / "signers")
+
+
+@pytest.mark.parametrize(
+    ("engine", "value"),
+    [("helm", ".Values.inputs.stages"), ("jinja2", "options.inputs.stages")],
+)
+def test_templates_see_what_was_pinned(
+    origin: Origin, freeze: Freeze, tmp_path: Path, engine: str, value: str
+) -> None:
+    commit = origin.commit({"x.yaml": SPEC.format(engine=engine, value=value)})
+    found = freeze(f"stages: {{git: '{origin.url}', ref: main}}")
+    (build,) = plan_batch(
+        tmp_path / "nightly.yaml",
+        overrides={},
+        now=datetime.now(UTC),
+        folder=found.folder,
+        inputs=found.inputs,
+    )
+    assert build.output.name == f"main-{commit}.tar"
+    assert (build.overrides, build.environment) == ("", {"arch": "x86-64bit"})
+    assert build.specfile == str(found.folder / "stages/x.yaml")
 
 
 def test_a_build_is_frozen_again_only_where_it_was_submitted(
