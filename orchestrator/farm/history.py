@@ -13,8 +13,8 @@ from statistics import median, pstdev
 
 from orchestrator.simulation.model import Host
 from orchestrator.simulation.scenario import SLOTS_MAX
-from tasks.errors import BadInput
 from tasks.ledger.builds import Ledger
+from tasks.ledger.bulk import Bulk
 from tasks.ledger.hosts import Hosts
 from tasks.ledger.records import Record
 from tasks.model import BuildState
@@ -86,12 +86,8 @@ def _newest(ledger: Ledger) -> Iterator[Record]:
     """The newest builds that repeat no other, without those that are forgotten meanwhile."""
     ids = ledger.builds(BUILDS)
     for start in range(0, len(ids), AT_ONCE):
-        some = ids[start : start + AT_ONCE]
-        try:
-            records = ledger.records(some)
-        except BadInput:
-            records = [record for build in some if (record := ledger.find(build))]
-        yield from (record for record in records if not record.rebuild_of)
+        records = Bulk(ledger.connection).records(ids[start : start + AT_ONCE])
+        yield from (record for record in records.values() if not record.rebuild_of)
 
 
 def _hosts(ledger: Ledger) -> tuple[Host, ...]:

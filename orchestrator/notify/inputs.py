@@ -18,12 +18,13 @@ NAMES_SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """Of one build: digests of its seed and of the submitter's folder, of the hooks of each file,
-    the options, and the host."""
+    """Of one build: digests of its seed and of the submitter's folder, the commits of its git
+    repositories, digests of the hooks of each file and of the options, and the host."""
 
     host: str = ""
     seed: str = ""
     context: str = ""
+    commits: dict[str, str] = field(default_factory=dict)
     hooks: dict[str, str] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
 
@@ -37,6 +38,7 @@ def inputs_of(build: Build, *, seed: str, host: str) -> Inputs:
         host=host,
         seed=seed or _digest(encode(build.source)),
         context=build.context,
+        commits={one.name: one.commit for one in build.inputs},
         hooks={file: _digest("".join(parts).encode()) for file, parts in hooks.items()},
         options={name: _digest(text.encode()) for name, text in build.environment.items()},
     )
@@ -54,6 +56,10 @@ def _differences(before: Inputs, after: Inputs) -> Iterator[str]:
     ):
         if was != now:
             yield f"{name}: {_short(was)} is now {_short(now)}"
+    for name in sorted({*before.commits, *after.commits}):
+        was, now = before.commits.get(name, ""), after.commits.get(name, "")
+        if was != now:
+            yield f"commit of {name}: {_short(was)} is now {_short(now)}"
     for name, old, new in (
         ("hooks", before.hooks, after.hooks),
         ("variables", before.options, after.options),

@@ -24,7 +24,7 @@ from orchestrator.notify.targets import (
 from orchestrator.notify.texts import Message
 from tasks.errors import BadInput
 from tasks.ledger.hosts import Host, Unfit
-from tasks.model import Hook
+from tasks.model import GitInput, Hook
 from tasks.results import Blamed, SecondTry
 from tests.builds import any_build
 from tests.farm import steps_of
@@ -180,6 +180,12 @@ def test_the_inputs_of_a_build() -> None:
     assert differences(build("a"), build("a", environment={"JOBS": "9"})) == ("variables: JOBS",)
     assert differences(build("a"), build("a", context="d" * 64)) == (
         "submitted folder: none is now dddddddddddd",
+    )
+    pinned = [
+        GitInput(name="stages", url="u", ref="main", commit=digit * 40, path=".") for digit in "12"
+    ]
+    assert differences(*(build("a", inputs=(one,)) for one in pinned)) == (
+        "commit of stages: 111111111111 is now 222222222222",
     )
     known = inputs_of(any_build(), seed="e" * 64, host="one")
     assert known.seed == "e" * 64
