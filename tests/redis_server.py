@@ -92,15 +92,22 @@ class RedisServer:
     def client(self) -> redis.Redis:
         return redis.Redis(host=self.address, port=self.port, decode_responses=True)
 
+    def program(self) -> str:
+        return program()
+
+    def environment(self) -> dict[str, str] | None:
+        return None
+
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [
-                *(program(), "--port", str(self.port), "--bind", self.address),
+                *(self.program(), "--port", str(self.port), "--bind", self.address),
                 *("--protected-mode", "no", "--save", "", "--dir", str(self.folder)),
                 *("--appendonly", "yes" if self.appendonly else "no"),
                 *("--logfile", str(self.folder / "redis.log"), *self.options),
-            ]
+            ],
+            env=self.environment(),
         )
         assert eventually(self.answers), "Redis does not start"
 
