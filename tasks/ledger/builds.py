@@ -7,9 +7,7 @@ answer and changes nothing. `docs/farm.md` lists the keys.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -29,7 +27,7 @@ from tasks.ledger.answers import (
     Resume,
 )
 from tasks.ledger.connection import Connection, check_schema, connect
-from tasks.ledger.order import Order, flow_of, order_of
+from tasks.ledger.order import Order
 from tasks.ledger.records import (
     FIELDS,
     Attempt,
@@ -41,6 +39,7 @@ from tasks.ledger.records import (
     to_summary,
     to_times,
 )
+from tasks.ledger.written import as_added, as_respecified
 from tasks.model import Build, decode, encode
 from tasks.results import Artifact, Cause, Checkpoint, StepResult
 from tasks.settings import Settings
@@ -377,28 +376,9 @@ def not_ended(build: str) -> BadInput:
     return BadInput(f"build {build} has not ended", f"cancel it first: stagefarm cancel {build}")
 
 
-def as_added(build: Build, signatures: str, order: Order | None = None) -> list[str | int]:
-    """What the scripts take of a new build."""
-    order = replace(order or order_of(build), flow=flow_of(build))
-    return [
-        *(build.id, encode(build).decode(), build.queue, build.job, build.batch),
-        *(int(build.optional), _titles(build), build.variant, build.after, __version__),
-        *(signatures, build.rebuild_of, encode(order).decode()),
-    ]
-
-
 def unreadable(build: str, version: str, error: StagefarmError) -> HostUnfit:
     return HostUnfit(
         f"build {build} was submitted by stagefarm {version}, which this {__version__} cannot "
         f"read: {error}",
         f"submit it again, or use {version} here",
     )
-
-
-def as_respecified(build: Build, signatures: str) -> list[str]:
-    """The fields of a build that `retry` replaces."""
-    return [encode(build).decode(), build.queue, _titles(build), __version__, signatures]
-
-
-def _titles(build: Build) -> str:
-    return json.dumps([step.title for step in build.steps])

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from tasks.errors import StagefarmError
-from tasks.ledger.builds import as_added
 from tasks.ledger.connection import Connection
 from tasks.ledger.order import Order
 from tasks.ledger.stages import StageState, counted, left_out
+from tasks.ledger.written import as_added
 from tasks.model import Build, encode
 
 GONE_KEPT_S = 90 * 24 * 3600

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.ledger.builds import as_respecified
 from tasks.ledger.connection import Connection
+from tasks.ledger.written import as_respecified
 from tasks.model import Build, BuildState, encode
 from tasks.results import SecondTry
 
