@@ -56,11 +56,15 @@ def report(
 
 
 def begun(
-    ledger: Ledger, build: str, flavour: str = "minimal", job: str = "stage3"
+    ledger: Ledger, build: str, flavour: str = "minimal", job: str = "stage3", batch: str = ""
 ) -> ClaimedAttempt:
     """A build whose first step runs on host `one`."""
     planned = a_build(
-        build, job=job, environment={"flavour": flavour}, variant=f"flavour={flavour}"
+        build,
+        job=job,
+        environment={"flavour": flavour},
+        variant=f"flavour={flavour}",
+        batch=batch,
     )
     assert ledger.submit([planned]) == []
     claim = ClaimedAttempt(build, 1, ONE)
@@ -69,8 +73,8 @@ def begun(
     return claim
 
 
-def succeeded(ledger: Ledger, build: str, flavour: str = "minimal") -> None:
-    claim = begun(ledger, build, flavour)
+def succeeded(ledger: Ledger, build: str, flavour: str = "minimal", batch: str = "") -> None:
+    claim = begun(ledger, build, flavour, batch=batch)
     ledger.end_step(claim, 0, StepResult())
     made = Artifact(
         name="a.tar.zst", path=f"/store/{build}/a.tar.zst", size_bytes=5000, sha256="ab"
@@ -85,9 +89,10 @@ def failed(
     log: Sequence[str] = (),
     flavour: str = "minimal",
     cause: Cause | None = None,
+    batch: str = "",
 ) -> None:
     """A build that failed, with its log in Redis only."""
-    claim = begun(ledger, build, flavour)
+    claim = begun(ledger, build, flavour, batch=batch)
     lines = [Line(text=text) for text in log]
     Logbook(ledger.connection).write(Page(build, 1, 0), lines, 100_000)
     ledger.fail(claim, "BuildFailed", reason, "", cause=cause)

@@ -8,15 +8,19 @@ failure. Stages have a digest of their newest builds instead: their pages change
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.report.database import Database
 from orchestrator.report.folder import GONE, make_again, make_gone
 from orchestrator.report.model import (
+    MARKS,
     CauseCount,
     HostRow,
     KnownStage,
+    Mark,
+    NightRow,
     QueueRow,
     StageName,
     Try,
@@ -27,6 +31,9 @@ from tasks.model import BuildState, decode, encode
 
 TRIES_MAX = 50
 """The builds of a stage that its page shows."""
+
+FAILED_MAX = 10
+"""The builds that failed of a night that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +151,39 @@ class KnownBuilds:
             for name, states in sorted(counts.items())
         ]
 
+    def nights(self, count: int) -> list[NightRow]:
+        """The batches that began last, newest first."""
+        found = self.database.rows(
+            "SELECT batch, min(submitted) FROM builds WHERE batch != ''"
+            " GROUP BY batch ORDER BY min(submitted) DESC, batch LIMIT ?",
+            count,
+        )
+        return [self._night(name, begun) for name, begun in found]
+
+    def _night(self, name: str, begun: float) -> NightRow:
+        counts, ended = Counter[Mark](), 0.0
+        for state, builds, last in self.database.rows(
+            "SELECT state, count(*), max(ended) FROM builds WHERE batch = ? AND batch != ''"
+            " GROUP BY state",
+            name,
+        ):
+            counts[MARKS[BuildState(state)]] += builds
+            ended = max(ended, last)
+        goes_on = counts[Mark.RUNNING] + counts[Mark.WAITING]
+        return NightRow(
+            name=name,
+            begun=begun,
+            ended=0.0 if goes_on else ended,
+            counts=tuple((mark, counts[mark]) for mark in Mark if counts[mark]),
+            failed=tuple(
+                self._tries(
+                    "SELECT data FROM builds WHERE batch = ? AND batch != '' AND state = ?"
+                    " ORDER BY submitted, id LIMIT ?",
+                    *(name, BuildState.FAILED.value, FAILED_MAX),
+                )
+            ),
+        )
+
     def causes(self, count: int) -> list[CauseCount]:
         """The causes of which builds failed last, each with how many did."""
         found = self.database.rows(
@@ -189,9 +229,9 @@ class Change:
             return
         self._leave(one.id)
         self.database.do(
-            "INSERT OR REPLACE INTO builds VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO builds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *(one.id, build_group(one.id), one.submitted, one.ended, one.state.value, one.queue),
-            *(cause_page(one.fingerprint), data),
+            *(cause_page(one.fingerprint), one.batch, data),
         )
         for name, max_age_s in contracts.items():
             key = _key(name)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 """Of the tables. Those of another version are not read: everything is read and made again."""
 
 _TABLES = """
@@ -31,11 +31,13 @@ CREATE INDEX groups_not_marked ON groups (name) WHERE marked = 0;
 -- Builds of the ledger. The column data has all that tables of pages show of one, as JSON.
 CREATE TABLE builds (
   id TEXT PRIMARY KEY, page TEXT NOT NULL, submitted REAL NOT NULL, ended REAL NOT NULL,
-  state TEXT NOT NULL, queue TEXT NOT NULL, cause TEXT NOT NULL, data BLOB NOT NULL);
+  state TEXT NOT NULL, queue TEXT NOT NULL, cause TEXT NOT NULL, batch TEXT NOT NULL,
+  data BLOB NOT NULL);
 CREATE INDEX builds_by_page ON builds (page);
 CREATE INDEX builds_by_time ON builds (submitted, id);
 CREATE INDEX builds_by_state ON builds (state, ended, id);
 CREATE INDEX builds_by_queue ON builds (queue, state);
+CREATE INDEX builds_by_batch ON builds (batch, submitted) WHERE batch != '';
 CREATE INDEX builds_by_cause ON builds (cause, submitted, id) WHERE cause != '';
 
 -- Which stages each build makes, and the contract of each then.

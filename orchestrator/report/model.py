@@ -100,6 +100,16 @@ class Mark(StrEnum):
     NONE = "no build known"
 
 
+MARKS = {
+    BuildState.SUCCEEDED: Mark.SUCCEEDED,
+    BuildState.FAILED: Mark.FAILED,
+    BuildState.CANCELLED: Mark.CANCELLED,
+    BuildState.RUNNING: Mark.RUNNING,
+    BuildState.QUEUED: Mark.WAITING,
+    BuildState.BLOCKED: Mark.WAITING,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
     """A build of the ledger. Times are in seconds since 1970, 0 if not set yet. `digest` changes
@@ -131,16 +141,7 @@ class Try:
 
     @property
     def mark(self) -> Mark:
-        match self.state:
-            case BuildState.SUCCEEDED:
-                return Mark.HELD if self.gate else Mark.SUCCEEDED
-            case BuildState.FAILED:
-                return Mark.FAILED
-            case BuildState.CANCELLED:
-                return Mark.CANCELLED
-            case BuildState.RUNNING:
-                return Mark.RUNNING
-        return Mark.WAITING
+        return Mark.HELD if self.gate and self.state is BuildState.SUCCEEDED else MARKS[self.state]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +173,18 @@ class CauseCount:
 
     builds: int
     newest: Try
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightRow:
+    """A batch, such as a night: when it began, when it ended (0 while builds go on), how many of
+    its builds stand how, and some of those that failed."""
+
+    name: str
+    begun: float
+    ended: float
+    counts: tuple[tuple[Mark, int], ...]
+    failed: tuple[Try, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,9 @@ from tasks.ledger.builds import Ledger
 from tasks.model import BuildState
 from tasks.settings import Settings
 
+NIGHTS_MAX = 100
+"""The batches that are listed, those that began last."""
+
 CAUSES_MAX = 200
 """The causes that are listed, those that made a build fail last."""
 
@@ -110,6 +113,8 @@ class _Writer:
         self._page("hosts.html", (hosts, queues), lambda: {"hosts": hosts, "queues": queues})
         causes = self.known.causes(CAUSES_MAX)
         self._page("causes.html", causes, lambda: {"causes": causes})
+        nights = self.known.nights(NIGHTS_MAX)
+        self._page("nights.html", nights, lambda: {"nights": nights})
         self.site.put("style.css", "", lambda: {"style.css": style()})
         status = status_json(
             self.releases,

@@ -303,7 +303,7 @@ def test_hostile_logs_are_text(shop: Shop, ledger: Ledger, tmp_path: Path) -> No
     with Served(root) as served:
         browser = Browser(served.url, tmp_path / "profile", pictures_in(tmp_path))
         (page,) = (root / "causes").iterdir()
-        names = ("log/b-1.html", "build/b-1.html", "index.html", "causes.html")
+        names = ("log/b-1.html", "build/b-1.html", "index.html", "nights.html", "causes.html")
         pages = [(1000, name) for name in (*names, f"causes/{page.name}")]
         log, *others = look(browser, root, pages)
     assert log["title"] == "Log of b-1"
@@ -328,12 +328,12 @@ def test_pages_fit_phones_and_screens(shop: Shop, ledger: Ledger, tmp_path: Path
     shop.publish(*(f"{letter}-{number}" for letter in "bc" for number in range(3)))
     log = ["x" * 500, "error: " + "y" * 500]
     cause = a_cause(2, *log, message="z" * 300, package="p" * 120)
-    failed(ledger, "b-9", "hook `work` exited with 1", log, cause=cause)
+    failed(ledger, "b-9", "hook `work` exited with 1", log, cause=cause, batch="n" * 90)
     report(shop, ledger)
     root = shop.folder / "site"
     (stage,) = (root / "stage").glob("stage3-minimal-*generic_64*")
     names = ["index.html", f"stage/{stage.name}", "build/b-9.html", "log/b-9.html"]
-    names += ["hosts.html", "causes.html", f"causes/{cause.fingerprint}.html"]
+    names += ["hosts.html", "nights.html", "causes.html", f"causes/{cause.fingerprint}.html"]
     pages = [(width, name) for width in (360, 800, 1400) for name in names]
     with Served(root) as served:
         browser = Browser(served.url, tmp_path / "profile", pictures_in(tmp_path))

@@ -29,7 +29,7 @@ from tasks.results import Blamed, SecondTry
 from tasks.settings import Settings
 from tests.ledgers import a_build, claimed, retry
 from tests.releases import Shop
-from tests.reports import a_cause, a_shop, failed, report, succeeded
+from tests.reports import a_cause, a_shop, begun, failed, report, succeeded
 
 pytestmark = pytest.mark.redis
 
@@ -263,6 +263,28 @@ def test_builds_that_failed_alike_are_on_one_page(shop: Shop, ledger: Ledger) ->
     report(shop, ledger)
     assert "Builds 2 Stages" in page(shop, "causes/0123456789abcdef.html")
     assert not has(shop, "causes/fedcba9876543210.html")
+
+
+# Nights
+
+
+def test_nights_are_listed_with_what_became_of_their_builds(shop: Shop, ledger: Ledger) -> None:
+    first, second = "nightly-20261126T0130Z", "nightly-20261127T0130Z"
+    succeeded(ledger, "b-1", batch=first)
+    failed(ledger, "b-2", "no", cause=a_cause(1, "x"), batch=first)
+    succeeded(ledger, "alone")
+    report(shop, ledger)
+    assert "failed nightly-20261126T0130Z" in (before := page(shop, "nights.html"))
+    assert "✓ succeeded 1 ✗ failed 1 b-2 disk: no space left" in before
+    assert "goes on" not in before
+    begun(ledger, "b-3", batch=second)
+    retry(ledger, "b-2")
+    assert report(shop, ledger).written > 0
+    after = page(shop, "nights.html")
+    assert after.index(second) < after.index(first)
+    assert after.count("goes on") == 2
+    assert "▶ running 1 – " in after
+    assert "✓ succeeded 1 … waiting 1 –" in after
 
 
 # Killed while it writes

@@ -37,6 +37,7 @@ from orchestrator.report.model import (
     Freshness,
     KnownStage,
     Mark,
+    NightRow,
     Release,
     StageName,
     StageView,
@@ -570,6 +571,10 @@ def test_names_are_text(name: str) -> None:
         render(
             "stage.html.j2",
             root="../", view=view, tries=[one], changes=(), charts=[], mirror=name, **values,
+        ),
+        render(
+            "nights.html.j2", root="",
+            nights=[NightRow(name=name, begun=NOW, ended=NOW, counts=(), failed=(one,))], **values,
         ),
         render("causes.html.j2", root="", causes=[CauseCount(builds=1, newest=one)], **values),
         render(
