@@ -21,7 +21,7 @@ demo: install ## Build a small nightly batch on an embedded farm
 	$(BIN)/stagefarm demo
 
 test: install ## Run every check and test
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile
 
 trial-anise: install ## Try the real anise: ANISE=path LUET_BUILD=path, and MARK_DEVKIT=path to compare
 	@test -x "$(ANISE)" -a -x "$(LUET_BUILD)" || { echo "name the programs: make $@ ANISE=path LUET_BUILD=path" >&2; exit 2; }
