@@ -100,7 +100,7 @@ def _quoted(text: str, style: str | None) -> str:
     dumped: str = yaml.dump(
         text, Dumper=_DUMPER, default_style=style, width=1 << 30, allow_unicode=True
     )
-    return dumped.removesuffix("...\n").rstrip("\n")
+    return dumped.removesuffix("\n...\n").rstrip("\n")  # the mark of the end of the document
 
 
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

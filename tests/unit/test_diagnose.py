@@ -37,6 +37,13 @@ def test_text_that_could_be_something_else_is_quoted(text: str) -> None:
     assert yaml_text(text) in (f'"{text}"', f"'{text}'")
 
 
+@pytest.mark.parametrize(
+    "text", ["0...", "a...", "...", "1.5...", "a ...", "...a", "....", "a\n..."]
+)
+def test_dots_at_the_end_belong_to_the_text(text: str) -> None:
+    assert yaml12.plain(yaml12.load(yaml_text({text: text}) + "\n", "f")) == {text: text}
+
+
 def test_keys_come_in_gos_order() -> None:
     keys = dict.fromkeys(["a10", "a2", "b", "a_b", "ab", "a-b", "B"])
     assert list(sorted_keys(keys)) == ["B", "a-b", "a_b", "a2", "a10", "ab", "b"]
