@@ -189,6 +189,11 @@ def _in_words(error: OSError) -> str:
     return f"{error.filename}: {reason}" if error.filename else reason
 
 
+def why_unreadable(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file of text could not be read."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "not UTF-8 text"
+
+
 def by_name(name: str) -> type[StagefarmError]:
     """The class of that name, for errors from another process; `BuildFailed` if unknown."""
     found = globals().get(name)

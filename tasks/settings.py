@@ -15,7 +15,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import msgspec
 from msgspec import Meta
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, why_unreadable
+from tasks.host.secret_files import secret_in
 
 DEFAULT_FILE = Path("/etc/stagefarm.toml")
 PREFIX = "STAGEFARM_"
@@ -264,12 +265,12 @@ class Settings:
     def key_passphrase(self) -> str:
         """The passphrase of the submitter's key; empty if none is set."""
         file = self.key_passphrase_file
-        return _first_line("key_passphrase_file", file, "the passphrase") if file else ""
+        return secret_in("key_passphrase_file", file, "the passphrase") if file else ""
 
     def release_passphrase(self) -> str:
         """The passphrase of the release's key; empty if none is set."""
         file = self.release_passphrase_file
-        return _first_line("release_passphrase_file", file, "the passphrase") if file else ""
+        return secret_in("release_passphrase_file", file, "the passphrase") if file else ""
 
     def broker_url(self) -> str:
         """`redis_url` with the password from `redis_password_file`. Never log it."""
@@ -278,9 +279,7 @@ class Settings:
         parts = urlsplit(self.redis_url)
         user = parts.username or ""
         address = parts.netloc.rpartition("@")[2]
-        password = _first_line(
-            "redis_password_file", self.redis_password_file, "the Redis password"
-        )
+        password = secret_in("redis_password_file", self.redis_password_file, "the Redis password")
         return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{address}"))
 
     def broker_tls(self) -> dict[str, str | bool]:
@@ -295,20 +294,6 @@ class Settings:
         }
         given = {option: file for option, file in files.items() if file}
         return {**given, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
-
-
-def _first_line(setting: str, file: str, what: str) -> str:
-    """The secret `what` in the file that `setting` names."""
-    try:
-        line = Path(file).read_text().partition("\n")[0].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"cannot read {what} from {file}: {_why(error)}",
-            f"set {setting} to a file that this user can read",
-        ) from error
-    if not line:
-        raise BadInput(f"{file} is empty: it has not {what}", "put it in the first line")
-    return line
 
 
 def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
@@ -374,7 +359,7 @@ def _from_file(file: Path, *, required: bool) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
-            f"cannot read the settings in {file}: {_why(error)}",
+            f"cannot read the settings in {file}: {why_unreadable(error)}",
             f"let this user read it, or name another file in {PREFIX}SETTINGS",
         ) from error
     except tomllib.TOMLDecodeError as error:
@@ -398,10 +383,6 @@ def _near(name: str) -> str:
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name, NAMES, n=1, cutoff=0.8)), "")
-
-
-def _why(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "not UTF-8 text"
 
 
 @cache

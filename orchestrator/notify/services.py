@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.display.printable import visible
-from tasks.errors import BadInput
+from tasks.errors import BadInput, why_unreadable
 
 _CALLS = re.compile(r"(?<=<)(?=[@!#])|(?<=@)(?=everyone\b|here\b|channel\b|all\b|room\b)")
 
@@ -43,7 +43,7 @@ def urls_of(urls: Sequence[str], file: Path | None) -> tuple[str, ...]:
     try:
         lines = file.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        why = why_unreadable(error)
         raise BadInput(
             f"cannot read notify_file {file}: {why}", "a line has one URL of apprise"
         ) from error
