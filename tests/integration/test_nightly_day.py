@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.shipped import shipped
-from tests.farm import LIMIT_S, Farm
+from tests.farm import LIMIT_S, QUICK, Farm
 from tests.redis_server import RedisServer
 from tests.releases import Served
 from tests.told import Told
@@ -84,7 +84,8 @@ def person(
     shutil.copy(ROOT / ".gitignore", folder)
     for name, text in re.findall(r"Write `(\S+)`.*?:\n\n((?:    .*\n)+)", DAY):
         (folder / name).write_text(textwrap.dedent(text))
-    farm = Farm(tmp_path, seed, RedisServer(tmp_path / "redis"))
+    quick = {**QUICK, "report_s": 1.0}
+    farm = Farm(tmp_path, seed, RedisServer(tmp_path / "redis"), quick=quick)
     farm.redis.start()
     jobs = folder / "jobs/demo/stages.yaml"
     with monkeypatch.context() as patched, Served(seed.parent) as served:
