@@ -186,6 +186,7 @@ def _show_one(ledger: Ledger, record: Record) -> None:
     from rich.markup import escape
 
     from orchestrator.display.cause import excerpt
+    from orchestrator.display.printable import plain
     from orchestrator.display.table import artifacts_table, console, stage_of, times_table
     from orchestrator.display.why import built_from
 
@@ -200,7 +201,7 @@ def _show_one(ledger: Ledger, record: Record) -> None:
     for line in excerpt(record.cause) if record.cause else ():
         screen.print(line, markup=False, highlight=False)
     if record.second_try:
-        screen.print(record.second_try.told, markup=False, highlight=False)
+        screen.print(plain(record.second_try.told), markup=False, highlight=False)
     if record.hint:
         screen.print(f"hint: {record.hint}", markup=False, highlight=False)
     times = ledger.step_times(record.id, record.attempt, len(record.titles))

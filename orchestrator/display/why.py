@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import PurePath
 
 from orchestrator.display.cause import described, excerpt
+from orchestrator.display.printable import plain
 from orchestrator.display.slack import arithmetic
 from orchestrator.display.table import gate_of
 from orchestrator.display.terminal import duration
@@ -77,7 +78,7 @@ def _caused(record: Record) -> list[str]:
 
 
 def _tried_again(record: Record) -> list[str]:
-    return [f"It {record.second_try.told}."] if record.second_try else []
+    return [f"It {plain(record.second_try.told)}."] if record.second_try else []
 
 
 def _held(record: Record) -> list[str]:

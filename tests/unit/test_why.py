@@ -10,7 +10,7 @@ from tasks.ledger.order import FAR_S, Order
 from tasks.ledger.queues import Queued
 from tasks.ledger.records import Record
 from tasks.model import BuildState
-from tasks.results import Cause, NumberedLine
+from tasks.results import Blamed, Cause, NumberedLine, SecondTry
 
 NOW = 1_000.0
 WAITING = Record(
@@ -164,3 +164,12 @@ def test_the_arithmetic_of_a_priority() -> None:
 
 def test_a_build_of_an_older_version_has_a_place_and_no_arithmetic() -> None:
     assert place(Order(flow="", cost_s=60.0), rank=0.0) == ["It is number 1 of 3 there."]
+
+
+def test_what_became_of_a_second_try_is_text() -> None:
+    note = SecondTry(build="b", outcome=Blamed.HOST, host="one\x1b[2J", other="two")
+    record = Record(
+        id="b", job="job", queue="q", state=BuildState.FAILED, attempt=2, titles=(), second_try=note
+    )
+    lines = explain(record, [], {}, {}, now=0.0, lease_s=90.0)
+    assert "It failed on one and passed on two: one is suspect." in lines
