@@ -32,7 +32,7 @@ from tasks.model import BuildState, decode, encode
 TRIES_MAX = 50
 """The builds of a stage that its page shows."""
 
-FAILED_MAX = 10
+FAILED_MAX = 5
 """The builds that failed of a night that are listed."""
 
 

@@ -24,7 +24,7 @@ from tasks.ledger.builds import Ledger
 from tasks.model import BuildState
 from tasks.settings import Settings
 
-NIGHTS_MAX = 100
+NIGHTS_MAX = 60
 """The batches that are listed, those that began last."""
 
 CAUSES_MAX = 200
